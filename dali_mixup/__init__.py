@@ -1,0 +1,40 @@
+"""The fastest and most trustworthy way to feed a PyTorch vision model with mixup.
+
+`Loader` reads, decodes and augments with NVIDIA DALI and mixes each batch with itself; `MixUpLoss` consumes its targets.
+Importing this package does not import DALI; building a `Loader` does.
+"""
+
+from dali_mixup.accuracy import Accuracy, MixUpAccuracy
+from dali_mixup.dataset import FileList, ImageFolder
+from dali_mixup.errors import BadSampleError, DatasetError
+from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.loader import Loader
+from dali_mixup.loss import MixUpLoss
+from dali_mixup.mixup import MixUp, MixUpDraw, MixUpIterator, mix
+from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
+from dali_mixup.targets import stack_targets, unstack_targets
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "Accuracy",
+    "BadSampleError",
+    "CropPad",
+    "DatasetError",
+    "FileList",
+    "ImageFolder",
+    "ImagePipeline",
+    "Loader",
+    "MixUp",
+    "MixUpAccuracy",
+    "MixUpDraw",
+    "MixUpIterator",
+    "MixUpLoss",
+    "RandomResizedCrop",
+    "ResizeCenterCrop",
+    "mix",
+    "stack_targets",
+    "unstack_targets",
+]

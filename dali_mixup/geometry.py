@@ -1,0 +1,212 @@
+"""Which part of an image is read, and how it becomes the output size: torchvision's crops, computed for a whole batch at once.
+
+A geometry turns image sizes and uniform random numbers into `Windows`. Nothing here touches pixels.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from dali_mixup.errors import check_int, must_be
+
+TRIES = 10  # torchvision's RandomResizedCrop draws at most ten windows before it falls back
+# Resampling reaches beyond the crop: half of the triangle filter, and chroma upsampling of the decoder.
+DECODE_MARGIN = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """What to decode of each image of a batch, and which part of that to resize.
+
+    Attributes:
+        anchor: (B, 2) int32, top and left of the decoded window in the image, pixels.
+        shape: (B, 2) int32, its height and width.
+        roi: (B, 4) float32, top, left, bottom, right of the part to resample, in the decoded window's pixels; fractions allowed.
+    """
+
+    anchor: np.ndarray
+    shape: np.ndarray
+    roi: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class RandomResizedCrop:
+    """A random window of random area and aspect ratio, resized: `torchvision.transforms.v2.RandomResizedCrop`.
+
+    Source: Szegedy et al., Going deeper with convolutions, 2014.
+
+    Args:
+        size: output height and width in pixels, one int for a square.
+        scale: range of the window's area as a fraction of the image's.
+        ratio: range of the window's width / height; its logarithm is uniform.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    size: int | tuple[int, int]
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+
+    uniforms: ClassVar[int] = 2 * TRIES + 2
+
+    def __post_init__(self) -> None:
+        check_size("size", self.size)
+        check_range("scale", self.scale, high=1.0)
+        check_range("ratio", self.ratio, high=math.inf)
+
+    def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:
+        """Windows for images of `height`, `width` (B,) from `uniform` (B, `uniforms`) in [0, 1)."""
+        area = (height * width.astype(np.float64))[:, None]
+        target_area = area * _between(self.scale, uniform[:, :TRIES])
+        aspect = np.exp(_between((math.log(self.ratio[0]), math.log(self.ratio[1])), uniform[:, TRIES : 2 * TRIES]))
+        crop_w = np.rint(np.sqrt(target_area * aspect)).astype(np.int64)
+        crop_h = np.rint(np.sqrt(target_area / aspect)).astype(np.int64)
+        fits = (crop_w > 0) & (crop_w <= width[:, None]) & (crop_h > 0) & (crop_h <= height[:, None])
+        first = fits.argmax(axis=1)
+        rows = np.arange(len(height))
+        crop_h, crop_w, found = crop_h[rows, first], crop_w[rows, first], fits[rows, first]
+        top = (uniform[:, -2] * (height - crop_h + 1)).astype(np.int64)
+        left = (uniform[:, -1] * (width - crop_w + 1)).astype(np.int64)
+
+        whole_h, whole_w = self._central(height, width)
+        crop_h, crop_w = np.where(found, crop_h, whole_h), np.where(found, crop_w, whole_w)
+        top, left = np.where(found, top, (height - whole_h) // 2), np.where(found, left, (width - whole_w) // 2)
+        roi = np.stack([np.zeros_like(top), np.zeros_like(left), crop_h, crop_w], 1).astype(np.float32)
+        return Windows(anchor=_pairs(top, left), shape=_pairs(crop_h, crop_w), roi=roi)
+
+    def _central(self, height: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The fall-back: the largest central window whose aspect ratio is allowed."""
+        low, high = min(self.ratio), max(self.ratio)
+        aspect = width / height
+        crop_h = np.where(aspect < low, np.rint(width / low), height).astype(np.int64)
+        crop_w = np.where(aspect > high, np.rint(height * high), width).astype(np.int64)
+        return crop_h, crop_w
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeCenterCrop:
+    """The short side resized to `resize`, then the centre: torchvision's `Resize(resize)` and `CenterCrop(size)`.
+
+    Args:
+        resize: the short side after resizing, in pixels; at least `size`.
+        size: output height and width in pixels, one int for a square.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    resize: int = 256
+    size: int | tuple[int, int] = 224
+
+    uniforms: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        check_size("size", self.size)
+        check_int("resize", self.resize, at_least=1)
+        if self.resize < max(height_width(self.size)):
+            raise ValueError(must_be("resize", f"at least size ({self.size})", self.resize, "the crop would reach outside"))
+
+    def resized(self, height: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Height and width (B,) of the whole images after resizing."""
+        short = np.minimum(height, width).astype(np.int64)
+        return self.resize * height.astype(np.int64) // short, self.resize * width.astype(np.int64) // short
+
+    def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:
+        """Windows for images of `height`, `width` (B,); `uniform` (B, 0) is not used."""
+        resized_h, resized_w = self.resized(height, width)
+        size_h, size_w = height_width(self.size)
+        top, rows, roi_top, roi_bottom = _central_span(height, resized_h, size_h)
+        left, columns, roi_left, roi_right = _central_span(width, resized_w, size_w)
+        return Windows(
+            anchor=_pairs(top, left),
+            shape=_pairs(rows, columns),
+            roi=np.stack([roi_top, roi_left, roi_bottom, roi_right], 1).astype(np.float32),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CropPad:
+    """The image padded on all sides, then a random crop: torchvision's `RandomCrop(size, padding=..., padding_mode=...)`.
+
+    Args:
+        size: output height and width in pixels, one int for a square.
+        padding: pixels added at each side.
+        padding_mode: "reflect" (without repeating the edge) or "constant" (black).
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    size: int | tuple[int, int]
+    padding: int = 4
+    padding_mode: Literal["reflect", "constant"] = "reflect"
+
+    uniforms: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        check_size("size", self.size)
+        check_int("padding", self.padding, at_least=0)
+        if self.padding_mode not in ("reflect", "constant"):
+            raise ValueError(must_be("padding_mode", '"reflect" or "constant"', self.padding_mode))
+
+    def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:
+        """Whole images are decoded; `roi` is the crop, which reaches outside of the image by at most `padding`."""
+        size_h, size_w = height_width(self.size)
+        top = (uniform[:, 0] * (height + 2 * self.padding - size_h + 1)).astype(np.int64) - self.padding
+        left = (uniform[:, 1] * (width + 2 * self.padding - size_w + 1)).astype(np.int64) - self.padding
+        return Windows(
+            anchor=np.zeros((len(height), 2), np.int32),
+            shape=_pairs(height, width),
+            roi=np.stack([top, left, top + size_h, left + size_w], 1).astype(np.float32),
+        )
+
+    def too_small(self, height: np.ndarray, width: np.ndarray) -> np.ndarray:
+        """(N,) bool: images that hold no such crop."""
+        size_h, size_w = height_width(self.size)
+        small = (height + 2 * self.padding < size_h) | (width + 2 * self.padding < size_w)
+        return small | (np.minimum(height, width) <= self.padding) if self.padding_mode == "reflect" else small
+
+
+def height_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    """An int stands for a square."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def check_size(name: str, size: object) -> None:
+    """Raise unless `size` is a positive int or a pair of them."""
+    if isinstance(size, tuple) and len(size) == 2:
+        for side in size:
+            check_int(name, side, at_least=1)
+    else:
+        check_int(name, size, at_least=1)
+
+
+def check_range(name: str, value: object, high: float) -> None:
+    """Raise unless `value` is a pair with 0 < value[0] <= value[1] <= `high`."""
+    rule = "a pair (low, high) with 0 < low <= high" + ("" if math.isinf(high) else f" <= {high:g}")
+    if not isinstance(value, tuple | list) or len(value) != 2 or not all(isinstance(v, int | float) for v in value):
+        raise TypeError(must_be(name, rule, value))
+    if not 0 < value[0] <= value[1] <= high or math.isinf(value[1]):
+        raise ValueError(must_be(name, rule, value))
+
+
+def _between(span: tuple[float, float], uniform: np.ndarray) -> np.ndarray:
+    return span[0] + (span[1] - span[0]) * uniform
+
+
+def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.stack([first, second], 1).astype(np.int32)
+
+
+def _central_span(side: np.ndarray, resized: np.ndarray, out: int) -> tuple[np.ndarray, ...]:
+    """Along one side: first pixel and number of pixels to decode, and the crop's two ends within those, in source pixels."""
+    start = np.rint((resized - out) / 2)  # half to even, as Python's round in torchvision's center_crop
+    scale = side / resized
+    crop_start, crop_end = start * scale, (start + out) * scale
+    reach = np.maximum(scale, 1) + DECODE_MARGIN
+    first = np.maximum(np.floor(crop_start - reach), 0)
+    last = np.minimum(np.ceil(crop_end + reach), side)
+    return first, last - first, crop_start - first, crop_end - first

@@ -1,0 +1,143 @@
+"""The DALI graph: paths, windows and flips in, uint8 HWC images out. The only module that imports DALI."""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # DALI 2.4 warns of its own aliases at import
+    from nvidia.dali import Pipeline, fn, pipeline_def, types
+    from nvidia.dali.data_node import DataNode
+
+from dali_mixup.geometry import CropPad
+from dali_mixup.pipeline import ImagePipeline
+
+INPUTS = {  # name: (dtype, dimensions of one sample)
+    "path": (types.UINT8, 1),
+    "anchor": (types.INT32, 1),
+    "shape": (types.INT32, 1),
+    "roi": (types.FLOAT, 1),
+    "flip": (types.INT32, 0),
+}
+
+Source = Callable[[types.BatchInfo], tuple]
+
+
+def build_graph(
+    pipeline: ImagePipeline,
+    source: Source,
+    *,
+    batch_size: int,
+    device_id: int | None,
+    num_threads: int,
+    prefetch: int,
+    seed: int,
+    checkpoint: bytes | None = None,
+) -> Pipeline:
+    """Build the graph of an `ImagePipeline`.
+
+    Args:
+        pipeline: what to do.
+        source: gives the five `INPUTS` of the next batch: a list of uint8 paths and four arrays.
+        batch_size: the largest batch that `source` gives.
+        device_id: the GPU that decodes and resizes; None for the CPU.
+        num_threads: DALI's threads, for reading, and for everything else on the CPU.
+        prefetch: batches that DALI prepares ahead.
+        seed: of the random operators in `pipeline.augment`.
+        checkpoint: state of those operators to go on from.
+
+    Returns:
+        A built pipeline with one output: uint8 (H, W, 3) images.
+    """
+
+    dtypes, ndims = [dtype for dtype, _ in INPUTS.values()], [ndim for _, ndim in INPUTS.values()]
+
+    @pipeline_def(
+        batch_size=batch_size,
+        num_threads=num_threads,
+        device_id=device_id,
+        seed=seed,
+        prefetch_queue_depth=prefetch,
+        exec_dynamic=True,
+        enable_conditionals=True,  # auto_aug needs it
+        enable_checkpointing=pipeline.augment is not None,
+    )
+    def graph() -> DataNode:
+        path, anchor, shape, roi, flip = fn.external_source(
+            source=source, num_outputs=len(INPUTS), batch=True, batch_info=True, dtype=dtypes, ndim=ndims
+        )
+        images = _decode(path, anchor, shape, on_gpu=device_id is not None)
+        images = _crop_and_resize(images, roi, pipeline)
+        if pipeline.flip > 0:
+            images = fn.flip(images, horizontal=flip, vertical=0)
+        return images if pipeline.augment is None else pipeline.augment(images)
+
+    built = graph(checkpoint=checkpoint)
+    built.build()
+    return built
+
+
+def decode_error(path: np.ndarray, anchor: np.ndarray, shape: np.ndarray, *, device_id: int | None) -> str:
+    """Decode one window of one file by itself.
+
+    Args:
+        path: uint8 (length,).
+        anchor: (2,) int32, top and left.
+        shape: (2,) int32, height and width.
+        device_id: the GPU that decodes; None for the CPU.
+
+    Returns:
+        DALI's message, or "" if the window decodes.
+    """
+
+    @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
+    def graph() -> DataNode:
+        inputs = fn.external_source(
+            source=lambda: ([path], anchor[None], shape[None]), num_outputs=3, batch=True, dtype=[types.UINT8, types.INT32, types.INT32], ndim=1
+        )
+        return _decode(*inputs, on_gpu=device_id is not None)
+
+    built = graph()
+    built.build()
+    try:
+        built.run()
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def _decode(path: DataNode, anchor: DataNode, shape: DataNode, *, on_gpu: bool) -> DataNode:
+    """Read the file, decode the window. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma."""
+    return fn.decoders.image_slice(
+        fn.io.file.read(path),
+        anchor,
+        shape,
+        axes=(0, 1),
+        device="mixed" if on_gpu else "cpu",
+        output_type=types.RGB,
+        adjust_orientation=False,
+        use_fast_idct=False,
+        jpeg_fancy_upsampling=True,
+    )
+
+
+def _crop_and_resize(images: DataNode, roi: DataNode, pipeline: ImagePipeline) -> DataNode:
+    geometry = pipeline.geometry
+    if not isinstance(geometry, CropPad):
+        size = np.array(pipeline.size, np.float32)
+        return fn.resize(images, size=size, roi_start=roi[:2], roi_end=roi[2:], interp_type=types.INTERP_LINEAR, antialias=True)
+    start = fn.cast(roi[:2], dtype=types.INT32)
+    if geometry.padding_mode == "reflect" and geometry.padding > 0:
+        images, start = _pad_by_reflection(images, geometry.padding), start + geometry.padding
+    return fn.slice(images, start, np.array(pipeline.size, np.int32), axes=(0, 1), out_of_bounds_policy="pad", fill_values=0)
+
+
+def _pad_by_reflection(images: DataNode, padding: int) -> DataNode:
+    """Reflect `padding` pixels outwards at each side without repeating the edge, as numpy's and torch's "reflect"."""
+    height = fn.cast(images.shape()[0], dtype=types.INT32)
+    top, bottom = images[1 : padding + 1], images[height - padding - 1 : height - 1]
+    images = fn.cat(fn.flip(top, vertical=1, horizontal=0), images, fn.flip(bottom, vertical=1, horizontal=0), axis=0)
+    width = fn.cast(images.shape()[1], dtype=types.INT32)
+    left, right = images[:, 1 : padding + 1], images[:, width - padding - 1 : width - 1]
+    return fn.cat(fn.flip(left, horizontal=1), images, fn.flip(right, horizontal=1), axis=1)

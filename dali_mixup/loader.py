@@ -1,0 +1,230 @@
+"""`Loader`: epochs of mixed batches, in the place of a torch `DataLoader`."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.distributed
+
+from dali_mixup.dataset import FileList
+from dali_mixup.decoder import Decoder
+from dali_mixup.errors import check_int, must_be
+from dali_mixup.mixup import MixUp, mix_labels
+from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.plan import BatchPlan, Plan
+from dali_mixup.stage import run_stage
+from dali_mixup.targets import MAX_CLASSES
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
+
+
+class Loader:
+    """Batches of decoded, augmented, mixed and normalized images.
+
+    Each `for` is one epoch, also after a `break`; it yields `(images, targets)`:
+
+    - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
+    - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
+      `[label, partner label, lam]` for class indices, and mixed labels for float ones.
+
+    Order, crops, flips and mixup weights are functions of (seed, epoch, position in the epoch): batch size, threads, prefetch and the
+    number of ranks change none of them, and mixup changes no crop.
+
+    Args:
+        dataset: an `ImageFolder` or `FileList`.
+        pipeline: what happens to an image.
+        batch_size: B, per rank.
+        shuffle: a new order each epoch.
+        drop_last: leave out the last batch if it isn't full. Otherwise every sample comes exactly once over all ranks.
+        mixup: a `MixUp`, or None for none.
+        seed: from 0 to 2**64 - 1.
+        device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
+        dtype: torch.float32, float16 or bfloat16.
+        memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
+        num_threads: threads of DALI on the CPU; None takes one per core that this process may use.
+        prefetch: batches that are prepared ahead, at least 1.
+        shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE.
+        on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded.
+        max_pixels: a file whose header claims more pixels is a bad sample; nothing is allocated for it.
+
+    Raises:
+        ValueError, TypeError: an option out of range, or an image too small for the pipeline's crop.
+        BadSampleError: while iterating. The Loader stays usable.
+    """
+
+    def __init__(
+        self,
+        dataset: FileList,
+        pipeline: ImagePipeline,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        mixup: MixUp | None = None,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        num_threads: int | None = None,
+        prefetch: int = 2,
+        shard: tuple[int, int] | None = None,
+        on_bad_sample: Literal["raise"] = "raise",
+        max_pixels: int = 100_000_000,
+    ):
+        _check_type("dataset", dataset, FileList, "an ImageFolder or FileList")
+        _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")
+        for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
+            _check_type(name, value, bool, "True or False")
+        if mixup is not None:
+            _check_type("mixup", mixup, MixUp, "a MixUp or None")
+            _check_targets_can_stack(dataset.targets)
+        for name, value in (("batch_size", batch_size), ("prefetch", prefetch), ("max_pixels", max_pixels)):
+            check_int(name, value, at_least=1)
+        check_int("seed", seed, at_least=0)
+        if seed >= 2**64:
+            raise ValueError(must_be("seed", "below 2**64", seed))
+        if num_threads is not None:
+            check_int("num_threads", num_threads, at_least=1)
+        if dtype not in DTYPES:
+            raise ValueError(must_be("dtype", "torch.float32, torch.float16 or torch.bfloat16", dtype))
+        if memory_format not in MEMORY_FORMATS:
+            raise ValueError(must_be("memory_format", "torch.contiguous_format or torch.channels_last", memory_format))
+        if on_bad_sample != "raise":
+            raise ValueError(must_be("on_bad_sample", '"raise"', on_bad_sample))
+        rank, world = _check_shard(shard)
+
+        self.dataset, self.pipeline, self.mixup = dataset, pipeline, mixup
+        self.batch_size, self.drop_last, self.seed = batch_size, drop_last, int(seed)
+        self.device = _pick_device(device)
+        self.dtype, self.memory_format = dtype, memory_format
+        self.plan = Plan(
+            dataset=dataset,
+            pipeline=pipeline,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            mixup=mixup,
+            seed=int(seed),
+            rank=rank,
+            world=world,
+        )
+        if drop_last and not self.plan.steps_per_epoch():
+            rule = f"at most {len(dataset) // world} with drop_last ({len(dataset)} files, {world} ranks)"
+            raise ValueError(must_be("batch_size", rule, batch_size))
+        self._decoder = Decoder(
+            self.plan,
+            device=self.device,
+            num_threads=num_threads or len(os.sched_getaffinity(0)),
+            prefetch=prefetch,
+            max_pixels=max_pixels,
+        )
+        self._cursor = (0, 0)  # epoch and position of the next batch to deliver
+        self._next_start = (0, 0)  # where the next `for` begins
+        self._iteration = 0
+
+    def __len__(self) -> int:
+        """Batches per epoch on this rank."""
+        return self.plan.steps_per_epoch()
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        epoch, position = self._cursor = self._next_start
+        self._next_start = (epoch + 1, 0)
+        self._iteration += 1
+        return self._deliver(epoch, position, self._iteration)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next `for` run this epoch; a position inside of it that `load_state_dict` set is kept."""
+        check_int("epoch", epoch, at_least=0)
+        if epoch != self._next_start[0]:
+            self._next_start = (int(epoch), 0)
+        self._cursor = self._next_start
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the Loader stands: after the last batch that it delivered; after an epoch's last one at (epoch + 1, 0)."""
+        epoch, position = self._cursor
+        return {"version": 1, "epoch": epoch, "position": position, "seed": self.seed, "samples": len(self.dataset)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Make the next `for` go on where `state` was taken.
+
+        Raises:
+            ValueError: the state of another data set, seed or version.
+        """
+        expected = {"version": 1, "seed": self.seed, "samples": len(self.dataset)}
+        for name, value in expected.items():
+            if state.get(name) != value:
+                raise ValueError(must_be(f"state[{name!r}]", f"that of this Loader ({value})", state.get(name)))
+        self._cursor = self._next_start = (int(state["epoch"]), int(state["position"]))
+
+    def _deliver(self, epoch: int, position: int, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        steps = list(self.plan.steps(position))
+        if steps:
+            self._decoder.seek(epoch, position)
+        for i, (_, _, end) in enumerate(steps):
+            if iteration != self._iteration:
+                raise RuntimeError("this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once")
+            batch = self._finish(*self._decoder.next())
+            self._cursor = (epoch, end) if i + 1 < len(steps) else (epoch + 1, 0)
+            yield batch
+        if iteration == self._iteration:
+            self._cursor = (epoch + 1, 0)
+
+    def _finish(self, batch: BatchPlan, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Labels, and the batch stage."""
+        labels = torch.from_numpy(self.dataset.targets[batch.indices])
+        draw = batch.draw
+        targets = labels if draw is None else mix_labels(labels, draw)
+        if self.device.type != "cpu":
+            targets = targets.pin_memory().to(self.device, non_blocking=True)
+            draw = None if draw is None else draw.to(self.device)
+        images = run_stage(
+            images,
+            draw,
+            mean=self.pipeline.mean,
+            std=self.pipeline.std,
+            dtype=self.dtype,
+            memory_format=self.memory_format,
+        )
+        return images, targets
+
+
+def _check_type(name: str, value: object, expected: type, rule: str) -> None:
+    if not isinstance(value, expected):
+        raise TypeError(must_be(name, rule, value))
+
+
+def _check_targets_can_stack(targets: np.ndarray) -> None:
+    if targets.dtype == np.int64 and targets.max() >= MAX_CLASSES:
+        raise ValueError(must_be("dataset.targets", "below 2**24 for mixup", int(targets.max())))
+
+
+def _check_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
+    if shard is None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if not isinstance(shard, tuple | list) or len(shard) != 2:
+        raise TypeError(must_be("shard", "a pair (rank, world size)", shard))
+    rank, world = shard
+    check_int("shard[0]", rank, at_least=0)
+    check_int("shard[1]", world, at_least=1)
+    if rank >= world:
+        raise ValueError(must_be("shard", "a pair (rank, world size) with rank below world size", shard))
+    return int(rank), int(world)
+
+
+def _pick_device(device: torch.device | str | None) -> torch.device:
+    """The device with its number: torchrun's LOCAL_RANK where it is set, else torch's current one."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(device)
+    if device.type not in ("cpu", "cuda"):
+        raise ValueError(must_be("device", "a CPU or a CUDA device", str(device)))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(must_be("device", '"cpu", since torch finds no GPU', str(device)))
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())))
+    return device

@@ -1,0 +1,130 @@
+"""Which samples, which windows, which flips, which lam: a pure function of (seed, epoch, position).
+
+`position` is a sample's place in the epoch's global order, over all ranks. Each global batch of `batch_size` x `world` positions is
+cut into one run of consecutive positions per rank.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from dali_mixup.dataset import FileList
+from dali_mixup.geometry import Windows
+from dali_mixup.mixup import MixUp, MixUpDraw
+from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.randomness import Purpose, draw_at, keyed_generator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BatchPlan:
+    """Everything about one rank's batch but its pixels.
+
+    Attributes:
+        epoch: the epoch it belongs to.
+        first: position of its first sample.
+        end: position after the last sample of the global batch, where the next one starts.
+        indices: (B,) int64, the samples' numbers in the dataset.
+        windows: what to decode and resize.
+        flips: (B,) bool.
+        draw: lam and partner, or None without mixup.
+    """
+
+    epoch: int
+    first: int
+    end: int
+    indices: np.ndarray
+    windows: Windows
+    flips: np.ndarray
+    draw: MixUpDraw | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plan:
+    """The options of a run; its methods compute, they keep nothing.
+
+    Args:
+        dataset: sizes of the images.
+        pipeline: geometry and flip probability.
+        batch_size: samples per rank and step.
+        shuffle: a new order each epoch.
+        drop_last: leave out a last global batch that isn't full.
+        mixup: None for none.
+        seed: from 0 to 2**64 - 1.
+        rank: from 0 to world - 1.
+        world: number of ranks.
+    """
+
+    dataset: FileList
+    pipeline: ImagePipeline
+    batch_size: int
+    shuffle: bool
+    drop_last: bool
+    mixup: MixUp | None
+    seed: int
+    rank: int
+    world: int
+
+    def steps(self, position: int = 0) -> Iterator[tuple[int, int, int]]:
+        """This rank's batches from a global position to the end of an epoch, as (first, count, end).
+
+        A last global batch that isn't full is shared evenly; a rank without a share has one step less, never an empty one.
+        """
+        total, whole = len(self.dataset), self.batch_size * self.world
+        while position + whole <= total:
+            yield position + self.rank * self.batch_size, self.batch_size, position + whole
+            position += whole
+        if self.drop_last or position >= total:
+            return
+        share, extra = divmod(total - position, self.world)
+        count = share + (self.rank < extra)
+        if count:
+            yield position + self.rank * share + min(self.rank, extra), count, total
+
+    def steps_per_epoch(self) -> int:
+        """Batches that this rank sees in a whole epoch."""
+        whole, rest = divmod(len(self.dataset), self.batch_size * self.world)
+        return whole if self.drop_last else whole + (rest > self.rank)
+
+    def order(self, epoch: int) -> np.ndarray | None:
+        """The dataset's numbers in the epoch's order, (N,) int64; None where it is the dataset's own."""
+        if not self.shuffle:
+            return None
+        return keyed_generator(self.seed, Purpose.ORDER, epoch).permutation(len(self.dataset))
+
+    def batch(self, epoch: int, order: np.ndarray | None, step: tuple[int, int, int]) -> BatchPlan:
+        """Plan one of `steps`; `order` is the epoch's."""
+        first, count, end = step
+        indices = np.arange(first, first + count) if order is None else order[first : first + count]
+        return BatchPlan(
+            epoch=epoch,
+            first=first,
+            end=end,
+            indices=indices,
+            windows=self.windows(epoch, first, indices),
+            flips=self._draw_at(Purpose.FLIP, epoch, first, count, 1)[:, 0] < self.pipeline.flip,
+            draw=self._mixup_draw(epoch, first, count),
+        )
+
+    def windows(self, epoch: int, first: int, indices: np.ndarray) -> Windows:
+        """Windows of the samples `indices` at the positions from `first` on."""
+        geometry = self.pipeline.geometry
+        uniform = self._draw_at(Purpose.WINDOW, epoch, first, len(indices), geometry.uniforms)
+        return geometry.windows(self.dataset.heights[indices], self.dataset.widths[indices], uniform)
+
+    def _draw_at(self, purpose: Purpose, epoch: int, first: int, count: int, columns: int) -> np.ndarray:
+        """Uniform numbers (count, columns) in [0, 1)."""
+        return draw_at(first, count, lambda n, generator: generator.random((n, columns)), seed=self.seed, purpose=purpose, epoch=epoch)
+
+    def _mixup_draw(self, epoch: int, first: int, count: int) -> MixUpDraw | None:
+        """lam by position, partners by batch."""
+        if self.mixup is None:
+            return None
+        keyed = partial(keyed_generator, self.seed, epoch=epoch)
+        partner = self.mixup.draw_partner(count, keyed(Purpose.PARTNER, counter=first))
+        if self.mixup.per_sample:
+            lam = draw_at(first, count, self.mixup.draw_lam, seed=self.seed, purpose=Purpose.LAM, epoch=epoch)
+        else:
+            lam = self.mixup.draw_lam(1, keyed(Purpose.LAM, counter=first))
+        return self.mixup.combine(lam, partner)

@@ -1,0 +1,51 @@
+"""Random numbers that depend on what they are for and nothing else: numpy's Philox, keyed by (seed, purpose, epoch).
+
+Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+
+import numpy as np
+
+CHUNK = 64  # positions that share one generator
+
+
+class Purpose(IntEnum):
+    """What numbers are drawn for; each has a stream of its own. The values are part of every saved state."""
+
+    ORDER = 0
+    WINDOW = 1
+    FLIP = 2
+    LAM = 3
+    PARTNER = 4
+    REPLACEMENT = 5
+    GRAPH = 6
+    ITERATOR = 7
+
+
+def keyed_generator(seed: int, purpose: Purpose, epoch: int, counter: int = 0) -> np.random.Generator:
+    """A generator for one (seed, purpose, epoch), advanced to its own stretch of 2**128 numbers for `counter`."""
+    key = np.array([seed, purpose << 48 | epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, counter, 0], np.uint64)))
+
+
+def draw_at(
+    first: int, count: int, draw: Callable[[int, np.random.Generator], np.ndarray], *, seed: int, purpose: Purpose, epoch: int
+) -> np.ndarray:
+    """Rows for the positions first ... first + count - 1, the same ones however positions are cut into batches.
+
+    Positions are drawn in aligned chunks, each from its own generator, so that any of numpy's distributions can be used.
+
+    Args:
+        first: position of the first row.
+        count: number of rows.
+        draw: draws n rows from a generator.
+        seed: from 0 to 2**64 - 1.
+        purpose: the stream.
+        epoch: from 0 to 2**48 - 1.
+    """
+    start = first // CHUNK
+    stop = max(start + 1, -(-(first + count) // CHUNK))
+    rows = [draw(CHUNK, keyed_generator(seed, purpose, epoch, chunk)) for chunk in range(start, stop)]
+    return np.concatenate(rows)[first - start * CHUNK :][:count]
