@@ -160,5 +160,3 @@ def _some(names: Iterable[str], count: int) -> str:
 def _warn_of_bad_files(paths: PathList, reasons: dict[int, str]) -> None:
     lines = _some((f"{paths[i]} ({reason})" for i, reason in sorted(reasons.items())), len(reasons))
     warnings.warn(f"{len(reasons)} of {len(paths)} files can't be read as images: {lines}", stacklevel=4)
-
-

@@ -15,7 +15,7 @@ from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.randomness import Purpose, keyed_generator
 
 if TYPE_CHECKING:
-    from nvidia.dali import Pipeline
+    from nvidia.dali.pipeline import Pipeline
 
 
 class Decoder:
@@ -99,10 +99,15 @@ class Decoder:
             seed=int(draw.integers(2**31)),
         )
 
-    def _feed(self, _info: object) -> tuple:
+    def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
         planned = next(self._planned)  # its StopIteration ends DALI's epoch
         self._in_flight.append(planned)
         paths, windows = self.plan.dataset.paths, planned.windows
-        names = [paths.encoded(i) for i in planned.indices]
-        return names, windows.anchor, windows.shape, windows.roi, planned.flips.astype(np.int32)
+        return {
+            "path": [paths.encoded(i) for i in planned.indices],
+            "anchor": windows.anchor,
+            "shape": windows.shape,
+            "roi": windows.roi,
+            "flip": planned.flips.astype(np.int32),
+        }

@@ -114,7 +114,7 @@ class ResizeCenterCrop:
         short = np.minimum(height, width).astype(np.int64)
         return self.resize * height.astype(np.int64) // short, self.resize * width.astype(np.int64) // short
 
-    def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:
+    def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:  # noqa: ARG002
         """Windows for images of `height`, `width` (B,); `uniform` (B, 0) is not used."""
         resized_h, resized_w = self.resized(height, width)
         size_h, size_w = height_width(self.size)

@@ -1,27 +1,27 @@
 """The DALI graph: paths, windows and flips in, uint8 HWC images out. The only module that imports DALI."""
 
+# DALI makes its operators, types and pipelines at import, which no type checker can follow:
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false, reportReturnType=false
+
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # DALI 2.4 warns of its own aliases at import
-    from nvidia.dali import Pipeline, fn, pipeline_def, types
+    from nvidia.dali import fn, types
     from nvidia.dali.data_node import DataNode
+    from nvidia.dali.pipeline import Pipeline, pipeline_def
 
 from dali_mixup.geometry import CropPad
 from dali_mixup.pipeline import ImagePipeline
 
-INPUTS = {  # name: (dtype, dimensions of one sample)
-    "path": (types.UINT8, 1),
-    "anchor": (types.INT32, 1),
-    "shape": (types.INT32, 1),
-    "roi": (types.FLOAT, 1),
-    "flip": (types.INT32, 0),
-}
+AUTO_AUG_ALIASES = re.compile(r"`nvidia\.dali\.fn\.experimental\.(filter|equalize)` is now deprecated")
 
-Source = Callable[[types.BatchInfo], tuple]
+Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
 
 
 def build_graph(
@@ -33,25 +33,29 @@ def build_graph(
     num_threads: int,
     prefetch: int,
     seed: int,
-    checkpoint: bytes | None = None,
 ) -> Pipeline:
     """Build the graph of an `ImagePipeline`.
 
     Args:
         pipeline: what to do.
-        source: gives the five `INPUTS` of the next batch: a list of uint8 paths and four arrays.
+        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor", "shape", "roi" (see `Windows`)
+            and "flip" (B,) int32.
         batch_size: the largest batch that `source` gives.
         device_id: the GPU that decodes and resizes; None for the CPU.
-        num_threads: DALI's threads, for reading, and for everything else on the CPU.
+        num_threads: DALI's threads on the CPU.
         prefetch: batches that DALI prepares ahead.
         seed: of the random operators in `pipeline.augment`.
-        checkpoint: state of those operators to go on from.
 
     Returns:
         A built pipeline with one output: uint8 (H, W, 3) images.
     """
+    kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1), "roi": (types.FLOAT, 1)}
+    if pipeline.flip > 0:
+        kinds["flip"] = (types.INT32, 0)
 
-    dtypes, ndims = [dtype for dtype, _ in INPUTS.values()], [ndim for _, ndim in INPUTS.values()]
+    def inputs_in_order(info: types.BatchInfo) -> tuple:
+        batch = source(info)
+        return tuple(batch[name] for name in kinds)
 
     @pipeline_def(
         batch_size=batch_size,
@@ -64,18 +68,35 @@ def build_graph(
         enable_checkpointing=pipeline.augment is not None,
     )
     def graph() -> DataNode:
-        path, anchor, shape, roi, flip = fn.external_source(
-            source=source, num_outputs=len(INPUTS), batch=True, batch_info=True, dtype=dtypes, ndim=ndims
+        nodes = fn.external_source(
+            source=inputs_in_order,
+            num_outputs=len(kinds),
+            batch=True,
+            batch_info=True,
+            dtype=[dtype for dtype, _ in kinds.values()],
+            ndim=[ndim for _, ndim in kinds.values()],
         )
-        images = _decode(path, anchor, shape, on_gpu=device_id is not None)
-        images = _crop_and_resize(images, roi, pipeline)
-        if pipeline.flip > 0:
-            images = fn.flip(images, horizontal=flip, vertical=0)
+        inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
+        images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], on_gpu=device_id is not None)
+        images = _crop_and_resize(images, inputs["roi"], pipeline)
+        if "flip" in inputs:
+            images = fn.flip(images, horizontal=inputs["flip"], vertical=0)
         return images if pipeline.augment is None else pipeline.augment(images)
 
-    built = graph(checkpoint=checkpoint)
-    built.build()
+    with _without_warnings_of_auto_aug():
+        built = graph()
+        built.build()
     return built
+
+
+@contextmanager
+def _without_warnings_of_auto_aug() -> Iterator[None]:
+    """DALI 2.4's auto_aug uses two aliases that DALI itself deprecates, and DALI resets the filters before it says so."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for warning in caught:
+        if not AUTO_AUG_ALIASES.search(str(warning.message)):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def decode_error(path: np.ndarray, anchor: np.ndarray, shape: np.ndarray, *, device_id: int | None) -> str:
@@ -94,7 +115,11 @@ def decode_error(path: np.ndarray, anchor: np.ndarray, shape: np.ndarray, *, dev
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
     def graph() -> DataNode:
         inputs = fn.external_source(
-            source=lambda: ([path], anchor[None], shape[None]), num_outputs=3, batch=True, dtype=[types.UINT8, types.INT32, types.INT32], ndim=1
+            source=lambda: ([path], anchor[None], shape[None]),
+            num_outputs=3,
+            batch=True,
+            dtype=[types.UINT8, types.INT32, types.INT32],
+            ndim=1,
         )
         return _decode(*inputs, on_gpu=device_id is not None)
 
@@ -110,7 +135,7 @@ def decode_error(path: np.ndarray, anchor: np.ndarray, shape: np.ndarray, *, dev
 def _decode(path: DataNode, anchor: DataNode, shape: DataNode, *, on_gpu: bool) -> DataNode:
     """Read the file, decode the window. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma."""
     return fn.decoders.image_slice(
-        fn.io.file.read(path),
+        fn.io.file.read(path, dont_use_mmap=True),  # a mapped file that shrinks would kill the process
         anchor,
         shape,
         axes=(0, 1),

@@ -99,5 +99,5 @@ def _pillow_size(fd: int) -> tuple[int, int, str]:
             return 0, 0, "not an image"
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             return 0, 0, "too many pixels"
-        except Exception as error:  # a plugin's parser may raise anything on a hostile file: that is a finding, not a crash
+        except Exception as error:  # noqa: BLE001  a plugin's parser may raise anything on a hostile file: a finding, not a crash
             return 0, 0, f"not an image: {type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ import torch.distributed
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
 from dali_mixup.errors import check_int, must_be
+from dali_mixup.geometry import CropPad
 from dali_mixup.mixup import MixUp, mix_labels
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan, Plan
@@ -96,6 +97,8 @@ class Loader:
             raise ValueError(must_be("on_bad_sample", '"raise"', on_bad_sample))
         rank, world = _check_shard(shard)
 
+        _check_images_are_large_enough(dataset, pipeline)
+
         self.dataset, self.pipeline, self.mixup = dataset, pipeline, mixup
         self.batch_size, self.drop_last, self.seed = batch_size, drop_last, int(seed)
         self.device = _pick_device(device)
@@ -165,7 +168,9 @@ class Loader:
             self._decoder.seek(epoch, position)
         for i, (_, _, end) in enumerate(steps):
             if iteration != self._iteration:
-                raise RuntimeError("this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once")
+                raise RuntimeError(
+                    "this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once"
+                )
             batch = self._finish(*self._decoder.next())
             self._cursor = (epoch, end) if i + 1 < len(steps) else (epoch + 1, 0)
             yield batch
@@ -199,6 +204,19 @@ def _check_type(name: str, value: object, expected: type, rule: str) -> None:
 def _check_targets_can_stack(targets: np.ndarray) -> None:
     if targets.dtype == np.int64 and targets.max() >= MAX_CLASSES:
         raise ValueError(must_be("dataset.targets", "below 2**24 for mixup", int(targets.max())))
+
+
+def _check_images_are_large_enough(dataset: FileList, pipeline: ImagePipeline) -> None:
+    if not isinstance(pipeline.geometry, CropPad):
+        return
+    small = np.flatnonzero(pipeline.geometry.too_small(dataset.heights, dataset.widths) & (dataset.heights > 0))
+    if len(small):
+        first = int(small[0])
+        size = f"{dataset.heights[first]} x {dataset.widths[first]} pixels"
+        raise ValueError(
+            f"{len(small)} images such as {dataset.paths[first]} ({size}) have too few pixels for {pipeline.geometry}; "
+            "leave them out, or take a smaller size or a RandomResizedCrop"
+        )
 
 
 def _check_shard(shard: tuple[int, int] | None) -> tuple[int, int]:

@@ -70,7 +70,7 @@ class MixUpLoss(nn.Module):
             losses = _cross_entropy_of_both(self.criterion, logits, both)
         else:
             unreduced = copy.copy(self.criterion)
-            unreduced.reduction = "none"
+            unreduced.reduction = "none"  # pyright: ignore[reportArgumentType]
             losses = torch.stack([unreduced(logits, labels), unreduced(logits, partner_labels)])
         share = share.to(losses.dtype)
         mixed = torch.where(share > 0, share * losses, 0).sum(0)

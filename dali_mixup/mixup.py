@@ -17,6 +17,7 @@ from dali_mixup.targets import stack_targets
 
 T = TypeVar("T")
 
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MixUpDraw:
     """What was drawn for one batch: sample i becomes lam[i] * sample[i] + (1 - lam[i]) * sample[partner[i]].
@@ -148,7 +149,7 @@ class MixUp:
 
 
 def mix(values: T, draw: MixUpDraw) -> T:
-    """lam * values + (1 - lam) * values[partner], along the first dimension.
+    """Weighted means along the first dimension: lam * values + (1 - lam) * values[partner].
 
     Works on any float tensor (B, ...), such as images, embeddings or the continuous columns of a table, and on tuples, lists and
     dicts of them, with the same draw. Differentiable. float16 and bfloat16 are computed in float32; uint8 gives float32.

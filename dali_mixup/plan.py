@@ -118,7 +118,7 @@ class Plan:
         return draw_at(first, count, lambda n, generator: generator.random((n, columns)), seed=self.seed, purpose=purpose, epoch=epoch)
 
     def _mixup_draw(self, epoch: int, first: int, count: int) -> MixUpDraw | None:
-        """lam by position, partners by batch."""
+        """Draw lam by position and partners by batch."""
         if self.mixup is None:
             return None
         keyed = partial(keyed_generator, self.seed, epoch=epoch)

@@ -86,9 +86,10 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
 
     probed: list[int] = []
     starts = range(0, len(paths), FILES_PER_TASK)
-    with ThreadPoolExecutor(PROBE_THREADS) as pool, tqdm(
-        total=len(paths), desc="reading image sizes", unit=" files", delay=0.5, leave=False, disable=not progress
-    ) as bar:
+    with (
+        ThreadPoolExecutor(PROBE_THREADS) as pool,
+        tqdm(total=len(paths), desc="reading image sizes", unit=" files", delay=0.5, leave=False, disable=not progress) as bar,
+    ):
         try:
             for start, found in zip(starts, pool.map(look, starts), strict=True):
                 for i, header in found:
@@ -111,8 +112,9 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
 def _split_folder(paths: PathList) -> tuple[str, PathList]:
     """The absolute folder above all files, and the files' names below it: lists of one folder share one cache."""
     encoded = [paths.encoded(i).tobytes() for i in range(len(paths))]
-    prefix = os.path.commonprefix(encoded)
-    prefix = prefix[: prefix.rfind(os.fsencode(os.sep)) + 1]
+    first, last = min(encoded), max(encoded)  # what both share at the start, all share
+    common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    prefix = first[: first.rfind(os.fsencode(os.sep), 0, common) + 1]
     return os.path.abspath(os.fsdecode(prefix)), PathList(path[len(prefix) :] for path in encoded)
 
 
@@ -143,7 +145,7 @@ def _empty_cache() -> dict:
 def _load(cache_file: Path) -> dict:
     """The cache's names and columns; an empty one where there is none or where it can't be trusted."""
     try:
-        with np.load(cache_file, allow_pickle=False) as data:
+        with open(cache_file, "rb") as file, np.load(file, allow_pickle=False) as data:
             if int(data["format"]) != FORMAT:
                 return _empty_cache()
             names = PathList.from_arrays(data["blob"], data["ends"])
@@ -169,7 +171,7 @@ def _save(cache_file: Path, names: PathList, columns: dict[str, np.ndarray], rea
         cache_file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=cache_file.parent, suffix=".tmp", delete=False) as file:
             try:
-                np.savez(file, format=FORMAT, blob=merged.blob, ends=merged.ends, **table)
+                np.savez(file, allow_pickle=False, format=FORMAT, blob=merged.blob, ends=merged.ends, **table)
                 file.close()
                 os.replace(file.name, cache_file)
             except BaseException:

@@ -61,7 +61,9 @@ def check_labels(name: str, labels: torch.Tensor) -> None:
     if not labels.numel() or labels.dtype in (torch.uint8, torch.int8, torch.int16):
         return
     if labels.device.type != "cpu":
-        torch._assert_async(labels.abs().max() < MAX_CLASSES, f"{name} must be below 2**24")  # without a synchronization
+        torch._assert_async(  # pyright: ignore[reportPrivateImportUsage]  the only check without a synchronization
+            labels.abs().max() < MAX_CLASSES, f"{name} must be below 2**24"
+        )
     elif int(labels.max()) >= MAX_CLASSES or int(labels.min()) <= -MAX_CLASSES:
         largest = int(labels.max()) if int(labels.max()) >= MAX_CLASSES else int(labels.min())
         raise ValueError(must_be(name, "below 2**24 (16,777,216), which stacked float32 targets hold exactly", largest))

@@ -23,4 +23,4 @@ def trivial_augment(images: Any) -> Any:
     from nvidia.dali import types
     from nvidia.dali.auto_aug.trivial_augment import trivial_augment_wide
 
-    return trivial_augment_wide(images, fill_value=0, interp_type=types.INTERP_NN)
+    return trivial_augment_wide(images, fill_value=0, interp_type=types.INTERP_NN)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,62 @@
+"""Fixtures: small JPEGs made here, and real photos where they lie beside the project."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.torchvision_fix import import_torchvision
+
+import_torchvision()
+
+PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("DALI_MIXUP_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """An ImageFolder of 32 real photos."""
+    if not PHOTOS.is_dir():
+        pytest.skip("the real photos are not beside the project")
+    return PHOTOS
+
+
+def picture(height: int, width: int, seed: int) -> Image.Image:
+    """Smooth random colours with one sharp corner, so that flips and crops show."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    pixels = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC)).copy()
+    pixels[: height // 4, : width // 4] = rng.integers(0, 256, 3)
+    return Image.fromarray(pixels)
+
+
+def jpeg_bytes(height: int, width: int, seed: int = 0, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture(height, width, seed).save(buffer, "JPEG", quality=90, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """An ImageFolder of 3 classes with 23 JPEGs of 23 sizes."""
+    root = tmp_path_factory.mktemp("images")
+    for i in range(23):
+        path = root / "abc"[i % 3] / f"{i:02}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(jpeg_bytes(40 + 3 * i, 90 - 2 * i, seed=i))
+    return root
+
+
+@pytest.fixture
+def dataset(folder):
+    import dali_mixup as dm
+
+    return dm.ImageFolder(folder)

@@ -1,0 +1,361 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dali_mixup as dm
+from pipelines import cifar10, finetune, imagenet
+from tests.conftest import jpeg_bytes
+
+TRAIN = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
+VAL = dm.ImagePipeline(geometry=dm.ResizeCenterCrop(18, 16))
+
+
+def loader(dataset, pipeline=TRAIN, **options):
+    return dm.Loader(dataset, pipeline, **{"batch_size": 4, "shuffle": True, "device": "cpu", **options})
+
+
+def samples(batches):
+    """Images and targets of an epoch, one tensor each."""
+    images, targets = zip(*batches, strict=True)
+    return torch.cat(images), torch.cat(targets)
+
+
+def pixels(images, pipeline):
+    """Undo the normalization: levels from 0 to 255, (B, H, W, 3)."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (pipeline.mean, pipeline.std))
+    return ((images.float() * std + mean) * 255).permute(0, 2, 3, 1).numpy()
+
+
+def normalized(levels, mean, std, draw):
+    """Mixup and normalization of levels (B, H, W, 3), float64 (B, 3, H, W), sample by sample."""
+    result = []
+    for row in range(len(levels)):
+        lam, partner = (1.0, row) if draw is None else (float(draw.lam[row]), int(draw.partner[row]))
+        mixed = lam * levels[row].astype(np.float64) + (1 - lam) * levels[partner]
+        result.append(((mixed / 255 - mean) / std).transpose(2, 0, 1))
+    return np.stack(result)
+
+
+def test_every_sample_comes_once_per_epoch_with_its_label(dataset):
+    numbered = dm.FileList(dataset.paths, list(range(len(dataset))))
+    made = loader(numbered, drop_last=False)
+    for _ in range(3):
+        batches = [targets for _, targets in made]
+        assert [len(targets) for targets in batches] == [4, 4, 4, 4, 4, 3]
+        assert sorted(torch.cat(batches).tolist()) == list(range(23))
+        assert all(targets.dtype == torch.int64 for targets in batches)
+    assert len(made) == 6
+
+
+def test_drop_last_leaves_out_the_partial_batch(dataset):
+    made = loader(dataset, drop_last=True)
+    assert [len(images) for images, _ in made] == [4] * 5 == [4] * len(made)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("mixup", [None, dm.MixUp()])
+def test_batches_equal_the_formula_in_every_dtype_and_layout(dataset, dtype, memory_format, mixup):
+    plain = loader(dataset, dm.ImagePipeline(geometry=TRAIN.geometry, flip=0.5, mean=(0, 0, 0), std=(1, 1, 1)))
+    levels = [(images * 255).round().permute(0, 2, 3, 1).numpy() for images, _ in plain]
+    made = loader(dataset, dtype=dtype, memory_format=memory_format, mixup=mixup)
+    order = made.plan.order(0)
+    for (images, targets), step, level in zip(made, made.plan.steps(), levels, strict=True):
+        assert images.dtype == dtype
+        assert images.is_contiguous(memory_format=memory_format)
+        draw = made.plan.batch(0, order, step).draw
+        expected = normalized(level, TRAIN.mean, TRAIN.std, draw)
+        assert targets.shape == ((len(images),) if mixup is None else (len(images), 3))
+        # half a unit in the last place of the dtype, at values below 4, and float32's own rounding
+        assert np.abs(images.double().numpy() - expected).max() <= 2 * torch.finfo(dtype).eps + 1e-5
+
+
+def test_mixed_targets_belong_to_the_mixed_images(dataset):
+    numbered = dm.FileList(dataset.paths, list(range(len(dataset))))
+    plain, labels = samples(loader(numbered))
+    mixed, targets = samples(loader(numbered, mixup=dm.MixUp()))
+    own, partner, lam = dm.unstack_targets(targets)
+    assert torch.equal(own, labels)
+    row_of = {int(label): row for row, label in enumerate(labels)}
+    for row in range(len(mixed)):
+        expected = lam[row] * plain[row] + (1 - lam[row]) * plain[row_of[int(partner[row])]]
+        assert torch.allclose(mixed[row], expected, atol=1e-5)
+    assert (lam >= 0.5).all()
+    assert 0 < (own != partner).float().mean()
+
+
+def test_batch_size_threads_prefetch_and_mixup_change_no_pixel(dataset):
+    expected, labels = samples(loader(dataset))
+    for options in ({"batch_size": 7}, {"num_threads": 1}, {"num_threads": 4, "prefetch": 5}, {"batch_size": 23, "prefetch": 1}):
+        images, targets = samples(loader(dataset, **options))
+        assert torch.equal(images, expected), options
+        assert torch.equal(targets, labels), options
+    never = dm.MixUp(prob=0.0)
+    assert torch.equal(samples(loader(dataset, mixup=never))[0], expected)
+
+
+def test_epochs_follow_each_other_and_a_break_begins_a_new_one(dataset):
+    epochs = [samples(batches)[0] for made in [loader(dataset)] for batches in (made, made, made)]
+    assert not torch.equal(epochs[0], epochs[1])
+    made = loader(dataset)
+    for _ in made:
+        break
+    assert torch.equal(samples(made)[0], epochs[1])
+    made.set_epoch(0)
+    assert torch.equal(samples(made)[0], epochs[0])
+    made.set_epoch(2)
+    assert torch.equal(samples(made)[0], epochs[2])
+
+
+def test_set_epoch_alone_gives_the_epoch_also_with_random_operators_of_the_user(dataset):
+    pipeline = dm.ImagePipeline(geometry=TRAIN.geometry, augment=noise)
+    made = loader(dataset, pipeline)
+    epochs = [samples(made)[0] for _ in range(3)]
+    assert not torch.equal(epochs[0], epochs[1])
+    other = loader(dataset, pipeline, prefetch=3)
+    other.set_epoch(2)
+    assert torch.equal(samples(other)[0], epochs[2])
+    for _ in other:
+        break
+    other.set_epoch(1)
+    assert torch.equal(samples(other)[0], epochs[1])
+
+
+def noise(images):
+    from nvidia.dali import fn, types
+
+    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
+
+
+def test_the_older_of_two_iterators_says_that_it_ended(dataset):
+    made = loader(dataset)
+    first = iter(made)
+    next(first)
+    second = iter(made)
+    next(second)
+    with pytest.raises(RuntimeError, match="this epoch ended when another `for` over the same Loader began"):
+        next(first)
+    assert len(list(second)) == 5
+
+
+def test_two_loaders_at_once_do_not_disturb_each_other(dataset):
+    alone = samples(loader(dataset))[0]
+    pairs = list(zip(loader(dataset), loader(dataset, seed=1), strict=True))
+    assert torch.equal(torch.cat([first[0] for first, _ in pairs]), alone)
+
+
+def test_a_retained_batch_stays_unchanged(dataset):
+    made = loader(dataset, mixup=dm.MixUp())
+    kept, copies = [], []
+    for _ in range(3):
+        for images, targets in made:
+            kept.append((images, targets))
+            copies.append((images.clone(), targets.clone()))
+    for (images, targets), (images_then, targets_then) in zip(kept, copies, strict=True):
+        assert torch.equal(images, images_then)
+        assert torch.equal(targets, targets_then)
+
+
+def test_a_slice_of_a_batch_keeps_it_unchanged(dataset):
+    made = loader(dataset)
+    kept = [images[1:2, :, 3:].numpy() for images, _ in made]
+    copies = [array.copy() for array in kept]
+    for _ in made:
+        pass
+    assert all(np.array_equal(array, then) for array, then in zip(kept, copies, strict=True))
+
+
+def test_a_batch_may_be_written(dataset):
+    expected = [images.clone() for images, _ in loader(dataset, shuffle=False)]
+    made = loader(dataset, shuffle=False, mixup=dm.MixUp(prob=0.0))
+    for (images, _), then in zip(made, expected, strict=True):
+        assert torch.equal(images, then)
+        images.fill_(torch.nan)
+
+
+@pytest.mark.parametrize("targets", [np.eye(23, dtype=np.float32)[:, :5], np.arange(23.0)])
+def test_float_targets_are_mixed_directly(dataset, targets):
+    made = dm.FileList(dataset.paths, targets)
+    plain, labels = samples(loader(made))
+    assert labels.dtype == torch.float32
+    assert labels.shape == targets.shape
+    _, mixed = samples(loader(made, mixup=dm.MixUp()))
+    assert mixed.shape == labels.shape
+    assert mixed.sum().item() == pytest.approx(labels.sum().item(), rel=0.5)
+    assert not torch.equal(mixed, labels)
+
+
+def test_a_single_sample_comes_unmixed(dataset):
+    one = dm.FileList(dataset.paths[:1], [5])
+    ((images, targets),) = loader(one, mixup=dm.MixUp())
+    assert targets.tolist() == [[5, 5, 1]]
+    assert torch.equal(images, next(iter(loader(one)))[0])
+
+
+def test_validation_pixels_equal_pillows_on_real_photos(photos):
+    from torchvision.transforms import CenterCrop, Compose, Resize
+
+    dataset, pipeline = dm.ImageFolder(photos), imagenet.val(size=224)
+    reference_crop = Compose([Resize(256), CenterCrop(224)])
+    images, _ = samples(dm.Loader(dataset, pipeline, batch_size=8, device="cpu"))
+    for path, ours in zip(dataset.paths, pixels(images, pipeline), strict=True):
+        with Image.open(path) as image:
+            difference = np.abs(ours - np.asarray(reference_crop(image.convert("RGB"))).astype(np.float32))
+        assert difference.mean() < 0.2, path
+        assert difference[1:-1, 1:-1].max() < 1.01, path
+
+
+def test_training_pixels_equal_pillows_on_real_photos(photos):
+    dataset, pipeline = dm.ImageFolder(photos), imagenet.train(size=224)
+    made = dm.Loader(dataset, pipeline, batch_size=8, device="cpu", shuffle=True)
+    order = made.plan.order(0)
+    for (images, _), step in zip(made, made.plan.steps(), strict=True):
+        batch = made.plan.batch(0, order, step)
+        for row, ours in enumerate(pixels(images, pipeline)):
+            (top, left), (height, width) = batch.windows.anchor[row].tolist(), batch.windows.shape[row].tolist()
+            with Image.open(dataset.paths[int(batch.indices[row])]) as image:
+                crop = image.convert("RGB").crop((left, top, left + width, top + height)).resize((224, 224), Image.Resampling.BILINEAR)
+            expected = np.asarray(crop).astype(np.float32)
+            difference = np.abs(ours - (expected[:, ::-1] if batch.flips[row] else expected))
+            assert difference.mean() < 0.3
+            assert difference[1:-1, 1:-1].max() < 1.01
+
+
+@pytest.mark.parametrize("mode", ["reflect", "constant"])
+def test_padded_crops_equal_numpys(tmp_path, mode):
+    paths = []
+    for i, (height, width) in enumerate([(32, 32), (28, 40), (50, 33), (32, 32)]):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8)).save(tmp_path / f"{i}.png")
+        paths.append(tmp_path / f"{i}.png")
+    pipeline = dm.ImagePipeline(geometry=dm.CropPad(32, padding=4, padding_mode=mode), flip=0.5)
+    made = loader(dm.FileList(paths * 10, [0] * 40), pipeline, shuffle=False)
+    for (images, _), step in zip(made, made.plan.steps(), strict=True):
+        batch = made.plan.batch(0, None, step)
+        for row, ours in enumerate(pixels(images, pipeline)):
+            with Image.open(made.dataset.paths[int(batch.indices[row])]) as image:
+                padded = np.pad(np.asarray(image), ((4, 4), (4, 4), (0, 0)), mode=mode)
+            top, left = (int(start) + 4 for start in batch.windows.roi[row, :2])
+            expected = padded[top : top + 32, left : left + 32]
+            assert np.abs(ours - (expected[:, ::-1] if batch.flips[row] else expected)).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "pipeline", [imagenet.train(32), imagenet.val(32), cifar10.train(), cifar10.val(), finetune.train(32), finetune.val(32)]
+)
+def test_ready_pipelines_deliver(dataset, pipeline):
+    images, targets = samples(loader(dataset, pipeline))
+    assert images.shape == (23, 3, 32, 32)
+    assert images.isfinite().all()
+    assert len(targets) == 23
+
+
+def test_grayscale_cmyk_and_other_formats_decode_as_pillow_decodes_them(tmp_path):
+    paths = []
+    for i, (mode, suffix) in enumerate([("L", "JPEG"), ("RGB", "PNG"), ("L", "PNG"), ("RGB", "WEBP"), ("RGB", "BMP")]):
+        picture = Image.open(__import__("io").BytesIO(jpeg_bytes(20, 20, seed=i))).convert(mode)
+        paths.append(tmp_path / f"{i}.jpg")
+        picture.save(paths[-1], suffix)
+    pipeline = dm.ImagePipeline(geometry=dm.CropPad(20, padding=0))
+    images, _ = samples(loader(dm.FileList(paths, [0] * 5), pipeline, shuffle=False))
+    for path, ours in zip(paths, pixels(images, pipeline), strict=True):
+        with Image.open(path) as image:
+            assert np.abs(ours - np.asarray(image.convert("RGB"))).max() <= 1.01, path
+
+
+def test_a_file_that_fails_is_named_and_the_loader_stays_usable(tmp_path):
+    for i in range(8):
+        (tmp_path / f"{i}.jpg").write_bytes(jpeg_bytes(40, 50, seed=i))
+    found = dm.FileList([tmp_path / f"{i}.jpg" for i in range(8)], list(range(8)))
+    whole = (tmp_path / "5.jpg").read_bytes()
+    made = loader(found, VAL, shuffle=False)
+    (tmp_path / "5.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "6.jpg").unlink()
+    batches = iter(made)
+    assert next(batches)[1].tolist() == [0, 1, 2, 3]
+    with pytest.raises(
+        dm.BadSampleError, match=r"(?s)2 files of this batch.*sample 5: .*5.jpg: truncated at byte \d+.*sample 6: .*6.jpg: missing"
+    ) as caught:
+        next(batches)
+    assert [(index, reason.split()[0]) for index, _, reason in caught.value.samples] == [(5, "truncated"), (6, "missing")]
+    (tmp_path / "5.jpg").write_bytes(whole)
+    (tmp_path / "6.jpg").write_bytes(whole)
+    assert samples(made)[1].tolist() == list(range(8))
+
+
+def test_an_error_in_the_users_operators_is_shown_as_it_is(dataset):
+    def broken(images):
+        from nvidia.dali import fn
+
+        return fn.crop(images, crop=(17, 17))
+
+    with pytest.raises(RuntimeError, match="crop"):
+        next(iter(loader(dataset, dm.ImagePipeline(geometry=TRAIN.geometry, augment=broken))))
+
+
+def test_an_epoch_resumes_from_a_state(dataset):
+    made = loader(dataset, mixup=dm.MixUp())
+    expected = samples(made)
+    made.set_epoch(0)
+    states = [made.state_dict(), *(made.state_dict() for _ in made)]
+    assert [(state["epoch"], state["position"]) for state in states] == [(0, 0), (0, 4), (0, 8), (0, 12), (0, 16), (0, 20), (1, 0)]
+    for state in states[:-1]:
+        fresh = loader(dataset, mixup=dm.MixUp())
+        fresh.load_state_dict(state)
+        fresh.set_epoch(0)
+        images, targets = samples(fresh)
+        assert torch.equal(images, expected[0][state["position"] :])
+        assert torch.equal(targets, expected[1][state["position"] :])
+    with pytest.raises(ValueError, match=r"state\['seed'\] must be that of this Loader \(3\), got 0"):
+        loader(dataset, seed=3).load_state_dict(states[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be an int of at least 1, got 0"),
+        ({"batch_size": 2.0}, TypeError, "batch_size must be an int of at least 1, got 2.0"),
+        ({"batch_size": True}, TypeError, "batch_size must be an int of at least 1, got True"),
+        ({"batch_size": 24, "drop_last": True}, ValueError, r"batch_size must be at most 23 with drop_last \(23 files, 1 ranks\), got 24"),
+        ({"shuffle": 1}, TypeError, "shuffle must be True or False, got 1"),
+        ({"mixup": 0.4}, TypeError, "mixup must be a MixUp or None, got 0.4"),
+        ({"seed": -1}, ValueError, "seed must be an int of at least 0, got -1"),
+        ({"seed": 2**64}, ValueError, r"seed must be below 2\*\*64"),
+        ({"device": "cuda"}, ValueError, "device must be \"cpu\", since torch finds no GPU, got 'cuda'"),
+        ({"device": "meta"}, ValueError, "device must be a CPU or a CUDA device, got 'meta'"),
+        ({"dtype": torch.float64}, ValueError, "dtype must be torch.float32, torch.float16 or torch.bfloat16, got torch.float64"),
+        ({"memory_format": torch.channels_last_3d}, ValueError, "memory_format must be"),
+        ({"num_threads": 0}, ValueError, "num_threads must be an int of at least 1, got 0"),
+        ({"prefetch": 0}, ValueError, "prefetch must be an int of at least 1, got 0"),
+        ({"shard": (2, 2)}, ValueError, r"shard must be a pair \(rank, world size\) with rank below world size, got \(2, 2\)"),
+        ({"shard": 3}, TypeError, r"shard must be a pair \(rank, world size\), got 3"),
+        ({"on_bad_sample": "skip"}, ValueError, "on_bad_sample must be"),
+    ],
+)
+def test_options_out_of_range_are_named(dataset, options, error, message):
+    if options.get("device") == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(error, match=message):
+        loader(dataset, **options)
+
+
+def test_things_that_are_no_dataset_or_pipeline_are_named(dataset):
+    with pytest.raises(TypeError, match="dataset must be an ImageFolder or FileList, got 'data/train'"):
+        loader("data/train")
+    with pytest.raises(TypeError, match="pipeline must be an ImagePipeline"):
+        loader(dataset, imagenet.train)
+    with pytest.raises(ValueError, match=r"dataset.targets must be below 2\*\*24 for mixup, got 16777216"):
+        loader(dm.FileList(dataset.paths, [2**24] * 23), mixup=dm.MixUp())
+
+
+def test_images_too_small_for_the_crop_are_named(dataset):
+    with pytest.raises(ValueError, match=r"images such as .*00.jpg \(40 x 90 pixels\) have too few pixels for CropPad\(size=64"):
+        loader(dataset, dm.ImagePipeline(geometry=dm.CropPad(64, padding=4)))
+
+
+def test_importing_the_package_does_not_import_dali():
+    code = "import sys, dali_mixup; sys.exit(any(name.startswith('nvidia') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
