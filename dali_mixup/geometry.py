@@ -12,23 +12,28 @@ import numpy as np
 from dali_mixup.errors import check_int, must_be
 
 TRIES = 10  # torchvision's RandomResizedCrop draws at most ten windows before it falls back
-# Resampling reaches beyond the crop: half of the triangle filter, and chroma upsampling of the decoder.
-DECODE_MARGIN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """What to decode of each image of a batch, and which part of that to resize.
+    """For each image of a batch: which part is decoded, to what it is resized, and which part of that is the output.
 
     Attributes:
-        anchor: (B, 2) int32, top and left of the decoded window in the image, pixels.
+        anchor: (B, 2) int32, top and left of the decoded part in the image, pixels.
         shape: (B, 2) int32, its height and width.
-        roi: (B, 4) float32, top, left, bottom, right of the part to resample, in the decoded window's pixels; fractions allowed.
+        resized: (B, 2) int32, its height and width after resizing.
+        offset: (B, 2) int32, top and left of the output in the resized part; outside of it where the geometry pads.
     """
 
     anchor: np.ndarray
     shape: np.ndarray
-    roi: np.ndarray
+    resized: np.ndarray
+    offset: np.ndarray
+
+    def roi(self, size: tuple[int, int]) -> np.ndarray:
+        """The outputs in pixels of the decoded parts: top, left, bottom, right; (B, 4) float32."""
+        scale = self.shape / self.resized
+        return np.concatenate([self.offset * scale, (self.offset + size) * scale], 1).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +79,12 @@ class RandomResizedCrop:
         whole_h, whole_w = self._central(height, width)
         crop_h, crop_w = np.where(found, crop_h, whole_h), np.where(found, crop_w, whole_w)
         top, left = np.where(found, top, (height - whole_h) // 2), np.where(found, left, (width - whole_w) // 2)
-        roi = np.stack([np.zeros_like(top), np.zeros_like(left), crop_h, crop_w], 1).astype(np.float32)
-        return Windows(anchor=_pairs(top, left), shape=_pairs(crop_h, crop_w), roi=roi)
+        return Windows(
+            anchor=_pairs(top, left),
+            shape=_pairs(crop_h, crop_w),
+            resized=np.broadcast_to(np.array(height_width(self.size), np.int32), (len(height), 2)),
+            offset=np.zeros((len(height), 2), np.int32),
+        )
 
     def _central(self, height: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The fall-back: the largest central window whose aspect ratio is allowed."""
@@ -118,12 +127,13 @@ class ResizeCenterCrop:
         """Windows for images of `height`, `width` (B,); `uniform` (B, 0) is not used."""
         resized_h, resized_w = self.resized(height, width)
         size_h, size_w = height_width(self.size)
-        top, rows, roi_top, roi_bottom = _central_span(height, resized_h, size_h)
-        left, columns, roi_left, roi_right = _central_span(width, resized_w, size_w)
+        # half to even, as Python's round in torchvision's center_crop
+        top, left = np.rint((resized_h - size_h) / 2), np.rint((resized_w - size_w) / 2)
         return Windows(
-            anchor=_pairs(top, left),
-            shape=_pairs(rows, columns),
-            roi=np.stack([roi_top, roi_left, roi_bottom, roi_right], 1).astype(np.float32),
+            anchor=np.zeros((len(height), 2), np.int32),
+            shape=_pairs(height, width),
+            resized=_pairs(resized_h, resized_w),
+            offset=_pairs(top, left),
         )
 
 
@@ -153,15 +163,12 @@ class CropPad:
             raise ValueError(must_be("padding_mode", '"reflect" or "constant"', self.padding_mode))
 
     def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:
-        """Whole images are decoded; `roi` is the crop, which reaches outside of the image by at most `padding`."""
+        """Whole images are decoded; `offset` reaches outside of them by at most `padding`."""
         size_h, size_w = height_width(self.size)
         top = (uniform[:, 0] * (height + 2 * self.padding - size_h + 1)).astype(np.int64) - self.padding
         left = (uniform[:, 1] * (width + 2 * self.padding - size_w + 1)).astype(np.int64) - self.padding
-        return Windows(
-            anchor=np.zeros((len(height), 2), np.int32),
-            shape=_pairs(height, width),
-            roi=np.stack([top, left, top + size_h, left + size_w], 1).astype(np.float32),
-        )
+        shape = _pairs(height, width)
+        return Windows(anchor=np.zeros((len(height), 2), np.int32), shape=shape, resized=shape, offset=_pairs(top, left))
 
     def too_small(self, height: np.ndarray, width: np.ndarray) -> np.ndarray:
         """(N,) bool: images that hold no such crop."""
@@ -199,14 +206,3 @@ def _between(span: tuple[float, float], uniform: np.ndarray) -> np.ndarray:
 
 def _pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack([first, second], 1).astype(np.int32)
-
-
-def _central_span(side: np.ndarray, resized: np.ndarray, out: int) -> tuple[np.ndarray, ...]:
-    """Along one side: first pixel and number of pixels to decode, and the crop's two ends within those, in source pixels."""
-    start = np.rint((resized - out) / 2)  # half to even, as Python's round in torchvision's center_crop
-    scale = side / resized
-    crop_start, crop_end = start * scale, (start + out) * scale
-    reach = np.maximum(scale, 1) + DECODE_MARGIN
-    first = np.maximum(np.floor(crop_start - reach), 0)
-    last = np.minimum(np.ceil(crop_end + reach), side)
-    return first, last - first, crop_start - first, crop_end - first

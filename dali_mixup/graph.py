@@ -16,7 +16,7 @@ with warnings.catch_warnings():
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, pipeline_def
 
-from dali_mixup.geometry import CropPad
+from dali_mixup.geometry import CropPad, height_width
 from dali_mixup.pipeline import ImagePipeline
 
 AUTO_AUG_ALIASES = re.compile(r"`nvidia\.dali\.fn\.experimental\.(filter|equalize)` is now deprecated")
@@ -28,6 +28,7 @@ def build_graph(
     pipeline: ImagePipeline,
     source: Source,
     *,
+    windows_only: bool,
     batch_size: int,
     device_id: int | None,
     num_threads: int,
@@ -38,8 +39,9 @@ def build_graph(
 
     Args:
         pipeline: what to do.
-        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor", "shape", "roi" (see `Windows`)
-            and "flip" (B,) int32.
+        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor", "shape", "offset" and "roi"
+            (see `Windows`), "flip" (B,) int32.
+        windows_only: stop after the decoder; resize and flip are left to the stage.
         batch_size: the largest batch that `source` gives.
         device_id: the GPU that decodes and resizes; None for the CPU.
         num_threads: DALI's threads on the CPU.
@@ -47,11 +49,13 @@ def build_graph(
         seed: of the random operators in `pipeline.augment`.
 
     Returns:
-        A built pipeline with one output: uint8 (H, W, 3) images.
+        A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
     """
-    kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1), "roi": (types.FLOAT, 1)}
-    if pipeline.flip > 0:
-        kinds["flip"] = (types.INT32, 0)
+    kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
+    if not windows_only:
+        pads = isinstance(pipeline.geometry, CropPad)
+        kinds |= {"offset": (types.INT32, 1)} if pads else {"roi": (types.FLOAT, 1)}
+        kinds |= {"flip": (types.INT32, 0)} if pipeline.flip > 0 else {}
 
     def inputs_in_order(info: types.BatchInfo) -> tuple:
         batch = source(info)
@@ -78,7 +82,10 @@ def build_graph(
         )
         inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
         images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], on_gpu=device_id is not None)
-        images = _crop_and_resize(images, inputs["roi"], pipeline)
+        if "offset" in inputs:
+            images = _crop_with_padding(images, inputs["offset"], pipeline.geometry)
+        if "roi" in inputs:
+            images = _resize(images, inputs["roi"], pipeline.size)
         if "flip" in inputs:
             images = fn.flip(images, horizontal=inputs["flip"], vertical=0)
         return images if pipeline.augment is None else pipeline.augment(images)
@@ -147,15 +154,17 @@ def _decode(path: DataNode, anchor: DataNode, shape: DataNode, *, on_gpu: bool) 
     )
 
 
-def _crop_and_resize(images: DataNode, roi: DataNode, pipeline: ImagePipeline) -> DataNode:
-    geometry = pipeline.geometry
-    if not isinstance(geometry, CropPad):
-        size = np.array(pipeline.size, np.float32)
-        return fn.resize(images, size=size, roi_start=roi[:2], roi_end=roi[2:], interp_type=types.INTERP_LINEAR, antialias=True)
-    start = fn.cast(roi[:2], dtype=types.INT32)
+def _resize(images: DataNode, roi: DataNode, size: tuple[int, int]) -> DataNode:
+    return fn.resize(
+        images, size=np.array(size, np.float32), roi_start=roi[:2], roi_end=roi[2:], interp_type=types.INTERP_LINEAR, antialias=True
+    )
+
+
+def _crop_with_padding(images: DataNode, offset: DataNode, geometry: CropPad) -> DataNode:
     if geometry.padding_mode == "reflect" and geometry.padding > 0:
-        images, start = _pad_by_reflection(images, geometry.padding), start + geometry.padding
-    return fn.slice(images, start, np.array(pipeline.size, np.int32), axes=(0, 1), out_of_bounds_policy="pad", fill_values=0)
+        images, offset = _pad_by_reflection(images, geometry.padding), offset + geometry.padding
+    size = np.array(height_width(geometry.size), np.int32)
+    return fn.slice(images, offset, size, axes=(0, 1), out_of_bounds_policy="pad", fill_values=0)
 
 
 def _pad_by_reflection(images: DataNode, padding: int) -> DataNode:

@@ -1,13 +1,16 @@
 """`Loader`: epochs of mixed batches, in the place of a torch `DataLoader`."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 import torch.distributed
 
+from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
 from dali_mixup.errors import check_int, must_be
@@ -16,10 +19,33 @@ from dali_mixup.mixup import MixUp, mix_labels
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.stage import run_stage
+from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.targets import MAX_CLASSES
+from dali_mixup.threads import split_threads
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
+
+
+# One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its last one.
+KEPT_BUFFERS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderStats:
+    """Seconds that a Loader spent since it was built.
+
+    Attributes:
+        batches: how many were delivered.
+        wait: the consumer waited for a batch.
+        decode: waiting for DALI: reading and decoding, with `augment` also resizing and augmenting.
+        stage: the batch stage: resizing on the CPU, mixup, normalization.
+    """
+
+    batches: int
+    wait: float
+    decode: float
+    stage: float
 
 
 class Loader:
@@ -45,7 +71,8 @@ class Loader:
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: threads of DALI on the CPU; None takes one per core that this process may use.
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes what was fastest when measured: one
+            more than the cores that this process may use.
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE.
         on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded.
@@ -117,16 +144,16 @@ class Loader:
         if drop_last and not self.plan.steps_per_epoch():
             rule = f"at most {len(dataset) // world} with drop_last ({len(dataset)} files, {world} ranks)"
             raise ValueError(must_be("batch_size", rule, batch_size))
-        self._decoder = Decoder(
-            self.plan,
-            device=self.device,
-            num_threads=num_threads or len(os.sched_getaffinity(0)),
-            prefetch=prefetch,
-            max_pixels=max_pixels,
-        )
+        threads = split_threads(num_threads)
+        self._decoder = Decoder(self.plan, device=self.device, num_threads=threads.decode, prefetch=prefetch, max_pixels=max_pixels)
+        self._cpu_stage = None
+        if self.device.type == "cpu":
+            self._cpu_stage = CpuStage(pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS)
         self._cursor = (0, 0)  # epoch and position of the next batch to deliver
         self._next_start = (0, 0)  # where the next `for` begins
         self._iteration = 0
+        self._running: Generator | None = None
+        self._delivered, self._waited, self._decoding, self._staging = 0, 0.0, 0.0, 0.0
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
@@ -136,6 +163,8 @@ class Loader:
         epoch, position = self._cursor = self._next_start
         self._next_start = (epoch + 1, 0)
         self._iteration += 1
+        if self._running is not None:
+            self._running.close()
         return self._deliver(epoch, position, self._iteration)
 
     def set_epoch(self, epoch: int) -> None:
@@ -162,38 +191,67 @@ class Loader:
                 raise ValueError(must_be(f"state[{name!r}]", f"that of this Loader ({value})", state.get(name)))
         self._cursor = self._next_start = (int(state["epoch"]), int(state["position"]))
 
+    def stats(self) -> LoaderStats:
+        """Where the time went since the Loader was built."""
+        return LoaderStats(batches=self._delivered, wait=self._waited, decode=self._decoding, stage=self._staging)
+
     def _deliver(self, epoch: int, position: int, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         steps = list(self.plan.steps(position))
-        if steps:
-            self._decoder.seek(epoch, position)
-        for i, (_, _, end) in enumerate(steps):
-            if iteration != self._iteration:
-                raise RuntimeError(
-                    "this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once"
-                )
-            batch = self._finish(*self._decoder.next())
-            self._cursor = (epoch, end) if i + 1 < len(steps) else (epoch + 1, 0)
-            yield batch
-        if iteration == self._iteration:
+        batches = self._batches(epoch, position, len(steps))
+        if self.device.type == "cpu":
+            batches = run_ahead(batches, ahead=1)
+        self._running = batches
+        try:
+            for i, (_, _, end) in enumerate(steps):
+                start = time.perf_counter()
+                batch = next(batches)
+                self._waited += time.perf_counter() - start
+                self._delivered += 1
+                self._cursor = (epoch, end) if i + 1 < len(steps) else (epoch + 1, 0)
+                yield batch
+                del batch
+                if iteration != self._iteration:
+                    raise RuntimeError(
+                        "this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once"
+                    )
             self._cursor = (epoch + 1, 0)
+        finally:
+            batches.close()
+
+    def _batches(self, epoch: int, position: int, count: int) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+        """Decode and finish the next `count` batches."""
+        if count:
+            self._decoder.seek(epoch, position)
+        for _ in range(count):
+            start = time.perf_counter()
+            batch, images = self._decoder.next()
+            decoded = time.perf_counter()
+            finished = self._finish(batch, images)
+            self._decoding += decoded - start
+            self._staging += time.perf_counter() - decoded
+            del images
+            yield finished
+            del finished
 
     def _finish(self, batch: BatchPlan, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Labels, and the batch stage."""
         labels = torch.from_numpy(self.dataset.targets[batch.indices])
         draw = batch.draw
         targets = labels if draw is None else mix_labels(labels, draw)
-        if self.device.type != "cpu":
+        if self._cpu_stage is not None:
+            finished = self._cpu_stage(images, batch)
+        else:
             targets = targets.pin_memory().to(self.device, non_blocking=True)
             draw = None if draw is None else draw.to(self.device)
-        images = run_stage(
-            images,
-            draw,
-            mean=self.pipeline.mean,
-            std=self.pipeline.std,
-            dtype=self.dtype,
-            memory_format=self.memory_format,
-        )
-        return images, targets
+            finished = run_stage(
+                images,
+                draw,
+                mean=self.pipeline.mean,
+                std=self.pipeline.std,
+                dtype=self.dtype,
+                memory_format=self.memory_format,
+            )
+        return finished, targets
 
 
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:

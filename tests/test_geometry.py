@@ -77,30 +77,21 @@ def test_centre_crops_have_torchvisions_integer_sizes_and_anchors(h, w, sizes):
     resized_h, resized_w = (int(side[0]) for side in geometry.resized(height, width))
     assert (resized_h, resized_w) == tuple(functional._geometry._compute_resized_output_size((h, w), [resize]))
 
-    roi = geometry.windows(height, width, np.empty((1, 0))).roi[0] + np.tile(geometry.windows(height, width, np.empty((1, 0))).anchor[0], 2)
+    windows = geometry.windows(height, width, np.empty((1, 0)))
     top, left = round((resized_h - size) / 2), round((resized_w - size) / 2)  # torchvision's center_crop
+    assert (*windows.resized[0], *windows.offset[0]) == (resized_h, resized_w, top, left)
+    assert (*windows.anchor[0], *windows.shape[0]) == (0, 0, h, w)
     expected = [top * h / resized_h, left * w / resized_w, (top + size) * h / resized_h, (left + size) * w / resized_w]
-    assert roi == pytest.approx(expected, rel=1e-5, abs=1e-3)
-
-
-@given(st.integers(1, 3000), st.integers(1, 3000))
-def test_centre_windows_lie_inside_the_image(h, w):
-    windows = dm.ResizeCenterCrop(32, 16).windows(np.array([h], np.int32), np.array([w], np.int32), np.empty((1, 0)))
-    assert (windows.anchor >= 0).all()
-    assert (windows.anchor + windows.shape <= [h, w]).all()
-    assert (windows.roi[:, :2] >= -1e-3).all()
-    assert (windows.roi[:, 2:] <= windows.shape + 1e-3).all()
+    assert windows.roi((size, size))[0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_padded_crops_take_every_place_that_torchvision_takes():
     geometry = dm.CropPad(32, padding=4)
     rng = np.random.default_rng(0)
     side = np.full(20_000, 32, np.int32)
-    roi = geometry.windows(side, side, rng.random((20_000, 2))).roi
-    assert sorted(set(roi[:, 0])) == sorted(set(roi[:, 1])) == list(range(-4, 5))
-    assert (roi[:, 2:] - roi[:, :2] == 32).all()
+    offset = geometry.windows(side, side, rng.random((20_000, 2))).offset
     theirs = {RandomCrop.get_params(torch.empty(3, 40, 40), (32, 32))[0] - 4 for _ in range(500)}
-    assert theirs == set(roi[:, 0])
+    assert theirs == set(offset[:, 0].tolist()) == set(offset[:, 1].tolist()) == set(range(-4, 5))
 
 
 def test_images_too_small_for_a_padded_crop_are_found():
@@ -133,3 +124,10 @@ def test_images_too_small_for_a_padded_crop_are_found():
 def test_options_out_of_range_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_centre_windows_lie_inside_the_resized_image(h, w):
+    windows = dm.ResizeCenterCrop(32, 16).windows(np.array([h], np.int32), np.array([w], np.int32), np.empty((1, 0)))
+    assert (windows.offset >= 0).all()
+    assert (windows.offset + 16 <= windows.resized).all()

@@ -238,7 +238,7 @@ def test_padded_crops_equal_numpys(tmp_path, mode):
         for row, ours in enumerate(pixels(images, pipeline)):
             with Image.open(made.dataset.paths[int(batch.indices[row])]) as image:
                 padded = np.pad(np.asarray(image), ((4, 4), (4, 4), (0, 0)), mode=mode)
-            top, left = (int(start) + 4 for start in batch.windows.roi[row, :2])
+            top, left = (int(start) + 4 for start in batch.windows.offset[row])
             expected = padded[top : top + 32, left : left + 32]
             assert np.abs(ours - (expected[:, ::-1] if batch.flips[row] else expected)).max() < 0.01
 

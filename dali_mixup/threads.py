@@ -1,0 +1,42 @@
+"""Threads for the stage, each of which runs torch's operators alone instead of starting a team of its own."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+
+
+class ThreadSplit(NamedTuple):
+    """Threads of DALI, and of the stage beside it."""
+
+    decode: int
+    stage: int
+
+
+def split_threads(decode: int | None) -> ThreadSplit:
+    """A thread of the stage for every two of DALI; by default one more of DALI's than cores, so that no core waits."""
+    decode = decode or len(os.sched_getaffinity(0)) + 1
+    return ThreadSplit(decode, max(1, (decode + 1) // 2))
+
+
+def single_threaded_pool(count: int) -> ThreadPoolExecutor:
+    """`count` threads in which torch uses one thread; torch's setting in all other threads stays as it is.
+
+    torch.set_num_threads sets both the calling thread's number and the one that new threads begin with. So each worker sets its own
+    number to 1, and after the last one the caller sets its own again.
+    """
+    threads = torch.get_num_threads()
+    ready = threading.Barrier(count + 1)
+
+    def prepare() -> None:
+        torch.set_num_threads(1)
+        ready.wait()
+
+    pool = ThreadPoolExecutor(count, thread_name_prefix="dali_mixup stage")
+    for _ in range(count):
+        pool.submit(prepare)
+    ready.wait()
+    torch.set_num_threads(threads)
+    return pool
