@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -15,13 +15,16 @@ from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
 from dali_mixup.errors import check_int, must_be
 from dali_mixup.geometry import CropPad
-from dali_mixup.mixup import MixUp, mix_labels
+from dali_mixup.mixup import MixUp, MixUpDraw, mix_labels
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan, Plan
-from dali_mixup.stage import run_stage
+from dali_mixup.stage import TorchStage
 from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.targets import MAX_CLASSES
 from dali_mixup.threads import split_threads
+
+if TYPE_CHECKING:
+    from dali_mixup.stage_triton import TritonStage
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -146,9 +149,10 @@ class Loader:
             raise ValueError(must_be("batch_size", rule, batch_size))
         threads = split_threads(num_threads)
         self._decoder = Decoder(self.plan, device=self.device, num_threads=threads.decode, prefetch=prefetch, max_pixels=max_pixels)
-        self._cpu_stage = None
         if self.device.type == "cpu":
-            self._cpu_stage = CpuStage(pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS)
+            self._stage = CpuStage(pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS)
+        else:
+            self._stage = _build_gpu_stage(pipeline, dtype, memory_format, self.device)
         self._cursor = (0, 0)  # epoch and position of the next batch to deliver
         self._next_start = (0, 0)  # where the next `for` begins
         self._iteration = 0
@@ -233,25 +237,39 @@ class Loader:
             yield finished
             del finished
 
-    def _finish(self, batch: BatchPlan, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _finish(self, batch: BatchPlan, images: torch.Tensor | list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Labels, and the batch stage."""
         labels = torch.from_numpy(self.dataset.targets[batch.indices])
         draw = batch.draw
         targets = labels if draw is None else mix_labels(labels, draw)
-        if self._cpu_stage is not None:
-            finished = self._cpu_stage(images, batch)
+        if isinstance(self._stage, CpuStage):
+            finished = self._stage(images, batch)
         else:
             targets = targets.pin_memory().to(self.device, non_blocking=True)
-            draw = None if draw is None else draw.to(self.device)
-            finished = run_stage(
-                images,
-                draw,
-                mean=self.pipeline.mean,
-                std=self.pipeline.std,
-                dtype=self.dtype,
-                memory_format=self.memory_format,
-            )
+            draw = None if draw is None else _to_device(draw, self.device)
+            finished = self._stage(images, draw)
         return finished, targets
+
+
+def _build_gpu_stage(
+    pipeline: ImagePipeline, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
+) -> "TritonStage | TorchStage":
+    """Triton comes with torch's GPU builds; without it torch expressions give the same batches."""
+    try:
+        from dali_mixup.stage_triton import TritonStage
+    except ImportError:
+        return TorchStage(pipeline, dtype=dtype, memory_format=memory_format, device=device)
+    return TritonStage(pipeline, dtype=dtype, memory_format=memory_format)
+
+
+def _to_device(draw: MixUpDraw, device: torch.device) -> MixUpDraw:
+    """Move lam and partner in one copy that nobody waits for."""
+    count = len(draw.lam)
+    both = torch.empty(2 * count, dtype=torch.int64, pin_memory=True)
+    both[:count] = draw.partner
+    both[count:].view(torch.float32)[:count] = draw.lam
+    both = both.to(device, non_blocking=True)
+    return MixUpDraw(lam=both[count:].view(torch.float32)[:count], partner=both[:count])
 
 
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:

@@ -1,35 +1,37 @@
-"""The batch stage: mixup, normalization, cast and layout of a decoded batch."""
+"""The batch stage in whole-batch torch expressions: on a GPU without triton, and what the faster stages are compared with."""
 
 import torch
 
 from dali_mixup.mixup import MixUpDraw
+from dali_mixup.pipeline import ImagePipeline
 
 
-def run_stage(
-    images: torch.Tensor,
-    draw: MixUpDraw | None,
-    *,
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
-    dtype: torch.dtype,
-    memory_format: torch.memory_format,
-) -> torch.Tensor:
-    """Mix and normalize: (lam * x + (1 - lam) * x[partner]) / 255, minus mean, over std.
+class TorchStage:
+    """Mixup, normalization, cast and layout of finished uint8 images.
 
     Args:
-        images: (B, H, W, 3) uint8.
-        draw: lam and partner on the images' device, or None.
-        mean: per channel, of values in [0, 1].
-        std: per channel, likewise.
-        dtype: of the result; the arithmetic is float32.
-        memory_format: of the result, `torch.contiguous_format` or `torch.channels_last`.
-
-    Returns:
-        (B, 3, H, W) on the images' device, in memory of its own.
+        pipeline: mean and std.
+        dtype: of the batches; the arithmetic is float32.
+        memory_format: torch.contiguous_format or torch.channels_last.
+        device: of the images.
     """
-    scale = 1 / (255 * torch.tensor(std, device=images.device))
-    shift = -torch.tensor(mean, device=images.device) / torch.tensor(std, device=images.device)
-    pixels = images.float()
-    if draw is not None:
-        pixels = torch.lerp(pixels[draw.partner], pixels, draw.lam.view(-1, 1, 1, 1))
-    return torch.addcmul(shift, pixels, scale).permute(0, 3, 1, 2).to(dtype, memory_format=memory_format)
+
+    def __init__(self, pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device):
+        self.dtype, self.memory_format = dtype, memory_format
+        mean, std = torch.tensor(pipeline.mean), torch.tensor(pipeline.std)
+        self.scale, self.shift = (1 / (255 * std)).to(device), (-mean / std).to(device)
+
+    def __call__(self, images: torch.Tensor, draw: MixUpDraw | None) -> torch.Tensor:
+        """(lam * x + (1 - lam) * x[partner]) / 255, minus mean, over std.
+
+        Args:
+            images: (B, H, W, 3) uint8.
+            draw: lam and partner on the images' device, or None.
+
+        Returns:
+            (B, 3, H, W) in memory of its own.
+        """
+        pixels = images.float()
+        if draw is not None:
+            pixels = torch.lerp(pixels[draw.partner], pixels, draw.lam.view(-1, 1, 1, 1))
+        return torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2).to(self.dtype, memory_format=self.memory_format)

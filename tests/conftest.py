@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from bench.torchvision_fix import import_torchvision
@@ -12,6 +13,12 @@ from bench.torchvision_fix import import_torchvision
 import_torchvision()
 
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
 @pytest.fixture(autouse=True)

@@ -85,7 +85,7 @@ def test_mixed_targets_belong_to_the_mixed_images(dataset):
         expected = lam[row] * plain[row] + (1 - lam[row]) * plain[row_of[int(partner[row])]]
         assert torch.allclose(mixed[row], expected, atol=1e-5)
     assert (lam >= 0.5).all()
-    assert 0 < (own != partner).float().mean()
+    assert (own != partner).any()
 
 
 def test_batch_size_threads_prefetch_and_mixup_change_no_pixel(dataset):
@@ -180,7 +180,7 @@ def test_a_batch_may_be_written(dataset):
 @pytest.mark.parametrize("targets", [np.eye(23, dtype=np.float32)[:, :5], np.arange(23.0)])
 def test_float_targets_are_mixed_directly(dataset, targets):
     made = dm.FileList(dataset.paths, targets)
-    plain, labels = samples(loader(made))
+    _, labels = samples(loader(made))
     assert labels.dtype == torch.float32
     assert labels.shape == targets.shape
     _, mixed = samples(loader(made, mixup=dm.MixUp()))
@@ -359,3 +359,29 @@ def test_images_too_small_for_the_crop_are_named(dataset):
 def test_importing_the_package_does_not_import_dali():
     code = "import sys, dali_mixup; sys.exit(any(name.startswith('nvidia') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_gpu_delivers_what_the_cpu_delivers(dataset, memory_format):
+    """nvJPEG and the GPU's resize round differently: a level or two, never another window, flip, order or lam."""
+    options = {"mixup": dm.MixUp(), "memory_format": memory_format}
+    for (ours, targets), (expected, expected_targets) in zip(
+        loader(dataset, device="cuda", **options), loader(dataset, **options), strict=True
+    ):
+        assert ours.is_cuda
+        assert torch.equal(targets.cpu(), expected_targets)
+        assert ours.is_contiguous(memory_format=memory_format)
+        assert (ours.cpu() - expected).abs().mean() < 0.02
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pipeline", [imagenet.train(32), imagenet.val(32), cifar10.train(), finetune.train(32)])
+def test_a_gpu_is_never_waited_for(dataset, pipeline):
+    batches = iter(loader(dataset, pipeline, device="cuda", mixup=dm.MixUp()))
+    next(batches)  # the first batch compiles and allocates
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        assert len(list(batches)) == 5
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
