@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -200,6 +200,7 @@ class Loader:
         return LoaderStats(batches=self._delivered, wait=self._waited, decode=self._decoding, stage=self._staging)
 
     def _deliver(self, epoch: int, position: int, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        self._check_current(iteration)
         steps = list(self.plan.steps(position))
         batches = self._batches(epoch, position, len(steps))
         if self.device.type == "cpu":
@@ -207,6 +208,7 @@ class Loader:
         self._running = batches
         try:
             for i, (_, _, end) in enumerate(steps):
+                self._check_current(iteration)
                 start = time.perf_counter()
                 batch = next(batches)
                 self._waited += time.perf_counter() - start
@@ -214,13 +216,14 @@ class Loader:
                 self._cursor = (epoch, end) if i + 1 < len(steps) else (epoch + 1, 0)
                 yield batch
                 del batch
-                if iteration != self._iteration:
-                    raise RuntimeError(
-                        "this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once"
-                    )
+            self._check_current(iteration)
             self._cursor = (epoch + 1, 0)
         finally:
             batches.close()
+
+    def _check_current(self, iteration: int) -> None:
+        if iteration != self._iteration:
+            raise RuntimeError("this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once")
 
     def _batches(self, epoch: int, position: int, count: int) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
         """Decode and finish the next `count` batches."""
@@ -247,7 +250,7 @@ class Loader:
         else:
             targets = targets.pin_memory().to(self.device, non_blocking=True)
             draw = None if draw is None else _to_device(draw, self.device)
-            finished = self._stage(images, draw)
+            finished = self._stage(cast(torch.Tensor, images), draw)
         return finished, targets
 
 

@@ -1,7 +1,7 @@
 """The batch stage as one Triton kernel: each image and its partner are read once, the batch is written once."""
 
 # A kernel is compiled by Triton, not run by Python:
-# pyright: reportGeneralTypeIssues=false, reportPossiblyUnbound=false
+# pyright: reportGeneralTypeIssues=false, reportPossiblyUnboundVariable=false
 
 import torch
 import triton
