@@ -24,13 +24,14 @@ def split_threads(decode: int | None) -> ThreadSplit:
 def single_threaded_pool(count: int) -> ThreadPoolExecutor:
     """`count` threads in which torch uses one thread; torch's setting in all other threads stays as it is.
 
-    torch.set_num_threads sets both the calling thread's number and the one that new threads begin with. So each worker sets its own
-    number to 1, and after the last one the caller sets its own again.
+    torch.set_num_threads sets both the calling thread's number and the one that other threads take over at their first operator. So
+    each worker takes over the number, then sets its own to 1, and after the last one the caller sets the common one again.
     """
     threads = torch.get_num_threads()
     ready = threading.Barrier(count + 1)
 
     def prepare() -> None:
+        torch.get_num_threads()
         torch.set_num_threads(1)
         ready.wait()
 

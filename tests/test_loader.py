@@ -8,6 +8,7 @@ from PIL import Image
 
 import dali_mixup as dm
 from pipelines import cifar10, finetune, imagenet
+from tests import reference
 from tests.conftest import jpeg_bytes
 
 TRAIN = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
@@ -28,16 +29,6 @@ def pixels(images, pipeline):
     """Undo the normalization: levels from 0 to 255, (B, H, W, 3)."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (pipeline.mean, pipeline.std))
     return ((images.float() * std + mean) * 255).permute(0, 2, 3, 1).numpy()
-
-
-def normalized(levels, mean, std, draw):
-    """Mixup and normalization of levels (B, H, W, 3), float64 (B, 3, H, W), sample by sample."""
-    result = []
-    for row in range(len(levels)):
-        lam, partner = (1.0, row) if draw is None else (float(draw.lam[row]), int(draw.partner[row]))
-        mixed = lam * levels[row].astype(np.float64) + (1 - lam) * levels[partner]
-        result.append(((mixed / 255 - mean) / std).transpose(2, 0, 1))
-    return np.stack(result)
 
 
 def test_every_sample_comes_once_per_epoch_with_its_label(dataset):
@@ -68,7 +59,7 @@ def test_batches_equal_the_formula_in_every_dtype_and_layout(dataset, dtype, mem
         assert images.dtype == dtype
         assert images.is_contiguous(memory_format=memory_format)
         draw = made.plan.batch(0, order, step).draw
-        expected = normalized(level, TRAIN.mean, TRAIN.std, draw)
+        expected = reference.normalized_batch(level, TRAIN.mean, TRAIN.std, draw)
         assert targets.shape == ((len(images),) if mixup is None else (len(images), 3))
         # half a unit in the last place of the dtype, at values below 4, and float32's own rounding
         assert np.abs(images.double().numpy() - expected).max() <= 2 * torch.finfo(dtype).eps + 1e-5

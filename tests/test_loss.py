@@ -270,7 +270,7 @@ def loss_of_plain(criterion, logits, labels):
 @pytest.mark.parametrize("target", [[0.0, 1, 0.75], [1, 0, 0.75], [1, 0, 1], [0, 1, 0], [1, 1, 1], [1, 1, 0.75]])
 def test_a_label_with_weight_and_an_infinite_loss_makes_the_loss_infinite(criterion, target):
     logits = torch.tensor([[0.0, -math.inf, 1.0]])
-    assert MixUpLoss(criterion)(logits, torch.tensor([target])) == math.inf
+    assert MixUpLoss(criterion)(logits, torch.tensor([target], dtype=torch.float32)) == math.inf
 
 
 def test_an_ignored_label_adds_nothing_where_class_zero_has_an_infinite_loss():
