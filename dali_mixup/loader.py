@@ -18,6 +18,7 @@ from dali_mixup.geometry import CropPad
 from dali_mixup.mixup import MixUp, MixUpDraw, mix_labels
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan, Plan
+from dali_mixup.randomness import check_seed
 from dali_mixup.stage import TorchStage
 from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.targets import MAX_CLASSES
@@ -114,9 +115,7 @@ class Loader:
             _check_targets_can_stack(dataset.targets)
         for name, value in (("batch_size", batch_size), ("prefetch", prefetch), ("max_pixels", max_pixels)):
             check_int(name, value, at_least=1)
-        check_int("seed", seed, at_least=0)
-        if seed >= 2**64:
-            raise ValueError(must_be("seed", "below 2**64", seed))
+        check_seed(seed)
         if num_threads is not None:
             check_int("num_threads", num_threads, at_least=1)
         if dtype not in DTYPES:

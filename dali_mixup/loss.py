@@ -64,6 +64,8 @@ class MixUpLoss(nn.Module):
         if len(logits) != len(targets):
             raise ValueError(must_be("logits", f"of the targets' batch size ({len(targets)})", logits))
         labels, partner_labels, lam = unstack_targets(targets)
+        # A label of weight 0 is never looked up: the gradient of an infinite loss is NaN even where the loss itself is masked.
+        labels, partner_labels = torch.where(lam > 0, labels, partner_labels), torch.where(lam < 1, partner_labels, labels)
         both = torch.stack([labels, partner_labels])
         share = torch.stack([lam, 1 - lam])
         if type(self.criterion) is nn.CrossEntropyLoss:
@@ -72,6 +74,8 @@ class MixUpLoss(nn.Module):
             unreduced = copy.copy(self.criterion)
             unreduced.reduction = "none"  # pyright: ignore[reportArgumentType]
             losses = torch.stack([unreduced(logits, labels), unreduced(logits, partner_labels)])
+            if losses.shape != both.shape:
+                raise TypeError(must_be("criterion", 'a module that with reduction = "none" gives (B,) losses', self.criterion))
         share = share.to(losses.dtype)
         mixed = torch.where(share > 0, share * losses, 0).sum(0)
         if self.criterion.reduction == "none":
@@ -83,7 +87,9 @@ class MixUpLoss(nn.Module):
 
 def _cross_entropy_of_both(criterion: nn.CrossEntropyLoss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Unreduced cross-entropy of logits (B, C) for two rows of labels (2, B), from one log-softmax; (2, B)."""
-    log_probs = torch.log_softmax(logits, 1)
+    # as autocast runs cross_entropy itself; on a CPU it leaves log_softmax in half precision
+    wide = logits.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(logits.device.type)
+    log_probs = torch.log_softmax(logits, 1, dtype=torch.float32 if wide else None)
     valid = labels != criterion.ignore_index
     index = torch.where(valid, labels, 0)
     losses = -log_probs.gather(1, index.T).T

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from dali_mixup.errors import check_int, check_probability, must_be
-from dali_mixup.randomness import Purpose, keyed_generator
+from dali_mixup.randomness import Purpose, check_seed, keyed_generator
 from dali_mixup.targets import stack_targets
 
 T = TypeVar("T")
@@ -196,7 +196,7 @@ def _mix_tensor(values: torch.Tensor, draw: MixUpDraw, name: str) -> torch.Tenso
     exact = torch.float64 if values.dtype == torch.float64 else torch.float32
     lam = draw.lam.to(exact).reshape(-1, *[1] * (values.ndim - 1))
     own = values.to(exact)
-    mixed = torch.lerp(own[draw.partner], own, lam)
+    mixed = torch.where(lam < 1, own[draw.partner].lerp_(own, lam), own)  # lerp at 1 loses -0 and lets a partner's NaN in
     return mixed if values.dtype == torch.uint8 else mixed.to(values.dtype)
 
 
@@ -229,7 +229,7 @@ class MixUpIterator:
     """
 
     def __init__(self, source: Any, mixup: MixUp, *, seed: int = 0, keys: tuple[str, str] = ("data", "label")):
-        check_int("seed", seed, at_least=0)
+        check_seed(seed)
         self.source, self.mixup, self.seed, self.keys = source, mixup, seed, keys
         self.epoch = 0
 

@@ -5,8 +5,11 @@ Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011.
 
 from collections.abc import Callable
 from enum import IntEnum
+from typing import cast
 
 import numpy as np
+
+from dali_mixup.errors import check_int, must_be
 
 CHUNK = 64  # positions that share one generator
 
@@ -22,6 +25,13 @@ class Purpose(IntEnum):
     REPLACEMENT = 5
     GRAPH = 6
     ITERATOR = 7
+
+
+def check_seed(seed: object) -> None:
+    """Raise a TypeError or ValueError unless `seed` is an int from 0 to 2**64 - 1."""
+    check_int("seed", seed, at_least=0)
+    if cast(int, seed) >= 2**64:
+        raise ValueError(must_be("seed", "below 2**64", seed))
 
 
 def keyed_generator(seed: int, purpose: Purpose, epoch: int, counter: int = 0) -> np.random.Generator:
