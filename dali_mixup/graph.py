@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import numpy as np
 
@@ -83,7 +84,7 @@ def build_graph(
         inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
         images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], on_gpu=device_id is not None)
         if "offset" in inputs:
-            images = _crop_with_padding(images, inputs["offset"], pipeline.geometry)
+            images = _crop_with_padding(images, inputs["offset"], cast(CropPad, pipeline.geometry))
         if "roi" in inputs:
             images = _resize(images, inputs["roi"], pipeline.size)
         if "flip" in inputs:

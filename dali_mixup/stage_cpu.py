@@ -16,8 +16,7 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan
 from dali_mixup.threads import single_threaded_pool
 
-# The operator behind torch.nn.functional.interpolate(..., mode="bilinear", antialias=True), which takes no `out`. Given a channels-last
-# image and a planar `out` it writes planes directly, four times as fast as a copy into another layout.
+# The operator behind torch.nn.functional.interpolate(..., mode="bilinear", antialias=True): it takes an `out`, and costs less per call.
 _resize = torch.ops.aten._upsample_bilinear2d_aa
 
 
@@ -25,7 +24,7 @@ class CpuStage:
     """Turns decoded windows or finished uint8 images into batches.
 
     Args:
-        pipeline: size, geometry, mean and std.
+        pipeline: output size, mean and std.
         dtype: of the batches; the arithmetic is float32.
         memory_format: torch.contiguous_format or torch.channels_last.
         num_threads: threads that share a batch.
@@ -33,20 +32,13 @@ class CpuStage:
     """
 
     def __init__(self, pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, num_threads: int, keep: int):
-        self.pipeline = pipeline
+        self.size = pipeline.size
         self.dtype = dtype
-        self.planar = memory_format == torch.contiguous_format
-        self.height, self.width = pipeline.size
-        self.layout = (3, self.height * self.width) if self.planar else (self.height, self.width * 3)
-        self.scale = [1 / (255 * std) for std in pipeline.std]
-        self.shift = [-mean / std for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
-        self.row_scale = torch.tensor(self.scale).repeat(self.width)
-        self.row_shift = torch.tensor(self.shift).repeat(self.width)
-        self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads)
+        self.arithmetic = PlanarArithmetic(pipeline) if memory_format == torch.contiguous_format else InterleavedArithmetic(pipeline)
         self.num_threads = num_threads
+        self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads)
         self.buffers = BufferPool(keep)
-        self.levels = torch.empty(0, dtype=torch.uint8)
-        self.scratch = [torch.empty(3, *self.layout) for _ in range(num_threads)]
+        self.scratch = [torch.empty(3, *self.arithmetic.shape) for _ in range(num_threads)]
 
     def __call__(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
         """Finish a batch.
@@ -59,22 +51,18 @@ class CpuStage:
             (B, 3, H, W), in memory that nobody else holds.
         """
         count = len(images)
-        out = self.buffers.take((count, *self.layout), self.dtype)
-        if len(self.levels) < count:
-            self.levels = torch.empty(count, *self.layout, dtype=torch.uint8)
+        out = self.buffers.take((count, *self.arithmetic.shape), self.dtype)
         if isinstance(images, list):
-            self._in_threads(lambda run, _: self._resize_run(images, batch, run), list(range(count)))
-        elif self.planar:
-            self._in_threads(lambda run, _: self._planes_run(images, run), list(range(count)))
-        levels = self.levels if self.planar or isinstance(images, list) else images.reshape(count, *self.layout)
+            levels: list[torch.Tensor] = [images[0]] * count
+            self._in_threads(lambda run, _: self._resize_run(images, batch, levels, run), list(range(count)))
+        else:
+            levels = list(images.permute(0, 3, 1, 2).unbind(0))
         if batch.draw is None:
             self._in_threads(lambda run, scratch: self._normalize_run(levels, out, run, scratch), list(range(count)))
         else:
             partner, lam = batch.draw.partner.tolist(), batch.draw.lam.tolist()
             self._in_threads(lambda run, scratch: self._mix_run(levels, out, partner, lam, run, scratch), walk(partner))
-        if self.planar:
-            return out.view(count, 3, self.height, self.width)
-        return out.view(count, self.height, self.width, 3).permute(0, 3, 1, 2)
+        return self.arithmetic.as_images(out)
 
     def close(self) -> None:
         """End the threads."""
@@ -88,62 +76,91 @@ class CpuStage:
         for future in futures:
             future.result()
 
-    def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, run: list[int]) -> None:
-        """Decoded windows to uint8 levels of the output size, in the output's layout."""
-        size = self.pipeline.size
+    def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, levels: list[torch.Tensor], run: list[int]) -> None:
+        """Decoded windows to uint8 levels (3, H, W), in any memory layout."""
+        resized, offset, flips = batch.windows.resized.tolist(), batch.windows.offset.tolist(), batch.flips.tolist()
+        height, width = self.size
         for i in run:
-            image = windows[i][None].permute(0, 3, 1, 2)
-            level = self._image(self.levels[i])
-            resized, flip = tuple(batch.windows.resized[i].tolist()), bool(batch.flips[i])
-            if resized == size and not flip:
-                _resize.out(image, size, False, None, out=level)
-                continue
-            top, left = batch.windows.offset[i].tolist()
-            image = _resize(image, resized, False, None)[..., top : top + self.height, left : left + self.width]
-            level.copy_(image.flip(-1) if flip else image)
+            level = _resize(windows[i][None].permute(0, 3, 1, 2), resized[i], False, None)[0]
+            if (height, width) != tuple(resized[i]):
+                top, left = offset[i]
+                level = level[:, top : top + height, left : left + width]
+            levels[i] = level.flip(-1) if flips[i] else level
 
-    def _image(self, level: torch.Tensor) -> torch.Tensor:
-        """A level of either layout as (1, 3, H, W)."""
-        if self.planar:
-            return level.view(1, 3, self.height, self.width)
-        return level.view(1, self.height, self.width, 3).permute(0, 3, 1, 2)
-
-    def _planes_run(self, images: torch.Tensor, run: list[int]) -> None:
+    def _normalize_run(self, levels: list[torch.Tensor], out: torch.Tensor, run: list[int], scratch: torch.Tensor) -> None:
+        own = scratch[0]
         for i in run:
-            self._image(self.levels[i]).copy_(images[i][None].permute(0, 3, 1, 2))
-
-    def _normalize(self, level: torch.Tensor, out: torch.Tensor) -> None:
-        """uint8 levels to normalized float32."""
-        out.copy_(level)
-        if self.planar:
-            for plane, scale, shift in zip(out, self.scale, self.shift, strict=True):
-                torch.add(shift, plane, alpha=scale, out=plane)
-        else:
-            torch.addcmul(self.row_shift, out, self.row_scale, out=out)
-
-    def _normalize_run(self, levels: torch.Tensor, out: torch.Tensor, run: list[int], scratch: torch.Tensor) -> None:
-        for i in run:
-            if self.dtype == torch.float32:
-                self._normalize(levels[i], out[i])
-            else:
-                self._normalize(levels[i], scratch[0])
-                out[i].copy_(scratch[0])
+            self.arithmetic.as_image(own).copy_(levels[i])
+            self.arithmetic.normalize(own, out[i])
 
     def _mix_run(
-        self, levels: torch.Tensor, out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: torch.Tensor
+        self, levels: list[torch.Tensor], out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: torch.Tensor
     ) -> None:
-        """Mix along a walk through the partners: the partner of one image is the next image, and is normalized once for both."""
-        own, other, mixed = scratch
+        """Mix along a walk through the partners: the partner of one image is the next image, and is converted once for both."""
+        own, other, part = scratch
         ready = -1
         for i in run:
             if ready != i:
-                self._normalize(levels[i], own)
-            self._normalize(levels[partner[i]], other)
-            if self.dtype == torch.float32:
-                torch.lerp(other, own, lam[i], out=out[i])
-            else:
-                out[i].copy_(torch.lerp(other, own, lam[i], out=mixed))
+                self.arithmetic.as_image(own).copy_(levels[i])
+            self.arithmetic.as_image(other).copy_(levels[partner[i]])
+            self.arithmetic.mix(own, other, lam[i], part, out[i])
             own, other, ready = other, own, partner[i]
+
+
+class PlanarArithmetic:
+    """One image of float32 levels as three planes (3, H * W)."""
+
+    def __init__(self, pipeline: ImagePipeline):
+        self.size = pipeline.size
+        self.shape = (3, self.size[0] * self.size[1])
+        self.scale = [1 / (255 * std) for std in pipeline.std]
+        self.shift = [-mean / std for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
+
+    def as_image(self, planes: torch.Tensor) -> torch.Tensor:
+        """(3, H, W)."""
+        return planes.view(3, *self.size)
+
+    def as_images(self, batch: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W)."""
+        return batch.view(-1, 3, *self.size)
+
+    def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
+        """Levels to normalized values."""
+        for plane, target, scale, shift in zip(own, out, self.scale, self.shift, strict=True):
+            torch.add(shift, plane, alpha=scale, out=target)
+
+    def mix(self, own: torch.Tensor, other: torch.Tensor, lam: float, part: torch.Tensor, out: torch.Tensor) -> None:
+        """Levels of an image and its partner to normalized mixed values; `part` is scratch."""
+        for mine, theirs, between, target, scale, shift in zip(own, other, part, out, self.scale, self.shift, strict=True):
+            torch.add(shift, theirs, alpha=(1 - lam) * scale, out=between)
+            torch.add(between, mine, alpha=lam * scale, out=target)
+
+
+class InterleavedArithmetic:
+    """One image of float32 levels as rows of RGB pixels (H, W * 3)."""
+
+    def __init__(self, pipeline: ImagePipeline):
+        self.size = pipeline.size
+        self.shape = (self.size[0], self.size[1] * 3)
+        self.scale = (1 / (255 * torch.tensor(pipeline.std))).repeat(self.size[1])
+        self.shift = (-torch.tensor(pipeline.mean) / torch.tensor(pipeline.std)).repeat(self.size[1])
+
+    def as_image(self, rows: torch.Tensor) -> torch.Tensor:
+        """(3, H, W)."""
+        return rows.view(*self.size, 3).permute(2, 0, 1)
+
+    def as_images(self, batch: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W)."""
+        return batch.view(-1, *self.size, 3).permute(0, 3, 1, 2)
+
+    def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
+        """Levels to normalized values."""
+        torch.addcmul(self.shift, own, self.scale, out=out)
+
+    def mix(self, own: torch.Tensor, other: torch.Tensor, lam: float, part: torch.Tensor, out: torch.Tensor) -> None:
+        """Levels of an image and its partner to normalized mixed values; `part` is scratch."""
+        torch.addcmul(self.shift, other, self.scale * (1 - lam), out=part)
+        torch.addcmul(part, own, self.scale * lam, out=out)
 
 
 def walk(partner: list[int]) -> list[int]:
