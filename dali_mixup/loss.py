@@ -9,6 +9,10 @@ from dali_mixup.errors import must_be
 from dali_mixup.targets import is_stacked, unstack_targets
 
 
+# Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
+FEW_CLASSES = 15
+
+
 class MixUpLoss(nn.Module):
     """Any classification criterion on stacked targets; on plain labels exactly that criterion.
 
@@ -64,49 +68,61 @@ class MixUpLoss(nn.Module):
         if len(logits) != len(targets):
             raise ValueError(must_be("logits", f"of the targets' batch size ({len(targets)})", logits))
         labels, partner_labels, lam = unstack_targets(targets)
-        # A label of weight 0 is never looked up: the gradient of an infinite loss is NaN even where the loss itself is masked.
-        labels, partner_labels = torch.where(lam > 0, labels, partner_labels), torch.where(lam < 1, partner_labels, labels)
-        both = torch.stack([labels, partner_labels])
-        share = torch.stack([lam, 1 - lam])
+        both, share = torch.stack([labels, partner_labels], 1), torch.stack([lam, 1 - lam], 1)
         if type(self.criterion) is nn.CrossEntropyLoss:
-            losses = _cross_entropy_of_both(self.criterion, logits, both)
-        else:
-            unreduced = copy.copy(self.criterion)
-            unreduced.reduction = "none"  # pyright: ignore[reportArgumentType]
-            losses = torch.stack([unreduced(logits, labels), unreduced(logits, partner_labels)])
-            if losses.shape != both.shape:
-                raise TypeError(must_be("criterion", 'a module that with reduction = "none" gives (B,) losses', self.criterion))
-        share = share.to(losses.dtype)
-        mixed = torch.where(share > 0, share * losses, 0).sum(0)
-        if self.criterion.reduction == "none":
-            return mixed
-        if self.criterion.reduction == "sum":
-            return mixed.sum()
-        return mixed.sum() / (share * _mass(self.criterion, both, losses.dtype)).sum()
+            return _mixed_cross_entropy(self.criterion, logits, both, share)
+        return _mixed_criterion(self.criterion, logits, both, share)
 
 
-def _cross_entropy_of_both(criterion: nn.CrossEntropyLoss, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Unreduced cross-entropy of logits (B, C) for two rows of labels (2, B), from one log-softmax; (2, B)."""
-    # as autocast runs cross_entropy itself; on a CPU it leaves log_softmax in half precision
+def _mixed_criterion(criterion: nn.Module, logits: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Any criterion on labels (B, 2) that count by share (B, 2)."""
+    unreduced = copy.copy(criterion)
+    unreduced.reduction = "none"  # pyright: ignore[reportArgumentType]
+    # A label of weight 0 is never looked up: the gradient of an infinite loss is NaN even where the loss itself is masked.
+    labels = torch.where(share > 0, labels, labels.flip(1))
+    each = [unreduced(logits, labels[:, 0]), unreduced(logits, labels[:, 1])]
+    if each[0].shape != labels.shape[:1]:
+        raise TypeError(must_be("criterion", 'a module that with reduction = "none" gives (B,) losses', criterion))
+    losses = torch.stack(each, 1)
+    share = share.to(losses.dtype)
+    mixed = torch.where(share > 0, share * losses, 0)
+    if criterion.reduction == "none":
+        return mixed.sum(1)
+    if criterion.reduction == "sum":
+        return mixed.sum()
+    if isinstance(criterion, nn.NLLLoss | nn.CrossEntropyLoss):
+        share = share * _mass(criterion, labels, losses.dtype)
+    return mixed.sum() / share.sum()
+
+
+def _mass(criterion: nn.NLLLoss | nn.CrossEntropyLoss, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """m(y) of labels (B, 2): what torch's mean divides by."""
+    valid = (labels != criterion.ignore_index).to(dtype)
+    return valid if criterion.weight is None else valid * criterion.weight[torch.where(valid > 0, labels, 0)].to(dtype)
+
+
+def _mixed_cross_entropy(criterion: nn.CrossEntropyLoss, logits: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy on labels (B, 2) that count by share (B, 2), from one log-softmax."""
+    log_probs = _log_softmax(logits)
+    ignored = labels == criterion.ignore_index
+    labels, share = labels.masked_fill(ignored, 0), share.to(log_probs.dtype).masked_fill(ignored, 0)
+    smoothing, weight = criterion.label_smoothing, criterion.weight
+    mass = share if weight is None else share * weight[labels]
+    picked = log_probs.gather(1, labels).masked_fill(mass == 0, 0)  # a label of weight 0 may have an infinite loss
+    losses = -(picked * mass).sum(1)
+    if smoothing > 0:
+        spread = log_probs.sum(1) if weight is None else log_probs @ weight.to(log_probs.dtype)
+        losses = (1 - smoothing) * losses - smoothing / logits.shape[1] * torch.where(share.sum(1) > 0, share.sum(1) * spread, 0)
+    if criterion.reduction == "none":
+        return losses
+    return losses.sum() if criterion.reduction == "sum" else losses.sum() / mass.sum()
+
+
+def _log_softmax(logits: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (B, C)."""
+    # As autocast runs cross_entropy itself; on a CPU it leaves log_softmax in half precision.
     wide = logits.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(logits.device.type)
-    log_probs = torch.log_softmax(logits, 1, dtype=torch.float32 if wide else None)
-    valid = labels != criterion.ignore_index
-    index = torch.where(valid, labels, 0)
-    losses = -log_probs.gather(1, index.T).T
-    if criterion.weight is not None:
-        losses = losses * criterion.weight[index]
-    if criterion.label_smoothing > 0:
-        weighted = log_probs if criterion.weight is None else log_probs * criterion.weight
-        smooth = -weighted.sum(1) / logits.shape[1]
-        losses = (1 - criterion.label_smoothing) * losses + criterion.label_smoothing * smooth
-    return torch.where(valid, losses, 0)
-
-
-def _mass(criterion: nn.Module, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """m(y) of labels (2, B): what torch's mean divides by."""
-    if not isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss):
-        return torch.ones_like(labels, dtype=dtype)
-    valid = labels != criterion.ignore_index
-    if criterion.weight is None:
-        return valid.to(dtype)
-    return torch.where(valid, criterion.weight[torch.where(valid, labels, 0)], 0).to(dtype)
+    dtype = torch.float32 if wide else None
+    if logits.device.type == "cpu" and logits.shape[1] <= FEW_CLASSES:
+        return torch.log_softmax(logits.t(), 0, dtype=dtype).t()
+    return torch.log_softmax(logits, 1, dtype=dtype)
