@@ -8,7 +8,6 @@ from torch import nn
 from dali_mixup.errors import must_be
 from dali_mixup.targets import is_stacked, unstack_targets
 
-
 # Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
 FEW_CLASSES = 15
 

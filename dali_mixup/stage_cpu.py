@@ -91,7 +91,10 @@ class CpuStage:
         own = scratch[0]
         for i in run:
             self.arithmetic.as_image(own).copy_(levels[i])
-            self.arithmetic.normalize(own, out[i])
+            result = out[i] if self.dtype == torch.float32 else own
+            self.arithmetic.normalize(own, result)
+            if result is own:
+                out[i].copy_(own)
 
     def _mix_run(
         self, levels: list[torch.Tensor], out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: torch.Tensor
@@ -103,7 +106,10 @@ class CpuStage:
             if ready != i:
                 self.arithmetic.as_image(own).copy_(levels[i])
             self.arithmetic.as_image(other).copy_(levels[partner[i]])
-            self.arithmetic.mix(own, other, lam[i], part, out[i])
+            result = out[i] if self.dtype == torch.float32 else part
+            self.arithmetic.mix(own, other, lam[i], part, result)
+            if result is part:
+                out[i].copy_(part)
             own, other, ready = other, own, partner[i]
 
 
