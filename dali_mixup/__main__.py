@@ -23,8 +23,7 @@ examples:
   dali-mixup demo --data cifar10                train on cifar10/train, validate on cifar10/val or cifar10/test
   dali-mixup demo --data imagenet --size 96 --images 20000 --epochs 4
 
-Both trainings start from the same network and see the same crops in the same order. Mixup makes the training images harder
-to fit: in a training of a minute it may cost accuracy, its gain shows in long trainings of large networks.
+Both trainings start from the same network and see the same crops in the same order.
 
 """
 PREVIEW_EXAMPLES = """\

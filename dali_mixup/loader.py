@@ -42,13 +42,15 @@ class LoaderStats:
     Attributes:
         batches: how many were delivered.
         wait: the consumer waited for a batch.
-        decode: waiting for DALI: reading and decoding, with `augment` also resizing and augmenting.
-        stage: the batch stage: resizing on the CPU, mixup, normalization.
+        decode: waiting for DALI: reading and decoding; where DALI also resizes (with `augment`, on a GPU), that too.
+        resize: resizing outside of DALI.
+        stage: mixup, normalization, cast and layout.
     """
 
     batches: int
     wait: float
     decode: float
+    resize: float
     stage: float
 
 
@@ -196,7 +198,8 @@ class Loader:
 
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
-        return LoaderStats(batches=self._delivered, wait=self._waited, decode=self._decoding, stage=self._staging)
+        resize = self._stage.resizing if isinstance(self._stage, CpuStage) else 0.0
+        return LoaderStats(batches=self._delivered, wait=self._waited, decode=self._decoding, resize=resize, stage=self._staging - resize)
 
     def _deliver(self, epoch: int, position: int, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         self._check_current(iteration)

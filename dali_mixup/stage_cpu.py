@@ -5,6 +5,7 @@ megabytes of fresh memory. Here each image passes through a scratch area that st
 and the result goes straight to memory that an earlier batch has left.
 """
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -38,6 +39,7 @@ class CpuStage:
         self.num_threads = num_threads
         self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads)
         self.buffers = BufferPool(keep)
+        self.resizing = 0.0  # seconds so far
         self.scratch = [torch.empty(3, *self.arithmetic.shape) for _ in range(num_threads)]
 
     def __call__(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
@@ -54,7 +56,9 @@ class CpuStage:
         out = self.buffers.take((count, *self.arithmetic.shape), self.dtype)
         if isinstance(images, list):
             levels: list[torch.Tensor] = [images[0]] * count
+            start = time.perf_counter()
             self._in_threads(lambda run, _: self._resize_run(images, batch, levels, run), list(range(count)))
+            self.resizing += time.perf_counter() - start
         else:
             levels = list(images.permute(0, 3, 1, 2).unbind(0))
         if batch.draw is None:

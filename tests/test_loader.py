@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -380,3 +381,16 @@ def test_a_gpu_is_never_waited_for(dataset, pipeline):
         assert len(list(batches)) == 5
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_stats_say_where_the_time_went(dataset):
+    made = loader(dataset)
+    assert made.stats().batches == 0
+    start = time.perf_counter()
+    list(made)
+    elapsed = time.perf_counter() - start
+    stats = made.stats()
+    assert stats.batches == 6
+    assert 0 < stats.wait <= elapsed
+    assert 0 < stats.decode + stats.resize + stats.stage <= elapsed
+    assert min(stats.decode, stats.resize, stats.stage) > 0

@@ -1,0 +1,45 @@
+# make setup   virtual environment in .venv/ with pinned packages
+# make demo    train with mixup and without on drawn images; make demo DATA=folder on yours
+# make test    all tests
+# make lint    what CI checks
+# make clean   remove everything that the other targets made
+
+PYTHON ?= python3
+BIN := .venv/bin
+# torch first and pinned, so that what depends on it can't bring another build of it.
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
+
+.PHONY: setup demo test lint clean turbojpeg
+
+setup: .venv/.stamp turbojpeg
+
+.venv/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) torch==2.13.0
+	$(PIP) torchvision==0.28.0 -e ".[test,dev,bench]"
+	touch $@
+
+# A package of the system, which PyTurboJPEG finds by itself.
+turbojpeg: .venv/.stamp
+	@if ! $(BIN)/python -c "import turbojpeg; turbojpeg.TurboJPEG()" 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -qq -y libturbojpeg0; \
+		else \
+			echo "libturbojpeg is missing; on Debian and Ubuntu: sudo apt-get install libturbojpeg0" >&2; \
+		fi; \
+	fi
+
+demo: setup
+	$(BIN)/dali-mixup demo $(if $(DATA),--data "$(DATA)")
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf .venv .data build dist *.egg-info .pytest_cache .ruff_cache .hypothesis preview.png
+	find dali_mixup pipelines tests bench -name __pycache__ -prune -exec rm -rf {} +

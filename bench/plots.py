@@ -1,0 +1,89 @@
+"""Charts of results. matplotlib is imported here only, and only when a chart is asked for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.measure import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OURS_COLOR, PEER_COLOR, BOUND_COLOR = "#76b900", "#4878a8", "#b0b0b0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One line chart: the names of its axes and (x, y) by rising x."""
+
+    x: str
+    y: str
+    points: Sequence[tuple[float, float]]
+
+
+def draw_bars(results: Sequence[Result], path: str, *, axis: str, title: str, colors: Mapping[str, str]) -> None:
+    """Horizontal bars, the fastest above; whiskers are the middle half of the rounds.
+
+    Args:
+        results: one bar each.
+        path: the PNG file.
+        axis: what is counted.
+        title: above the chart.
+        colors: by name, for those that aren't peers.
+    """
+    ordered = sorted(results, key=lambda result: result.rate.median)
+    rates = [result.rate for result in ordered]
+    medians = [rate.median for rate in rates]
+    whiskers = [[rate.median - rate.low for rate in rates], [rate.high - rate.median for rate in rates]]
+    figure, (axes,) = _figure(width=9, height=1.3 + 0.42 * len(ordered))
+    axes.barh(
+        [result.label or result.name for result in ordered],
+        medians,
+        xerr=whiskers,
+        color=[colors.get(result.name, PEER_COLOR) for result in ordered],
+        height=0.7,
+        error_kw={"lw": 1, "capsize": 3},
+    )
+    for row, rate in enumerate(rates):
+        axes.text(rate.high, row, f"  {rate.median:,.0f}", va="center")
+    axes.set_xlim(0, 1.12 * max(rate.high for rate in rates))
+    axes.set_xlabel(axis)
+    _save(figure, path, title)
+
+
+def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) -> None:
+    """Line charts over a logarithmic axis, in `rows` rows; heights begin at zero, so that noise looks as small as it is."""
+    columns = -(-len(panels) // rows)
+    figure, all_axes = _figure(rows=rows, columns=columns, width=3.6 * columns, height=2.6 * rows + 0.4)
+    for axes, panel in zip(all_axes, panels, strict=True):
+        xs, ys = zip(*panel.points, strict=True)
+        axes.plot(xs, ys, marker="o", color=OURS_COLOR)
+        axes.set_xscale("log")
+        axes.set_xticks(xs, [f"{x:,.0f}" for x in xs])
+        axes.set_xticks([], minor=True)
+        axes.set_ylim(0, 1.15 * max(ys))
+        axes.set_xlabel(panel.x)
+        axes.set_ylabel(panel.y)
+        axes.grid(axis="y", alpha=0.2)
+    _save(figure, path, title)
+
+
+def _figure(*, rows: int = 1, columns: int = 1, width: float, height: float) -> "tuple[Figure, list[Axes]]":
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False)
+    for each in axes.flat:
+        each.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes.flat)
+
+
+def _save(figure: "Figure", path: str, title: str) -> None:
+    from matplotlib import pyplot as plt
+
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

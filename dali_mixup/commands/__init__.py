@@ -1,0 +1,1 @@
+"""The subcommands of `dali-mixup`: each module has `add_parser` and `run`."""

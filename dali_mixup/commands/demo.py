@@ -1,0 +1,126 @@
+"""`dali-mixup demo`: train a small network with mixup and without, and compare."""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from dali_mixup.commands.folders import draw_subset, open_train_and_val
+from dali_mixup.commands.preview import draw_preview
+from dali_mixup.commands.shape_files import write_shapes
+from dali_mixup.commands.text import draw_table, plural, printable
+from dali_mixup.commands.training import Outcome, Recipe, train_and_validate
+from dali_mixup.dataset import FileList
+from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.mixup import MixUp
+from dali_mixup.pipeline import ImagePipeline
+
+DRAWN = 3000  # training images of the embedded default
+TRAIN_PER_VAL = 3
+BUDGET = 36_000  # images that one training sees unless --epochs says otherwise: about half a minute on two cores
+MOST_EPOCHS = 40
+SMALL = 64  # pixels: square images of one size up to here are padded and cropped, as CIFAR recipes do
+
+NOTE = "Mixup makes training images harder to fit: so short a training may lose by it, long trainings of large networks gain."
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo; the exit code is 0."""
+    start = time.perf_counter()
+    train, val = _open(options)
+    recipe = choose_recipe(train, val, options)
+    mixup = MixUp(alpha=options.alpha)
+    print(_describe(recipe), flush=True)
+    with _half_of_the_cores():
+        outcomes = {
+            f"mixup (alpha {mixup.alpha:g})": train_and_validate(recipe, mixup, "with mixup"),
+            "no mixup": train_and_validate(recipe, None, "without mixup"),
+        }
+    print(f"\n{_compare(outcomes)}\n\n{NOTE}\n")
+    draw_preview(train, recipe.train_pipeline, mixup=mixup, seed=options.seed).save(options.out)
+    print(f"A mixed batch as the network saw it: {printable(str(options.out))}")
+    print(f"The whole took {time.perf_counter() - start:.0f} s.")
+    return 0
+
+
+@contextmanager
+def _half_of_the_cores() -> Iterator[None]:
+    """Let torch compute on half of the cores: the others decode, and threads that wait for each other on a busy core waste both."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def choose_recipe(train: FileList, val: FileList, options: argparse.Namespace) -> Recipe:
+    """Crops that fit the images, and as many epochs as fit the time."""
+    small = _common_square(train)
+    if small is not None:
+        train_pipeline = ImagePipeline(geometry=CropPad(small, padding=4), flip=0.5)
+        val_pipeline = ImagePipeline(geometry=ResizeCenterCrop(small, small))
+    else:
+        train_pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.6, 1.0)), flip=0.5)
+        val_pipeline = ImagePipeline(geometry=ResizeCenterCrop(options.size * 256 // 224, options.size))
+    return Recipe(
+        train=train,
+        val=val,
+        train_pipeline=train_pipeline,
+        val_pipeline=val_pipeline,
+        epochs=options.epochs or min(max(round(BUDGET / len(train)), 1), MOST_EPOCHS),
+        batch_size=min(options.batch_size, len(train)),
+        seed=options.seed,
+    )
+
+
+def _open(options: argparse.Namespace) -> tuple[FileList, FileList]:
+    """The images to train on and to validate on: the user's, or drawn ones."""
+    if options.data is None:
+        count = options.images or DRAWN
+        return open_train_and_val(write_shapes(options.work, train=count, val=-(-count // TRAIN_PER_VAL), seed=options.seed))
+    train, val = open_train_and_val(options.data)
+    if options.images:
+        train = draw_subset(train, options.images, options.seed)
+        val = draw_subset(val, -(-options.images // TRAIN_PER_VAL), options.seed)
+    return train, val
+
+
+def _common_square(dataset: FileList) -> int | None:
+    """The side of the images if all are square, of one size and small."""
+    side = int(dataset.heights[0])
+    same = np.all(dataset.heights == side) and np.all(dataset.widths == side)
+    return side if same and side <= SMALL else None
+
+
+def _describe(recipe: Recipe) -> str:
+    network = recipe.build_network()
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    height, width = recipe.train_pipeline.size
+    device = "GPU" if torch.cuda.is_available() else f"CPU, {plural(len(os.sched_getaffinity(0)), 'core')}"
+    return (
+        f"{plural(len(recipe.train), 'training image')}, {plural(len(recipe.val), 'validation image')} of "
+        f"{plural(len(recipe.train.classes or []), 'class')}\n"
+        f"{plural(recipe.epochs, 'epoch')} at {height} x {width} pixels, batches of {recipe.batch_size}, "
+        f"a network of {parameters:,} parameters, {device}"
+    )
+
+
+def _compare(outcomes: dict[str, Outcome]) -> str:
+    columns = ("", "validation accuracy", "validation loss", "training accuracy", "images/s", "waiting for data")
+    rows = [
+        (
+            name,
+            f"{outcome.val_accuracy:.1%}",
+            f"{outcome.val_loss:.3f}",
+            f"{outcome.train_accuracy:.1%}",
+            f"{outcome.images_per_second:,.0f}",
+            f"{outcome.waiting:.0%} of the time",
+        )
+        for name, outcome in outcomes.items()
+    ]
+    return draw_table([columns, *rows])

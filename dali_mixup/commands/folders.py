@@ -1,0 +1,65 @@
+"""What a folder on the command line holds: one ImageFolder, or several below train/, val/ and test/."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from dali_mixup.dataset import FileList, ImageFolder
+from dali_mixup.errors import DatasetError, must_be
+
+SPLITS = ("train", "val", "test")
+
+
+def find_splits(folder: Path) -> dict[str, Path]:
+    """The ImageFolders below `folder` by name: train, val and test where train/ holds class folders, else `folder` itself as ""."""
+    train = folder / "train"
+    if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):  # else it is a class of trains
+        return {name: folder / name for name in SPLITS if (folder / name).is_dir()}
+    return {"": folder}
+
+
+def open_images(root: Path, *, cache: bool = True) -> ImageFolder:
+    """An ImageFolder; its bad files are left to the caller to name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".* can't be read as images")
+        return ImageFolder(root, cache=cache)
+
+
+def open_good_images(root: Path) -> FileList:
+    """The images of an ImageFolder without its bad files; says on stdout how many those are."""
+    folder = open_images(root)
+    if not folder.bad_files:
+        return folder
+    print(f"{len(folder.bad_files)} of {len(folder)} files of {root} are left out; `dali-mixup index {root}` names them")
+    return subset(folder, np.setdiff1d(np.arange(len(folder)), list(folder.bad_files)))
+
+
+def open_train_and_val(folder: Path) -> tuple[FileList, FileList]:
+    """The images to train on and those to validate on.
+
+    Raises:
+        DatasetError: there is no train/, or neither val/ nor test/, or their classes differ.
+    """
+    splits = find_splits(folder)
+    rest = [name for name in ("val", "test") if name in splits]
+    if not rest:
+        rule = "a folder that holds train/ and val/ (or test/), each with one folder of images per class"
+        raise DatasetError(must_be("DATA", rule, str(folder)))
+    train, val = open_good_images(splits["train"]), open_good_images(splits[rest[0]])
+    if train.classes != val.classes:
+        different = sorted(set(train.classes or []) ^ set(val.classes or []))
+        raise DatasetError(must_be(f"the classes of train/ and {rest[0]}/", "the same", different[:10], "these are only in one of them"))
+    return train, val
+
+
+def draw_subset(dataset: FileList, count: int, seed: int) -> FileList:
+    """At most `count` images, drawn at random, in the data set's order."""
+    if count >= len(dataset):
+        return dataset
+    return subset(dataset, np.sort(np.random.default_rng(seed).choice(len(dataset), count, replace=False)))
+
+
+def subset(dataset: FileList, indices: np.ndarray) -> FileList:
+    """The images `indices` of a data set, with its classes."""
+    return FileList([dataset.paths[i] for i in indices], dataset.targets[indices], dataset.classes)

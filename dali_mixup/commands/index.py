@@ -1,0 +1,66 @@
+"""`dali-mixup index`: what an ImageFolder holds, and which of its files are bad."""
+
+import argparse
+import os
+
+import numpy as np
+
+from dali_mixup.commands.folders import find_splits, open_images
+from dali_mixup.commands.text import draw_table, plural, printable
+from dali_mixup.commands.verify import find_damaged
+from dali_mixup.dataset import ImageFolder
+
+CLASSES_SHOWN = 20
+QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
+BAD = 1  # exit code
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the report of each ImageFolder in `options.folder`; the exit code is 1 if there are bad files."""
+    bad = 0
+    for root in find_splits(options.folder).values():
+        dataset = open_images(root, cache=options.cache)
+        reasons = dict(dataset.bad_files)
+        if options.verify:
+            reasons |= find_damaged(dataset)
+        print(f"{printable(str(root))}: {plural(len(dataset), 'file')} in {plural(len(dataset.classes or []), 'class')}\n")
+        print(_count_classes(dataset, show_all=options.all), end="\n\n")
+        print(_measure_sizes(dataset), end="\n\n")
+        print(_list_bad(dataset, reasons, verified=options.verify), end="\n\n")
+        bad += len(reasons)
+    return BAD if bad else 0
+
+
+def _count_classes(dataset: ImageFolder, *, show_all: bool) -> str:
+    """Files per class; of many classes the first and the last ones."""
+    names = dataset.classes or []
+    counts = np.bincount(dataset.targets, minlength=len(names))
+    rows = [(printable(name), f"{count:,}") for name, count in zip(names, counts, strict=True)]
+    if len(rows) > CLASSES_SHOWN and not show_all:
+        half = CLASSES_SHOWN // 2
+        rows = [*rows[:half], (f"... {len(rows) - 2 * half} more (--all)", ""), *rows[-half:]]
+    spread = f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
+    return draw_table([("class", "files"), *rows]) + f"\nfiles per class: {spread}"
+
+
+def _measure_sizes(dataset: ImageFolder) -> str:
+    """Quantiles over the good files."""
+    good = np.setdiff1d(np.arange(len(dataset)), list(dataset.bad_files))
+    if not len(good):
+        return "no file is an image"
+    height, width = dataset.heights[good].astype(np.int64), dataset.widths[good].astype(np.int64)
+    kilobytes = np.array([os.stat(dataset.paths[i]).st_size for i in good]) / 1000
+    columns = {"height": (height, ".0f"), "width": (width, ".0f"), "megapixels": (height * width / 1e6, ".3f"), "kB": (kilobytes, ",.1f")}
+    rows = [
+        (name, *(format(value, form) for value in np.quantile(values, list(QUANTILES.values()), method="nearest")))
+        for name, (values, form) in columns.items()
+    ]
+    return draw_table([("size", *QUANTILES), *rows])
+
+
+def _list_bad(dataset: ImageFolder, reasons: dict[int, str], *, verified: bool) -> str:
+    looked = "each file was decoded" if verified else "headers only; --verify decodes each file"
+    if not reasons:
+        return f"bad files: none ({looked})"
+    lines = [f"  {printable(dataset.paths[i])}: {reason}" for i, reason in sorted(reasons.items())]
+    return "\n".join([f"bad files: {len(lines):,} ({looked})", *lines])

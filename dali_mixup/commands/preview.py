@@ -1,0 +1,107 @@
+"""`dali-mixup preview`: mixed images of a real batch, each beside its two parents."""
+
+import argparse
+from typing import cast
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dali_mixup.commands.folders import find_splits, open_good_images
+from dali_mixup.commands.picture import MixedTile, draw_tiles
+from dali_mixup.commands.text import printable
+from dali_mixup.dataset import FileList
+from dali_mixup.errors import check_int, must_be
+from dali_mixup.geometry import RandomResizedCrop
+from dali_mixup.loader import Loader
+from dali_mixup.mixup import MixUp, MixUpDraw
+from dali_mixup.pipeline import ImagePipeline
+
+
+def draw_preview(
+    dataset: FileList,
+    pipeline: ImagePipeline,
+    *,
+    mixup: MixUp | None = None,
+    tiles: int = 6,
+    side: int = 160,
+    seed: int = 0,
+) -> Image.Image:
+    """A grid of mixed images, as a Loader delivers them, beside the two images that each is made of.
+
+    The batch is twice as large as the grid, which shows the half of it that is mixed the most, beginning with lam nearest to 0.5.
+
+    Args:
+        dataset: with integer labels.
+        pipeline: what happens to the images before they are mixed; its normalization is undone for the picture.
+        mixup: how to mix; None is `MixUp()`.
+        tiles: number of mixed images, at least 1; fewer come from a smaller data set.
+        side: width of an image in the picture, in pixels.
+        seed: chooses the images, their crops and their weights.
+
+    Raises:
+        TypeError: float targets, which name no class.
+        BadSampleError: a file of the batch can't be decoded.
+    """
+    check_int("tiles", tiles, at_least=1)
+    check_int("side", side, at_least=16)
+    if dataset.targets.dtype != np.int64:
+        raise TypeError(must_be("dataset.targets", "class indices", dataset.targets))
+    mixup = mixup or MixUp()
+    loader = _open_loader(dataset, pipeline, mixup, tiles, seed)
+    batch = loader.plan.batch(0, loader.plan.order(0), next(loader.plan.steps()))
+    mixed = _as_pixels(loader)
+    parents = _as_pixels(_open_loader(dataset, pipeline, None, tiles, seed))  # mixup changes no crop
+    draw = cast(MixUpDraw, batch.draw)  # there is one, since the Loader mixes
+    lam, partner = draw.lam.numpy(), draw.partner.numpy()
+    names = [_name(dataset, index) for index in batch.indices]
+    chosen = np.argsort(abs(lam - 0.5), kind="stable")[:tiles]
+    return draw_tiles(
+        [
+            MixedTile(
+                own=parents[i],
+                partner=parents[partner[i]],
+                mixed=mixed[i],
+                own_name=names[i],
+                partner_name=names[partner[i]],
+                lam=float(lam[i]),
+            )
+            for i in chosen
+        ],
+        side,
+    )
+
+
+def _open_loader(dataset: FileList, pipeline: ImagePipeline, mixup: MixUp | None, tiles: int, seed: int) -> Loader:
+    batch_size = min(2 * tiles, len(dataset))
+    return Loader(dataset, pipeline, batch_size=batch_size, shuffle=True, mixup=mixup, seed=seed, shard=(0, 1), prefetch=1)
+
+
+def _as_pixels(loader: Loader) -> np.ndarray:
+    """The first batch without its normalization, (B, H, W, 3) uint8."""
+    images, _ = next(iter(loader))
+    mean, std = torch.tensor(loader.pipeline.mean), torch.tensor(loader.pipeline.std)
+    values = images.cpu().permute(0, 2, 3, 1) * std + mean
+    return (255 * values).round().clamp(0, 255).byte().numpy()
+
+
+def _name(dataset: FileList, index: int) -> str:
+    label = int(dataset.targets[index])
+    return printable(dataset.classes[label]) if dataset.classes else f"class {label}"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the picture; the exit code is 0."""
+    root = next(iter(find_splits(options.folder).values()))
+    pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.5, 1.0)), flip=0.5)
+    picture = draw_preview(
+        open_good_images(root),
+        pipeline,
+        mixup=MixUp(alpha=options.alpha),
+        tiles=options.tiles,
+        side=options.size,
+        seed=options.seed,
+    )
+    picture.save(options.out)
+    print(f"{printable(str(options.out))}: {picture.width} x {picture.height} pixels")
+    return 0
