@@ -31,7 +31,8 @@ examples:
   dali-mixup preview photos --out grid.png
   dali-mixup preview photos --out grid.png --tiles 8 --size 224 --alpha 1 --seed 3
 
-The images come from a Loader's first batch, which is twice as large as the grid: the half that is mixed the most is shown.
+The images come from a Loader's first batch, which is three times as large as the grid: the third that is mixed
+the most is shown.
 
 """
 INDEX_EXAMPLES = """\
@@ -59,13 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     command = importlib.import_module(f"dali_mixup.commands.{options.command}")  # here, so that --help is quick
     try:
-        return command.run(options)
+        code = command.run(options)
+        sys.stdout.flush()  # here, where a closed pipe is no error
+        return code
     except BadSampleError as error:
         return _fail(error, 1)
+    except BrokenPipeError:  # such as `| head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # such as `| head`: the reader has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         return _fail(error, 2)
     except KeyboardInterrupt:
         print("\ndali-mixup: stopped", file=sys.stderr)

@@ -140,6 +140,12 @@ def test_ctrl_c_exits_with_130(animals, monkeypatch, capsys):
     assert "stopped" in capsys.readouterr().err
 
 
+def test_a_reader_that_has_enough_is_no_error(animals):
+    command = f"{sys.executable} -m dali_mixup index {animals} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_a_bug_keeps_its_traceback(animals, monkeypatch):
     def fail(options):
         raise TypeError("a bug")

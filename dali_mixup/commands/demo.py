@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         }
     print(f"\n{_compare(outcomes)}\n\n{NOTE}\n")
     draw_preview(train, recipe.train_pipeline, mixup=mixup, seed=options.seed).save(options.out)
-    print(f"A mixed batch as the network saw it: {printable(str(options.out))}")
+    print(f"Mixed training images: {printable(str(options.out))}")
     print(f"The whole took {time.perf_counter() - start:.0f} s.")
     return 0
 

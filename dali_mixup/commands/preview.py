@@ -29,7 +29,7 @@ def draw_preview(
 ) -> Image.Image:
     """A grid of mixed images, as a Loader delivers them, beside the two images that each is made of.
 
-    The batch is twice as large as the grid, which shows the half of it that is mixed the most, beginning with lam nearest to 0.5.
+    The batch is three times as large as the grid, which shows the third of it that is mixed the most, beginning with lam nearest to 0.5.
 
     Args:
         dataset: with integer labels.
@@ -73,7 +73,7 @@ def draw_preview(
 
 
 def _open_loader(dataset: FileList, pipeline: ImagePipeline, mixup: MixUp | None, tiles: int, seed: int) -> Loader:
-    batch_size = min(2 * tiles, len(dataset))
+    batch_size = min(3 * tiles, len(dataset))
     return Loader(dataset, pipeline, batch_size=batch_size, shuffle=True, mixup=mixup, seed=seed, shard=(0, 1), prefetch=1)
 
 
