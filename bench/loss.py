@@ -56,7 +56,7 @@ def build_losses(classes: int, batch_size: int, device: str, seed: int = 0) -> d
 
 def measure_losses(classes: int, batch_size: int, *, rounds: int, device: str, progress: bool = True) -> list[Result]:
     """Time all losses side by side; a call of a round handles `batch_size` samples."""
-    calls = max(1, round(2_000_000 / (classes * batch_size)))
+    calls = min(50, max(1, round(2_000_000 / (classes * batch_size))))
     cases = [
         Case(
             name=f"{name}, {classes} classes",

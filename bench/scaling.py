@@ -24,8 +24,9 @@ import torch
 from bench.cpu import cores_of_others, read_cpu
 from bench.feed import Feed, find_files
 from bench.measure import Case, Result, Timing, measure_cases, synchronize
+from bench.options import add_outputs, save
 from bench.plots import Panel, draw_growth
-from bench.report import Report, format_spread, format_table, make_stamp, write_json
+from bench.report import Report, format_spread, format_table, make_stamp
 from dali_mixup import FileList
 
 EXAMPLES = """examples:
@@ -156,10 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         derived=growth(results),
     )
     print(describe(report))
-    if options.json:
-        write_json(report, options.json)
-    if options.plot:
-        _plot(report, options.plot)
+    save(report, options, partial(_plot, report))
     return 0
 
 
@@ -235,8 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where batches must arrive (default the GPU)")
     add("--patience", type=float, default=0.0, metavar="SECONDS", help="wait while others use the machine, so long in all (default 0)")
     add("--scratch", metavar="FOLDER", help="where links are made for a while, on the file system of DATA (default beside DATA)")
-    add("--json", metavar="FILE", help="write all timings")
-    add("--plot", metavar="FILE.png", help="draw line charts")
+    add_outputs(parser)
     return parser
 
 

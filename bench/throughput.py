@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import torch
 from tqdm import tqdm
@@ -18,8 +19,9 @@ from bench.cpu import cores
 from bench.feed import Feed, endless, find_files
 from bench.isolated import LoaderFailedError, isolated
 from bench.measure import Case, Result, Spread, measure_cases, speedup, spread
+from bench.options import add_outputs, save
 from bench.plots import BOUND_COLOR, OURS_COLOR, draw_bars
-from bench.report import Report, format_spread, format_table, make_stamp, write_json
+from bench.report import Report, format_spread, format_table, make_stamp
 
 EXAMPLES = """examples:
   python -m bench.throughput path/to/images
@@ -182,10 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(f"{name}: {reason}" for name, reason in missing.items()), file=sys.stderr)
         return 1
     print(describe(report))
-    if options.json:
-        write_json(report, options.json)
-    if options.plot:
-        _plot(report, options.plot)
+    save(report, options, partial(_plot, report))
     return 0
 
 
@@ -226,8 +225,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--variants", type=_variants, default=DEFAULT, help=f"comma-separated, of {names} (default all but {' and '.join(LEFT_OUT)})")
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where batches must arrive (default the GPU)")
     add("--patience", type=float, default=0.0, metavar="SECONDS", help="wait while others use the machine, so long in all (default 0)")
-    add("--json", metavar="FILE", help="write all timings")
-    add("--plot", metavar="FILE.png", help="draw a bar chart")
+    add_outputs(parser)
     return parser
 
 

@@ -21,6 +21,7 @@ DEMO_EXAMPLES = """\
 examples:
   dali-mixup demo                               draw images into .data/demo, train on them
   dali-mixup demo --data cifar10                train on cifar10/train, validate on cifar10/val or cifar10/test
+  dali-mixup demo --data cifar10 --epochs 80    long enough for mixup to pay
   dali-mixup demo --data imagenet --size 96 --images 20000 --epochs 4
 
 Both trainings start from the same network and see the same crops in the same order.
