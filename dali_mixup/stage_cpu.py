@@ -6,7 +6,7 @@ and the result goes straight to memory that an earlier batch has left.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -17,7 +17,8 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan
 from dali_mixup.threads import single_threaded_pool
 
-# The operator behind torch.nn.functional.interpolate(..., mode="bilinear", antialias=True): it takes an `out`, and costs less per call.
+# The operator behind torch.nn.functional.interpolate(..., mode="bilinear", antialias=True), which takes no `out`. From a channels-last
+# image to a planar `out` it writes planes itself.
 _resize = torch.ops.aten._upsample_bilinear2d_aa
 
 
@@ -33,14 +34,19 @@ class CpuStage:
     """
 
     def __init__(self, pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, num_threads: int, keep: int):
-        self.size = pipeline.size
+        self.size = height, width = pipeline.size
         self.dtype = dtype
-        self.arithmetic = PlanarArithmetic(pipeline) if memory_format == torch.contiguous_format else InterleavedArithmetic(pipeline)
+        self.planar = memory_format == torch.contiguous_format
         self.num_threads = num_threads
         self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads)
         self.buffers = BufferPool(keep)
         self.resizing = 0.0  # seconds so far
-        self.scratch = [torch.empty(3, *self.arithmetic.shape) for _ in range(num_threads)]
+        with torch.inference_mode(False):  # what is allocated here is written in threads, which are never in that mode
+            self.parts = split_image(pipeline, planar=self.planar)
+            # an image in memory: three planes, or rows of RGB pixels
+            self.shape = (3, height * width) if self.planar else (1, height, width * 3)
+            self.levels = torch.empty(0, dtype=torch.uint8)
+            self.scratch = [torch.empty(3, *self.shape[1:]) for _ in range(num_threads)]
 
     def __call__(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
         """Finish a batch.
@@ -53,24 +59,39 @@ class CpuStage:
             (B, 3, H, W), in memory that nobody else holds.
         """
         count = len(images)
-        out = self.buffers.take((count, *self.arithmetic.shape), self.dtype)
-        if isinstance(images, list):
-            levels: list[torch.Tensor] = [images[0]] * count
-            start = time.perf_counter()
-            self._in_threads(lambda run, _: self._resize_run(images, batch, levels, run), list(range(count)))
-            self.resizing += time.perf_counter() - start
-        else:
-            levels = list(images.permute(0, 3, 1, 2).unbind(0))
+        out = self.buffers.take((count, *self.shape), self.dtype)
+        levels = self._as_levels(images, batch)
         if batch.draw is None:
             self._in_threads(lambda run, scratch: self._normalize_run(levels, out, run, scratch), list(range(count)))
         else:
             partner, lam = batch.draw.partner.tolist(), batch.draw.lam.tolist()
             self._in_threads(lambda run, scratch: self._mix_run(levels, out, partner, lam, run, scratch), walk(partner))
-        return self.arithmetic.as_images(out)
+        return self._as_images(out)
 
     def close(self) -> None:
         """End the threads."""
         self.pool.shutdown()
+
+    def _as_levels(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
+        """uint8 (B, *shape): images of the output size in the output's layout."""
+        if isinstance(images, torch.Tensor) and not self.planar:
+            return images.reshape(len(images), *self.shape)
+        if len(self.levels) < len(images):
+            with torch.inference_mode(False):
+                self.levels = torch.empty(len(images), *self.shape, dtype=torch.uint8)
+        start = time.perf_counter()
+        if isinstance(images, list):
+            self._in_threads(lambda run, _: self._resize_run(images, batch, run), list(range(len(images))))
+            self.resizing += time.perf_counter() - start
+        else:
+            self._in_threads(lambda run, _: self._planes_run(images, run), list(range(len(images))))
+        return self.levels
+
+    def _as_images(self, batch: torch.Tensor) -> torch.Tensor:
+        """A view (B, 3, H, W)."""
+        if self.planar:
+            return batch.view(-1, 3, *self.size)
+        return batch.view(-1, *self.size, 3).permute(0, 3, 1, 2)
 
     def _in_threads(self, work: Callable[[list[int], torch.Tensor], None], order: list[int]) -> None:
         """Give each thread a run of the images, and a scratch area."""
@@ -80,97 +101,95 @@ class CpuStage:
         for future in futures:
             future.result()
 
-    def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, levels: list[torch.Tensor], run: list[int]) -> None:
-        """Decoded windows to uint8 levels (3, H, W), in any memory layout."""
+    def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, run: list[int]) -> None:
+        """Decoded windows to levels."""
         resized, offset, flips = batch.windows.resized.tolist(), batch.windows.offset.tolist(), batch.flips.tolist()
         height, width = self.size
+        levels = self._as_images(self.levels)
         for i in run:
-            level = _resize(windows[i][None].permute(0, 3, 1, 2), resized[i], False, None)[0]
-            if (height, width) != tuple(resized[i]):
+            image, level = windows[i][None].permute(0, 3, 1, 2), levels[i : i + 1]
+            if resized[i] == [height, width]:
+                _resize.out(image, resized[i], False, None, out=level)
+            else:
                 top, left = offset[i]
-                level = level[:, top : top + height, left : left + width]
-            levels[i] = level.flip(-1) if flips[i] else level
+                level.copy_(_resize(image, resized[i], False, None)[..., top : top + height, left : left + width])
+            if flips[i]:
+                level.copy_(level.flip(-1))
 
-    def _normalize_run(self, levels: list[torch.Tensor], out: torch.Tensor, run: list[int], scratch: torch.Tensor) -> None:
-        own = scratch[0]
+    def _planes_run(self, images: torch.Tensor, run: list[int]) -> None:
+        levels = self._as_images(self.levels)
         for i in run:
-            self.arithmetic.as_image(own).copy_(levels[i])
-            result = out[i] if self.dtype == torch.float32 else own
-            self.arithmetic.normalize(own, result)
-            if result is own:
-                out[i].copy_(own)
+            levels[i].copy_(images[i].permute(2, 0, 1))
+
+    def _normalize_run(self, levels: torch.Tensor, out: torch.Tensor, run: list[int], scratch: torch.Tensor) -> None:
+        own = scratch[0]
+        for k, part in enumerate(self.parts):
+            for i in run:
+                own.copy_(levels[i, k])
+                result = out[i, k] if self.dtype == torch.float32 else own
+                part.normalize(own, result)
+                if result is own:
+                    out[i, k].copy_(own)
 
     def _mix_run(
-        self, levels: list[torch.Tensor], out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: torch.Tensor
+        self, levels: torch.Tensor, out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: torch.Tensor
     ) -> None:
-        """Mix along a walk through the partners: the partner of one image is the next image, and is converted once for both."""
-        own, other, part = scratch
-        ready = -1
-        for i in run:
-            if ready != i:
-                self.arithmetic.as_image(own).copy_(levels[i])
-            self.arithmetic.as_image(other).copy_(levels[partner[i]])
-            result = out[i] if self.dtype == torch.float32 else part
-            self.arithmetic.mix(own, other, lam[i], part, result)
-            if result is part:
-                out[i].copy_(part)
-            own, other, ready = other, own, partner[i]
+        """Mix along a walk through the partners: the partner of one image is the next image, and is converted once for both.
+
+        One part of all images comes before the next part, so that everything but the batch stays in the core's second cache.
+        """
+        own, other, between = scratch
+        for k, part in enumerate(self.parts):
+            ready = -1
+            for i in run:
+                if ready != i:
+                    own.copy_(levels[i, k])
+                other.copy_(levels[partner[i], k])
+                result = out[i, k] if self.dtype == torch.float32 else between
+                part.mix(own, other, lam[i], between, result)
+                if result is between:
+                    out[i, k].copy_(between)
+                own, other, ready = other, own, partner[i]
 
 
-class PlanarArithmetic:
-    """One image of float32 levels as three planes (3, H * W)."""
+class Plane:
+    """One channel of an image; (H * W,)."""
 
-    def __init__(self, pipeline: ImagePipeline):
-        self.size = pipeline.size
-        self.shape = (3, self.size[0] * self.size[1])
-        self.scale = [1 / (255 * std) for std in pipeline.std]
-        self.shift = [-mean / std for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
-
-    def as_image(self, planes: torch.Tensor) -> torch.Tensor:
-        """(3, H, W)."""
-        return planes.view(3, *self.size)
-
-    def as_images(self, batch: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W)."""
-        return batch.view(-1, 3, *self.size)
+    def __init__(self, mean: float, std: float):
+        self.scale, self.shift = 1 / (255 * std), -mean / std
 
     def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
-        """Levels to normalized values."""
-        for plane, target, scale, shift in zip(own, out, self.scale, self.shift, strict=True):
-            torch.add(shift, plane, alpha=scale, out=target)
+        """float32 levels to normalized values."""
+        torch.add(self.shift, own, alpha=self.scale, out=out)
 
-    def mix(self, own: torch.Tensor, other: torch.Tensor, lam: float, part: torch.Tensor, out: torch.Tensor) -> None:
-        """Levels of an image and its partner to normalized mixed values; `part` is scratch."""
-        for mine, theirs, between, target, scale, shift in zip(own, other, part, out, self.scale, self.shift, strict=True):
-            torch.add(shift, theirs, alpha=(1 - lam) * scale, out=between)
-            torch.add(between, mine, alpha=lam * scale, out=target)
+    def mix(self, own: torch.Tensor, other: torch.Tensor, lam: float, between: torch.Tensor, out: torch.Tensor) -> None:
+        """float32 levels of an image and its partner to normalized mixed values; `between` is scratch and may be `out`."""
+        torch.add(self.shift, other, alpha=(1 - lam) * self.scale, out=between)
+        torch.add(between, own, alpha=lam * self.scale, out=out)
 
 
-class InterleavedArithmetic:
-    """One image of float32 levels as rows of RGB pixels (H, W * 3)."""
+class Rows:
+    """All rows of an image, of RGB pixels; (H, W * 3)."""
 
-    def __init__(self, pipeline: ImagePipeline):
-        self.size = pipeline.size
-        self.shape = (self.size[0], self.size[1] * 3)
-        self.scale = (1 / (255 * torch.tensor(pipeline.std))).repeat(self.size[1])
-        self.shift = (-torch.tensor(pipeline.mean) / torch.tensor(pipeline.std)).repeat(self.size[1])
-
-    def as_image(self, rows: torch.Tensor) -> torch.Tensor:
-        """(3, H, W)."""
-        return rows.view(*self.size, 3).permute(2, 0, 1)
-
-    def as_images(self, batch: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W)."""
-        return batch.view(-1, *self.size, 3).permute(0, 3, 1, 2)
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], width: int):
+        self.scale = (1 / (255 * torch.tensor(std))).repeat(width)
+        self.shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(width)
 
     def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
-        """Levels to normalized values."""
+        """float32 levels to normalized values."""
         torch.addcmul(self.shift, own, self.scale, out=out)
 
-    def mix(self, own: torch.Tensor, other: torch.Tensor, lam: float, part: torch.Tensor, out: torch.Tensor) -> None:
-        """Levels of an image and its partner to normalized mixed values; `part` is scratch."""
-        torch.addcmul(self.shift, other, self.scale * (1 - lam), out=part)
-        torch.addcmul(part, own, self.scale * lam, out=out)
+    def mix(self, own: torch.Tensor, other: torch.Tensor, lam: float, between: torch.Tensor, out: torch.Tensor) -> None:
+        """float32 levels of an image and its partner to normalized mixed values; `between` is scratch and may be `out`."""
+        torch.addcmul(self.shift, other, self.scale * (1 - lam), out=between)
+        torch.addcmul(between, own, self.scale * lam, out=out)
+
+
+def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:
+    """What an image is made of in memory: three planes, or its rows."""
+    if planar:
+        return [Plane(mean, std) for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
+    return [Rows(pipeline.mean, pipeline.std, pipeline.size[1])]
 
 
 def walk(partner: list[int]) -> list[int]:

@@ -394,3 +394,15 @@ def test_stats_say_where_the_time_went(dataset):
     assert 0 < stats.wait <= elapsed
     assert 0 < stats.decode + stats.resize + stats.stage <= elapsed
     assert min(stats.decode, stats.resize, stats.stage) > 0
+
+
+def test_a_loader_built_in_inference_mode_delivers_there_and_outside(dataset):
+    with torch.inference_mode():
+        made = [loader(dataset, mixup=mixup, memory_format=layout) for mixup in (None, dm.MixUp()) for layout in dm_layouts]
+        inside = [samples(one)[0] for one in made]
+    for one, expected in zip(made, inside, strict=True):
+        one.set_epoch(0)
+        assert torch.equal(samples(one)[0], expected)
+
+
+dm_layouts = (torch.contiguous_format, torch.channels_last)
