@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from dali_mixup.errors import DatasetError, must_be
+from dali_mixup.errors import BadFileWarning, DatasetError, must_be
 from dali_mixup.paths import PathList
 from dali_mixup.sizes import default_cache_folder, read_sizes
 
@@ -159,4 +159,4 @@ def _some(names: Iterable[str], count: int) -> str:
 
 def _warn_of_bad_files(paths: PathList, reasons: dict[int, str]) -> None:
     lines = _some((f"{paths[i]} ({reason})" for i, reason in sorted(reasons.items())), len(reasons))
-    warnings.warn(f"{len(reasons)} of {len(paths)} files can't be read as images: {lines}", stacklevel=4)
+    warnings.warn(f"{len(reasons)} of {len(paths)} files can't be read as images: {lines}", BadFileWarning, stacklevel=4)

@@ -11,6 +11,10 @@ class DatasetError(ValueError, FileNotFoundError):
     """
 
 
+class BadFileWarning(UserWarning):
+    """Files of a dataset can't be read as images."""
+
+
 class BadSampleError(RuntimeError):
     """Files of a batch that can't be decoded.
 

@@ -9,6 +9,7 @@ from dali_mixup.errors import BadSampleError
 from dali_mixup.header import probe
 from dali_mixup.plan import BatchPlan, Plan
 
+MAX_PIXELS = 100_000_000  # a larger image is a bad sample unless the Loader is told otherwise
 ERROR_CODES = {"#3": "damaged or truncated image data", "#4": "not an image that DALI decodes"}
 
 

@@ -14,6 +14,7 @@ from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
 from dali_mixup.errors import check_int, must_be
+from dali_mixup.faults import MAX_PIXELS
 from dali_mixup.geometry import CropPad
 from dali_mixup.mixup import MixUp, MixUpDraw, mix_labels
 from dali_mixup.pipeline import ImagePipeline
@@ -77,8 +78,8 @@ class Loader:
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes what was fastest when measured: one
-            more than the cores that this process may use.
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes one for each core that this process
+            may use (on two cores, one more of either kind was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE.
         on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded.
@@ -106,7 +107,7 @@ class Loader:
         prefetch: int = 2,
         shard: tuple[int, int] | None = None,
         on_bad_sample: Literal["raise"] = "raise",
-        max_pixels: int = 100_000_000,
+        max_pixels: int = MAX_PIXELS,
     ):
         _check_type("dataset", dataset, FileList, "an ImageFolder or FileList")
         _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")

@@ -124,12 +124,13 @@ class CpuStage:
     def _normalize_run(self, levels: torch.Tensor, out: torch.Tensor, run: list[int], scratch: torch.Tensor) -> None:
         own = scratch[0]
         for k, part in enumerate(self.parts):
+            sources, targets = levels[:, k].unbind(), out[:, k].unbind()  # once, since each index costs a microsecond
             for i in run:
-                own.copy_(levels[i, k])
-                result = out[i, k] if self.dtype == torch.float32 else own
+                own.copy_(sources[i])
+                result = targets[i] if self.dtype == torch.float32 else own
                 part.normalize(own, result)
                 if result is own:
-                    out[i, k].copy_(own)
+                    targets[i].copy_(own)
 
     def _mix_run(
         self, levels: torch.Tensor, out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: torch.Tensor
@@ -140,15 +141,16 @@ class CpuStage:
         """
         own, other, between = scratch
         for k, part in enumerate(self.parts):
+            sources, targets = levels[:, k].unbind(), out[:, k].unbind()
             ready = -1
             for i in run:
                 if ready != i:
-                    own.copy_(levels[i, k])
-                other.copy_(levels[partner[i], k])
-                result = out[i, k] if self.dtype == torch.float32 else between
+                    own.copy_(sources[i])
+                other.copy_(sources[partner[i]])
+                result = targets[i] if self.dtype == torch.float32 else between
                 part.mix(own, other, lam[i], between, result)
                 if result is between:
-                    out[i, k].copy_(between)
+                    targets[i].copy_(between)
                 own, other, ready = other, own, partner[i]
 
 

@@ -16,9 +16,9 @@ class ThreadSplit(NamedTuple):
 
 
 def split_threads(decode: int | None) -> ThreadSplit:
-    """A thread of the stage for every two of DALI; by default one more of DALI's than cores, so that no core waits."""
-    decode = decode or len(os.sched_getaffinity(0)) + 1
-    return ThreadSplit(decode, max(1, (decode + 1) // 2))
+    """A thread of the stage for every two of DALI; by default one of DALI's for each core that this process may use."""
+    decode = decode or len(os.sched_getaffinity(0))
+    return ThreadSplit(decode, max(1, decode // 2))
 
 
 def single_threaded_pool(count: int) -> ThreadPoolExecutor:

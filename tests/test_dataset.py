@@ -109,7 +109,8 @@ def test_bad_files_are_named_at_once_with_the_reason_and_stay_in_the_list(tmp_pa
     write(tmp_path / "c/4.jpg", jpeg_bytes(20, 30)[:100])
     write(tmp_path / "c/5.jpg")
     with pytest.warns(
-        UserWarning, match=r"(?s)3 of 5 files can't be read as images: .*2.jpg \(empty file\), .*3.jpg \(not an image\).*4.jpg \(trunc"
+        dm.BadFileWarning,
+        match=r"(?s)3 of 5 files can't be read as images: .*2.jpg \(empty file\), .*3.jpg \(not an image\).*4.jpg \(trunc",
     ):
         found = dm.ImageFolder(tmp_path)
     assert len(found) == 5

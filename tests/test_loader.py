@@ -13,6 +13,7 @@ from tests import reference
 from tests.conftest import jpeg_bytes
 
 TRAIN = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
 VAL = dm.ImagePipeline(geometry=dm.ResizeCenterCrop(18, 16))
 
 
@@ -398,11 +399,8 @@ def test_stats_say_where_the_time_went(dataset):
 
 def test_a_loader_built_in_inference_mode_delivers_there_and_outside(dataset):
     with torch.inference_mode():
-        made = [loader(dataset, mixup=mixup, memory_format=layout) for mixup in (None, dm.MixUp()) for layout in dm_layouts]
+        made = [loader(dataset, mixup=mixup, memory_format=layout) for mixup in (None, dm.MixUp()) for layout in LAYOUTS]
         inside = [samples(one)[0] for one in made]
     for one, expected in zip(made, inside, strict=True):
         one.set_epoch(0)
         assert torch.equal(samples(one)[0], expected)
-
-
-dm_layouts = (torch.contiguous_format, torch.channels_last)

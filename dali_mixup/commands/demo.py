@@ -25,7 +25,7 @@ BUDGET = 36_000  # images that one training sees unless --epochs says otherwise:
 MOST_EPOCHS = 40
 SMALL = 64  # pixels: square images of one size up to here are padded and cropped, as CIFAR recipes do
 
-NOTE = "Mixup makes training images harder to fit: it pays in longer trainings, such as --epochs 80."
+NOTE = "Mixup makes training images harder to fit: trainings as short as this one often lose a little by it, long ones gain."
 
 
 def run(options: argparse.Namespace) -> int:

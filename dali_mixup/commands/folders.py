@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from dali_mixup.dataset import FileList, ImageFolder
-from dali_mixup.errors import DatasetError, must_be
+from dali_mixup.errors import BadFileWarning, DatasetError, must_be
 
 SPLITS = ("train", "val", "test")
 
@@ -22,7 +22,7 @@ def find_splits(folder: Path) -> dict[str, Path]:
 def open_images(root: Path, *, cache: bool = True) -> ImageFolder:
     """An ImageFolder; its bad files are left to the caller to name."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".* can't be read as images")
+        warnings.simplefilter("ignore", BadFileWarning)
         return ImageFolder(root, cache=cache)
 
 

@@ -10,12 +10,11 @@ from PIL import Image
 from dali_mixup.commands.jpeg import open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.dataset import FileList
-from dali_mixup.faults import too_many_pixels
+from dali_mixup.faults import MAX_PIXELS, too_many_pixels
 
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG
 
-MAX_PIXELS = 100_000_000  # what the Loader takes by default
 GRAY, CMYK = 6, 11  # TurboJPEG's pixel formats
 CMYK_SPACES = (3, 4)  # and its colour spaces CMYK and YCCK
 
