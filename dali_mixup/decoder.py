@@ -71,7 +71,7 @@ class Decoder:
             self._graph = self._build()
         try:
             (images,) = self._graph.run()
-        except RuntimeError as error:
+        except (RuntimeError, StopIteration) as error:
             failed = self._in_flight[0]
             self.close()  # random operators are out of step after an error
             if bad := find_bad_samples(self.plan, failed, device=self.device, max_pixels=self.max_pixels):
@@ -113,10 +113,18 @@ class Decoder:
             seed=int(draw.integers(2**31)),
         )
 
+    def _is_hopeless(self, planned: BatchPlan) -> bool:
+        """Whether the index knows a file of the batch to be bad or too large."""
+        dataset = self.plan.dataset
+        pixels = dataset.heights[planned.indices].astype(np.int64) * dataset.widths[planned.indices]
+        return bool(((pixels == 0) | (pixels > self.max_pixels)).any())
+
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
         planned = next(self._planned)  # its StopIteration ends DALI's epoch
         self._in_flight.append(planned)
+        if self._is_hopeless(planned):  # nothing of it is read or allocated; the batches before it are still delivered
+            raise StopIteration
         paths, windows = self.plan.dataset.paths, planned.windows
         return {
             "path": [paths.encoded(i) for i in planned.indices],

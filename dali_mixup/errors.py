@@ -27,8 +27,7 @@ class BadSampleError(RuntimeError):
         lines = [f"  sample {index}: {path}: {reason}" for index, path, reason in self.samples]
         many = "s" if len(lines) > 1 else ""
         super().__init__(
-            f"{len(lines)} file{many} of this batch can't be decoded; repair or remove, "
-            f'or pass on_bad_sample="replace":\n' + "\n".join(lines)
+            f"{len(lines)} file{many} of this batch can't be decoded; repair them or leave them out of the data set:\n" + "\n".join(lines)
         )
 
     def __reduce__(self):

@@ -111,7 +111,9 @@ class Plan:
         """Windows of the samples `indices` at the positions from `first` on."""
         geometry = self.pipeline.geometry
         uniform = self._draw_at(Purpose.WINDOW, epoch, first, len(indices), geometry.uniforms)
-        return geometry.windows(self.dataset.heights[indices], self.dataset.widths[indices], uniform)
+        # a file that is no image has no size, and is never decoded
+        height, width = (np.maximum(sides[indices], 1) for sides in (self.dataset.heights, self.dataset.widths))
+        return geometry.windows(height, width, uniform)
 
     def _draw_at(self, purpose: Purpose, epoch: int, first: int, count: int, columns: int) -> np.ndarray:
         """Uniform numbers (count, columns) in [0, 1)."""

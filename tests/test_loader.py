@@ -404,3 +404,31 @@ def test_a_loader_built_in_inference_mode_delivers_there_and_outside(dataset):
     for one, expected in zip(made, inside, strict=True):
         one.set_epoch(0)
         assert torch.equal(samples(one)[0], expected)
+
+
+def claim(content, height, width):
+    """A JPEG whose header claims another size."""
+    at = content.index(b"\xff\xc0") + 5
+    return content[:at] + height.to_bytes(2) + width.to_bytes(2) + content[at + 4 :]
+
+
+@pytest.mark.parametrize("pipeline", [TRAIN, VAL, dm.ImagePipeline(geometry=dm.CropPad(16)), finetune.train(16)])
+def test_files_that_the_index_found_bad_are_named_in_their_turn(tmp_path, pipeline):
+    for i in range(12):
+        (tmp_path / f"{i:02}.jpg").write_bytes(jpeg_bytes(40, 50, seed=i))
+    (tmp_path / "05.jpg").write_bytes(b"hello")
+    (tmp_path / "06.jpg").write_bytes(claim(jpeg_bytes(40, 50), 65_000, 65_000))
+    with pytest.warns(dm.BadFileWarning):
+        found = dm.FileList(sorted(tmp_path.iterdir()), list(range(12)))
+    batches = iter(loader(found, pipeline, shuffle=False))
+    assert next(batches)[1].tolist() == [0, 1, 2, 3]
+    with pytest.raises(
+        dm.BadSampleError, match=r"(?s)sample 5: .*05.jpg: not an image.*sample 6: .*06.jpg: too many pixels: 65000 x 65000"
+    ):
+        next(batches)
+
+
+def test_a_limit_of_pixels_is_kept(dataset):
+    assert len(list(loader(dataset, max_pixels=int((dataset.heights * dataset.widths).max())))) == 6
+    with pytest.raises(dm.BadSampleError, match="is more than max_pixels=4000"):
+        list(loader(dataset, max_pixels=4000))
