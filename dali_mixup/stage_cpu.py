@@ -73,18 +73,15 @@ class CpuStage:
         self.pool.shutdown()
 
     def _as_levels(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
-        """uint8 (B, *shape): images of the output size in the output's layout."""
-        if isinstance(images, torch.Tensor) and not self.planar:
-            return images.reshape(len(images), *self.shape)
+        """uint8 (B, *shape): images of the output size; as the output lies in memory, or a view of finished images."""
+        if isinstance(images, torch.Tensor):
+            return images.flatten(1, 2).transpose(1, 2) if self.planar else images.reshape(len(images), *self.shape)
         if len(self.levels) < len(images):
             with torch.inference_mode(False):
                 self.levels = torch.empty(len(images), *self.shape, dtype=torch.uint8)
         start = time.perf_counter()
-        if isinstance(images, list):
-            self._in_threads(lambda run, _: self._resize_run(images, batch, run), list(range(len(images))))
-            self.resizing += time.perf_counter() - start
-        else:
-            self._in_threads(lambda run, _: self._planes_run(images, run), list(range(len(images))))
+        self._in_threads(lambda run, _: self._resize_run(images, batch, run), list(range(len(images))))
+        self.resizing += time.perf_counter() - start
         return self.levels
 
     def _as_images(self, batch: torch.Tensor) -> torch.Tensor:
@@ -115,11 +112,6 @@ class CpuStage:
                 level.copy_(_resize(image, resized[i], False, None)[..., top : top + height, left : left + width])
             if flips[i]:
                 level.copy_(level.flip(-1))
-
-    def _planes_run(self, images: torch.Tensor, run: list[int]) -> None:
-        levels = self._as_images(self.levels)
-        for i in run:
-            levels[i].copy_(images[i].permute(2, 0, 1))
 
     def _normalize_run(self, levels: torch.Tensor, out: torch.Tensor, run: list[int], scratch: torch.Tensor) -> None:
         own = scratch[0]
