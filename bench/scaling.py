@@ -138,6 +138,7 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     options = _parser().parse_args(arguments)
+    stamp = make_stamp()  # before the run: files may change meanwhile
     paths, labels = find_files(options.data)
     feed = Feed(paths=tuple(paths), labels=tuple(labels), classes=max(labels) + 1, device=options.device, threads=options.threads)
     with tempfile.TemporaryDirectory(dir=options.scratch or Path(options.data).resolve().parent, prefix="scaling-") as folder:
@@ -152,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         benchmark="scaling",
         unit="images",
         settings={name: getattr(options, name) for name in shown},
-        stamp=make_stamp(),
+        stamp=stamp,
         results=tuple(results),
         derived=growth(results),
     )

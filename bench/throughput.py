@@ -156,6 +156,7 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     options = _parser().parse_args(arguments)
+    stamp = make_stamp(PACKAGES)  # before the run: files may change meanwhile
     paths, labels = find_files(options.data, options.files)
     feed = Feed(
         paths=tuple(paths),
@@ -175,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         benchmark="throughput",
         unit="images",
         settings={name: getattr(options, name) for name in shown} | {"files": len(paths)},
-        stamp=make_stamp(PACKAGES),
+        stamp=stamp,
         results=tuple(results),
         missing=missing,
         derived={name: {column: asdict(ratio) for column, ratio in row.items()} for name, row in compare(results).items()},

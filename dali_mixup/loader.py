@@ -1,10 +1,9 @@
 """`Loader`: epochs of mixed batches, in the place of a torch `DataLoader`."""
 
-import os
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -16,17 +15,15 @@ from dali_mixup.decoder import Decoder
 from dali_mixup.errors import check_int, must_be
 from dali_mixup.faults import MAX_PIXELS
 from dali_mixup.geometry import CropPad
-from dali_mixup.mixup import MixUp, MixUpDraw, mix_labels
+from dali_mixup.mixup import MixUp, mix_labels
 from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.randomness import check_seed
-from dali_mixup.stage import TorchStage
+from dali_mixup.stage import build_gpu_stage
 from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.targets import MAX_CLASSES
 from dali_mixup.threads import split_threads
-
-if TYPE_CHECKING:
-    from dali_mixup.stage_triton import TritonStage
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -127,13 +124,13 @@ class Loader:
             raise ValueError(must_be("memory_format", "torch.contiguous_format or torch.channels_last", memory_format))
         if on_bad_sample != "raise":
             raise ValueError(must_be("on_bad_sample", '"raise"', on_bad_sample))
-        rank, world = _check_shard(shard)
+        rank, world = pick_shard(shard)
 
         _check_images_are_large_enough(dataset, pipeline)
 
         self.dataset, self.pipeline, self.mixup = dataset, pipeline, mixup
         self.batch_size, self.drop_last, self.seed = batch_size, drop_last, int(seed)
-        self.device = _pick_device(device)
+        self.device = pick_device(device)
         self.dtype, self.memory_format = dtype, memory_format
         self.plan = Plan(
             dataset=dataset,
@@ -154,7 +151,7 @@ class Loader:
         if self.device.type == "cpu":
             self._stage = CpuStage(pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS)
         else:
-            self._stage = _build_gpu_stage(pipeline, dtype, memory_format, self.device)
+            self._stage = build_gpu_stage(pipeline, dtype=dtype, memory_format=memory_format, device=self.device)
         self._cursor = (0, 0)  # epoch and position of the next batch to deliver
         self._next_start = (0, 0)  # where the next `for` begins
         self._iteration = 0
@@ -252,30 +249,9 @@ class Loader:
             finished = self._stage(images, batch)
         else:
             targets = targets.pin_memory().to(self.device, non_blocking=True)
-            draw = None if draw is None else _to_device(draw, self.device)
+            draw = None if draw is None else draw.to(self.device)
             finished = self._stage(cast(torch.Tensor, images), draw)
         return finished, targets
-
-
-def _build_gpu_stage(
-    pipeline: ImagePipeline, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
-) -> "TritonStage | TorchStage":
-    """Triton comes with torch's GPU builds; without it torch expressions give the same batches."""
-    try:
-        from dali_mixup.stage_triton import TritonStage
-    except ImportError:
-        return TorchStage(pipeline, dtype=dtype, memory_format=memory_format, device=device)
-    return TritonStage(pipeline, dtype=dtype, memory_format=memory_format)
-
-
-def _to_device(draw: MixUpDraw, device: torch.device) -> MixUpDraw:
-    """Move lam and partner in one copy that nobody waits for."""
-    count = len(draw.lam)
-    both = torch.empty(2 * count, dtype=torch.int64, pin_memory=True)
-    both[:count] = draw.partner
-    both[count:].view(torch.float32)[:count] = draw.lam
-    both = both.to(device, non_blocking=True)
-    return MixUpDraw(lam=both[count:].view(torch.float32)[:count], partner=both[:count])
 
 
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:
@@ -299,32 +275,3 @@ def _check_images_are_large_enough(dataset: FileList, pipeline: ImagePipeline) -
             f"{len(small)} images such as {dataset.paths[first]} ({size}) have too few pixels for {pipeline.geometry}; "
             "leave them out, or take a smaller size or a RandomResizedCrop"
         )
-
-
-def _check_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
-    if shard is None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            return torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if not isinstance(shard, tuple | list) or len(shard) != 2:
-        raise TypeError(must_be("shard", "a pair (rank, world size)", shard))
-    rank, world = shard
-    check_int("shard[0]", rank, at_least=0)
-    check_int("shard[1]", world, at_least=1)
-    if rank >= world:
-        raise ValueError(must_be("shard", "a pair (rank, world size) with rank below world size", shard))
-    return int(rank), int(world)
-
-
-def _pick_device(device: torch.device | str | None) -> torch.device:
-    """The device with its number: torchrun's LOCAL_RANK where it is set, else torch's current one."""
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
-    if device.type not in ("cpu", "cuda"):
-        raise ValueError(must_be("device", "a CPU or a CUDA device", str(device)))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(must_be("device", '"cpu", since torch finds no GPU', str(device)))
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())))
-    return device

@@ -31,8 +31,17 @@ class MixUpDraw:
     partner: torch.Tensor
 
     def to(self, device: torch.device | str) -> "MixUpDraw":
-        """The same draw on a device."""
-        return MixUpDraw(lam=self.lam.to(device), partner=self.partner.to(device))
+        """The same draw on a device; to a GPU lam and partner go in one copy that nobody waits for."""
+        if torch.device(device) == self.lam.device:
+            return self
+        if torch.device(device).type != "cuda" or self.lam.device.type != "cpu":
+            return MixUpDraw(lam=self.lam.to(device), partner=self.partner.to(device))
+        count = len(self.lam)
+        both = torch.empty(2 * count, dtype=torch.int64, pin_memory=True)
+        both[:count] = self.partner
+        both[count:].view(torch.float32)[:count] = self.lam
+        both = both.to(device, non_blocking=True)
+        return MixUpDraw(lam=both[count:].view(torch.float32)[:count], partner=both[:count])
 
 
 @dataclass(frozen=True, slots=True)

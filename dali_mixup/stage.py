@@ -1,9 +1,14 @@
 """The batch stage in whole-batch torch expressions: on a GPU without triton, and what the faster stages are compared with."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from dali_mixup.mixup import MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
+
+if TYPE_CHECKING:
+    from dali_mixup.stage_triton import TritonStage
 
 
 class TorchStage:
@@ -35,3 +40,14 @@ class TorchStage:
         if draw is not None:
             pixels = torch.lerp(pixels[draw.partner], pixels, draw.lam.view(-1, 1, 1, 1))
         return torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2).to(self.dtype, memory_format=self.memory_format)
+
+
+def build_gpu_stage(
+    pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
+) -> "TritonStage | TorchStage":
+    """Triton comes with torch's GPU builds; without it torch expressions give the same batches."""
+    try:
+        from dali_mixup.stage_triton import TritonStage
+    except ImportError:
+        return TorchStage(pipeline, dtype=dtype, memory_format=memory_format, device=device)
+    return TritonStage(pipeline, dtype=dtype, memory_format=memory_format)
