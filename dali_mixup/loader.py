@@ -178,7 +178,10 @@ class Loader:
         self._cursor = self._next_start
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the Loader stands: after the last batch that it delivered; after an epoch's last one at (epoch + 1, 0)."""
+        """Where the Loader stands: after the last batch that it delivered; after an epoch's last one at (epoch + 1, 0).
+
+        Random operators in the pipeline's `augment` are not part of it yet: inside an epoch they go on with other numbers.
+        """
         epoch, position = self._cursor
         return {"version": 1, "epoch": epoch, "position": position, "seed": self.seed, "samples": len(self.dataset)}
 
