@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median_low
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from tqdm import tqdm
 import dali_mixup as dm
 from bench.cpu import cores
 from bench.feed import find_files
-from bench.measure import synchronize
+from bench.measure import Result, Timing, synchronize
 from bench.options import add_outputs, save
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_table, make_stamp
@@ -81,9 +82,9 @@ def profile(loader: Any, step: Step, *, steps: int, progress: bool = True) -> Pr
         batches = max(1, after.batches - before.batches)
         parts = {name: (getattr(after, name) - getattr(before, name)) / batches for name in parts}
     return Profile(
-        step=_median([wait + train for wait, train in zip(waits, trains, strict=True)]),
-        wait=_median(waits),
-        train=_median(trains),
+        step=median_low([wait + train for wait, train in zip(waits, trains, strict=True)]),
+        wait=median_low(waits),
+        train=median_low(trains),
         ideal=ideal,
         loader=alone,
         **parts,
@@ -125,7 +126,7 @@ def measure_changes(build: Callable[..., dm.Loader], steps: int, *, progress: bo
                 seconds = [_drain(build(**kind), steps) for kind in ({}, options)]
                 rates[name].append(seconds[0] / seconds[1])
                 bar.update(2)
-    return {name: _median(values) for name, values in rates.items()}
+    return {name: median_low(values) for name, values in rates.items()}
 
 
 def describe(measured: Profile, batch_size: int, advice: str, stamp: object) -> str:
@@ -202,7 +203,7 @@ def _replay(kept: list, step: Step, steps: int, bar: tqdm) -> float:
         synchronize(kept[0][0].device)
         seconds.append(time.perf_counter() - start)
         bar.update()
-    return _median(seconds)
+    return median_low(seconds)
 
 
 def _drain(loader: Any, steps: int, bar: tqdm | None = None) -> float:
@@ -257,13 +258,7 @@ def _load(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)
 
 
-def _median(values: Sequence[float]) -> float:
-    return float(torch.tensor(values, dtype=torch.float64).median())
-
-
 def _plot(measured: Profile, path: str, title: str) -> None:
-    from bench.measure import Result, Timing
-
     rates = {"as it is": measured.step, "ideal loader": measured.ideal, "loader alone": measured.loader}
     bars = [Result(name=name, label=name, timings=(Timing(items=1, seconds=seconds),)) for name, seconds in rates.items()]
     draw_bars(bars, path, axis="steps/s", title=title.split(";")[0], colors={"ideal loader": OURS_COLOR})

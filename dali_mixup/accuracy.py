@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from dali_mixup.errors import check_int, must_be
-from dali_mixup.targets import is_stacked, unstack_targets
+from dali_mixup.targets import is_labels, is_stacked, unstack_targets
 
 
 class Accuracy(NamedTuple):
@@ -76,7 +76,7 @@ class MixUpAccuracy:
 def _as_mixed(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if is_stacked(targets):
         return unstack_targets(targets)
-    if targets.dtype == torch.int64 and (targets.ndim == 1 or targets.shape[1:] == (1,)):
+    if is_labels(targets):
         labels = targets.flatten()
         return labels, labels, torch.ones(len(labels), device=labels.device)
     raise TypeError(must_be("targets", "float32 (B, 3) or int64 (B,)", targets))

@@ -7,7 +7,6 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-import torch.distributed
 
 from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset import FileList
@@ -27,8 +26,6 @@ from dali_mixup.threads import split_threads
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
-
-
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its last one.
 KEPT_BUFFERS = 4
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from dali_mixup.errors import must_be
-from dali_mixup.targets import is_stacked, unstack_targets
+from dali_mixup.targets import is_labels, is_stacked, unstack_targets
 
 # Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
 FEW_CLASSES = 15
@@ -59,7 +59,7 @@ class MixUpLoss(nn.Module):
             TypeError: other targets; dense ones go to the criterion itself.
             ValueError: logits of another batch size.
         """
-        if targets.dtype == torch.int64 and (targets.ndim == 1 or (targets.ndim == 2 and targets.shape[1] == 1)):
+        if is_labels(targets):
             return self.criterion(logits, targets.flatten())
         if not is_stacked(targets):
             rule = "int64 labels (B,) or float32 stacked targets (B, 3)"

@@ -56,6 +56,11 @@ def is_stacked(targets: torch.Tensor) -> bool:
     return targets.dtype == torch.float32 and targets.ndim == 2 and targets.shape[1] == 3
 
 
+def is_labels(targets: torch.Tensor) -> bool:
+    """Whether the dtype and shape are those of plain labels, int64 (B,) or (B, 1)."""
+    return targets.dtype == torch.int64 and (targets.ndim == 1 or targets.shape[1:] == (1,))
+
+
 def check_labels(name: str, labels: torch.Tensor) -> None:
     """Raise a ValueError for labels that float32 doesn't hold; on a GPU the check runs there and fails as a device assertion."""
     if not labels.numel() or labels.dtype in (torch.uint8, torch.int8, torch.int16):
