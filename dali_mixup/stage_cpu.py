@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
+import numpy as np
 import torch
 
 from dali_mixup.buffers import BufferPool
@@ -17,8 +18,7 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan
 from dali_mixup.threads import single_threaded_pool
 
-# The operator behind torch.nn.functional.interpolate(..., mode="bilinear", antialias=True), which takes no `out`. From a channels-last
-# image to a planar `out` it writes planes itself.
+# The operator behind torch.nn.functional.interpolate(..., mode="bilinear", antialias=True), which takes no `out`.
 _resize = torch.ops.aten._upsample_bilinear2d_aa
 
 
@@ -46,7 +46,7 @@ class CpuStage:
             # an image in memory: three planes, or rows of RGB pixels
             self.shape = (3, height * width) if self.planar else (1, height, width * 3)
             self.levels = torch.empty(0, dtype=torch.uint8)
-            self.scratch = [torch.empty(3, *self.shape[1:]) for _ in range(num_threads)]
+            self.scratch = [Scratch(self.shape, self.size) for _ in range(num_threads)]
 
     def __call__(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
         """Finish a batch.
@@ -73,15 +73,18 @@ class CpuStage:
         self.pool.shutdown()
 
     def _as_levels(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
-        """uint8 (B, *shape): images of the output size; as the output lies in memory, or a view of finished images."""
-        if isinstance(images, torch.Tensor):
-            return images.flatten(1, 2).transpose(1, 2) if self.planar else images.reshape(len(images), *self.shape)
+        """uint8 (B, *shape): images of the output size, in the output's layout."""
+        if isinstance(images, torch.Tensor) and not self.planar:
+            return images.reshape(len(images), *self.shape)
         if len(self.levels) < len(images):
             with torch.inference_mode(False):
                 self.levels = torch.empty(len(images), *self.shape, dtype=torch.uint8)
         start = time.perf_counter()
-        self._in_threads(lambda run, _: self._resize_run(images, batch, run), list(range(len(images))))
-        self.resizing += time.perf_counter() - start
+        if isinstance(images, torch.Tensor):
+            self._in_threads(lambda run, _: self._split_run(images, run), list(range(len(images))))
+        else:
+            self._in_threads(lambda run, scratch: self._resize_run(images, batch, run, scratch.pixels), list(range(len(images))))
+            self.resizing += time.perf_counter() - start
         return self.levels
 
     def _as_images(self, batch: torch.Tensor) -> torch.Tensor:
@@ -90,7 +93,7 @@ class CpuStage:
             return batch.view(-1, 3, *self.size)
         return batch.view(-1, *self.size, 3).permute(0, 3, 1, 2)
 
-    def _in_threads(self, work: Callable[[list[int], torch.Tensor], None], order: list[int]) -> None:
+    def _in_threads(self, work: "Callable[[list[int], Scratch], None]", order: list[int]) -> None:
         """Give each thread a run of the images, and a scratch area."""
         bounds = [len(order) * k // self.num_threads for k in range(self.num_threads + 1)]
         runs = [order[start:end] for start, end in pairwise(bounds)]
@@ -98,7 +101,7 @@ class CpuStage:
         for future in futures:
             future.result()
 
-    def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, run: list[int]) -> None:
+    def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, run: list[int], pixels: torch.Tensor) -> None:
         """Decoded windows to levels."""
         resized, offset, flips = batch.windows.resized.tolist(), batch.windows.offset.tolist(), batch.flips.tolist()
         height, width = self.size
@@ -106,15 +109,24 @@ class CpuStage:
         for i in run:
             image, level = windows[i][None].permute(0, 3, 1, 2), levels[i : i + 1]
             if resized[i] == [height, width]:
-                _resize.out(image, resized[i], False, None, out=level)
+                found = _resize.out(image, resized[i], False, None, out=pixels if self.planar else level)
             else:
                 top, left = offset[i]
-                level.copy_(_resize(image, resized[i], False, None)[..., top : top + height, left : left + width])
-            if flips[i]:
-                level.copy_(level.flip(-1))
+                found = _resize(image, resized[i], False, None)[..., top : top + height, left : left + width]
+            if self.planar:
+                split_planes(found, level, flip=flips[i])
+            elif flips[i]:
+                level.copy_(found.flip(-1))
+            elif found is not level:
+                level.copy_(found)
 
-    def _normalize_run(self, levels: torch.Tensor, out: torch.Tensor, run: list[int], scratch: torch.Tensor) -> None:
-        own = scratch[0]
+    def _split_run(self, images: torch.Tensor, run: list[int]) -> None:
+        """Finished images (B, H, W, 3) to planes."""
+        rows = slice(run[0], run[-1] + 1)
+        split_planes(images[rows].permute(0, 3, 1, 2), self._as_images(self.levels)[rows], flip=False)
+
+    def _normalize_run(self, levels: torch.Tensor, out: torch.Tensor, run: list[int], scratch: "Scratch") -> None:
+        own = scratch.levels[0]
         for k, part in enumerate(self.parts):
             sources, targets = levels[:, k].unbind(), out[:, k].unbind()  # once, since each index costs a microsecond
             for i in run:
@@ -125,13 +137,13 @@ class CpuStage:
                     targets[i].copy_(own)
 
     def _mix_run(
-        self, levels: torch.Tensor, out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: torch.Tensor
+        self, levels: torch.Tensor, out: torch.Tensor, partner: list[int], lam: list[float], run: list[int], scratch: "Scratch"
     ) -> None:
         """Mix along a walk through the partners: the partner of one image is the next image, and is converted once for both.
 
         One part of all images comes before the next part, so that everything but the batch stays in the core's second cache.
         """
-        own, other, between = scratch
+        own, other, between = scratch.levels
         for k, part in enumerate(self.parts):
             sources, targets = levels[:, k].unbind(), out[:, k].unbind()
             ready = -1
@@ -146,11 +158,29 @@ class CpuStage:
                 own, other, ready = other, own, partner[i]
 
 
+class Scratch:
+    """What one thread works in.
+
+    Args:
+        shape: of an image in memory.
+        size: height and width.
+
+    Attributes:
+        levels: three images of float32 `shape`.
+        pixels: (1, 3, H, W) uint8, channels last.
+    """
+
+    def __init__(self, shape: tuple[int, ...], size: tuple[int, int]):
+        self.levels = torch.empty(3, *shape[1:])
+        self.pixels = torch.empty(1, *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+
+
 class Plane:
     """One channel of an image; (H * W,)."""
 
     def __init__(self, mean: float, std: float):
-        self.scale, self.shift = 1 / (255 * std), -mean / std
+        self.scale = 1 / (255 * std)
+        self.shift = torch.tensor(-mean / std)  # as a number it would be made a tensor in each call, in a microsecond
 
     def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
         """float32 levels to normalized values."""
@@ -184,6 +214,12 @@ def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Ro
     if planar:
         return [Plane(mean, std) for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
     return [Rows(pipeline.mean, pipeline.std, pipeline.size[1])]
+
+
+def split_planes(images: torch.Tensor, planes: torch.Tensor, *, flip: bool) -> None:
+    """Copy channels-last (B, 3, H, W) uint8 images to planar ones, mirrored if `flip`; numpy does this faster than torch."""
+    source = images.numpy()
+    np.copyto(planes.numpy(), source[..., ::-1] if flip else source)
 
 
 def walk(partner: list[int]) -> list[int]:
