@@ -1,4 +1,4 @@
-"""Stacked targets: two labels and a weight per sample, instead of one-hot rows. Only these two functions know the layout."""
+"""Stacked targets: two labels and a weight per sample, instead of one-hot rows. No other module knows the layout."""
 
 import torch
 
@@ -49,6 +49,12 @@ def unstack_targets(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, 
     if not is_stacked(targets):
         raise TypeError(must_be("targets", "float32 (B, 3), rows [label, partner label, lam]", targets))
     return targets[:, 0].long(), targets[:, 1].long(), targets[:, 2]
+
+
+def unstack_pairs(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both labels of stacked targets, (B, 2) int64, and their weights, (B, 2) float32."""
+    lam = targets[:, 2:]
+    return targets[:, :2].long(), torch.cat([lam, 1 - lam], 1)
 
 
 def is_stacked(targets: torch.Tensor) -> bool:
