@@ -6,7 +6,7 @@ Importing this package does not import DALI; building a `Loader` does.
 
 from dali_mixup.accuracy import Accuracy, MixUpAccuracy
 from dali_mixup.dataset import FileList, ImageFolder
-from dali_mixup.errors import BadFileWarning, BadSampleError, DatasetError
+from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
 from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
 from dali_mixup.loader import Loader
 from dali_mixup.loss import MixUpLoss
@@ -21,6 +21,7 @@ __all__ = [
     "IMAGENET_STD",
     "Accuracy",
     "BadFileWarning",
+    "BadSample",
     "BadSampleError",
     "CropPad",
     "DatasetError",

@@ -1,5 +1,6 @@
 """Which files, which labels, which classes: torchvision's `ImageFolder`, with every image's size known beforehand."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Iterable, Sequence
@@ -9,6 +10,7 @@ import torch
 
 from dali_mixup.errors import BadFileWarning, DatasetError, must_be
 from dali_mixup.paths import PathList
+from dali_mixup.quarantine import find_kept
 from dali_mixup.sizes import default_cache_folder, read_sizes
 
 # The same list as torchvision.datasets.folder.IMG_EXTENSIONS.
@@ -27,6 +29,7 @@ class FileList:
         paths: N files (str, bytes or path-like).
         targets: N int class indices, or floats (N, ...) for multi-label, regression or soft labels.
         classes: class names; the class of target i is `classes[i]`. None if the targets aren't class indices, or have no names.
+        exclude: files to leave out: a list that `dali-mixup index --quarantine` wrote, or paths. Those that aren't there are passed over.
         cache: keep the sizes in the cache folder (`$DALI_MIXUP_CACHE`, else `~/.cache/dali_mixup`).
         progress: show a bar on stderr when the probe takes longer than half a second.
 
@@ -38,6 +41,7 @@ class FileList:
         heights: (N,) int32, in pixels, before any EXIF rotation; 0 for a bad file.
         widths: (N,) int32.
         bad_files: dict from the number of a file that can't be an image to the reason.
+        sizes: `Sizes` of all files, with file sizes and times.
 
     Raises:
         DatasetError: no files, another number of targets, or a class index outside `classes`.
@@ -55,16 +59,22 @@ class FileList:
         targets: Sequence | np.ndarray | torch.Tensor,
         classes: Sequence[str] | None = None,
         *,
+        exclude: str | os.PathLike | Iterable[str | bytes | os.PathLike] | None = None,
         cache: bool = True,
         progress: bool = True,
     ):
         self.paths = paths if isinstance(paths, PathList) else PathList(paths)
+        keep = None if exclude is None else find_kept(self.paths, exclude)
         if not len(self.paths):
             raise DatasetError(must_be("paths", "at least one file", []))
         self.classes = None if classes is None else list(classes)
         self.class_to_idx = {name: i for i, name in enumerate(self.classes or [])}
         self.targets = _check_targets(targets, len(self.paths), self.classes)
-        sizes = read_sizes(self.paths, cache_folder=default_cache_folder() if cache else None, progress=progress)
+        if keep is not None:
+            self.paths, self.targets = PathList(self.paths.encoded(i).tobytes() for i in keep), self.targets[keep]
+            if not len(keep):
+                raise DatasetError("paths must hold at least one file that isn't excluded, got none")
+        self.sizes = sizes = read_sizes(self.paths, cache_folder=default_cache_folder() if cache else None, progress=progress)
         self.heights, self.widths, self.bad_files = sizes.height, sizes.width, sizes.reasons
         if self.bad_files:
             _warn_of_bad_files(self.paths, self.bad_files)
@@ -76,6 +86,14 @@ class FileList:
         """Path and target, as torchvision's `samples[index]`."""
         target = self.targets[index]
         return self.paths[index], int(target) if self.targets.dtype == np.int64 else target
+
+    def fingerprint(self) -> str:
+        """32 characters that another order, other file names or other targets change; the folder above all files doesn't count."""
+        digest = hashlib.blake2b(digest_size=16)
+        names = self.paths.below(self.paths.common_folder())
+        for array in (names.ends, names.blob, self.targets):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
@@ -90,6 +108,7 @@ class ImageFolder(FileList):
 
     Args:
         root: the folder that holds the classes.
+        exclude: see `FileList`. A class may lose all of its files by it; its index stays.
         cache: see `FileList`.
         progress: see `FileList`.
 
@@ -97,7 +116,14 @@ class ImageFolder(FileList):
         DatasetError: `root` isn't a folder, holds no class folder, or a class holds no image.
     """
 
-    def __init__(self, root: str | os.PathLike, *, cache: bool = True, progress: bool = True):
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        *,
+        exclude: str | os.PathLike | Iterable[str | bytes | os.PathLike] | None = None,
+        cache: bool = True,
+        progress: bool = True,
+    ):
         self.root = os.fspath(root)
         classes = _find_classes(self.root)
         files = [_find_files(os.path.join(self.root, name)) for name in classes]
@@ -108,7 +134,7 @@ class ImageFolder(FileList):
                 f"{self.root!r} hold none; remove or fill them"
             )
         targets = np.repeat(np.arange(len(classes)), [len(found) for found in files])
-        super().__init__([path for found in files for path in found], targets, classes, cache=cache, progress=progress)
+        super().__init__([path for found in files for path in found], targets, classes, exclude=exclude, cache=cache, progress=progress)
 
 
 def _find_classes(root: str) -> list[str]:

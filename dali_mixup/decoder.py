@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
-from dali_mixup.faults import find_bad_samples
+from dali_mixup.errors import BadSample, BadSampleError
+from dali_mixup.faults import Faults, OpenFiles
 from dali_mixup.geometry import CropPad
 from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.randomness import Purpose, keyed_generator
@@ -19,38 +21,74 @@ if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
 
 
+class Step(NamedTuple):
+    """One of a plan's steps: the epoch, its order, and (first, count, end)."""
+
+    epoch: int
+    order: np.ndarray | None
+    bounds: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InFlight:
+    """A batch that DALI works on: its step and plan, its files, and those that needn't be decoded to be bad."""
+
+    step: Step
+    plan: BatchPlan
+    files: OpenFiles
+    bad: list[BadSample]
+
+
+class Decoded(NamedTuple):
+    """A batch as DALI leaves it.
+
+    Attributes:
+        plan: of the batch.
+        images: uint8 (B, H, W, 3) on the device, cropped, resized and flipped; or with `windows_only` a list of B uint8 (h, w, 3).
+        checkpoint: DALI's state after it; None without random operators in the graph.
+    """
+
+    plan: BatchPlan
+    images: torch.Tensor | list[torch.Tensor]
+    checkpoint: bytes | None
+
+
 class Decoder:
-    """Delivers `(plan, uint8 images)` batch by batch from any place in any epoch.
+    """Delivers batch by batch from any place in any epoch.
 
     Without random operators in the graph it runs on into the next epoch, so that an epoch's first batch is ready when the last
     one ends. With `augment` the graph is built anew for each epoch: its random numbers then depend on (seed, epoch) alone.
 
     Args:
         plan: what comes when.
+        faults: what to do about bad files.
         device: where images are decoded.
         num_threads: DALI's threads.
         prefetch: batches that DALI prepares ahead.
-        max_pixels: a larger image is a bad sample.
     """
 
-    def __init__(self, plan: Plan, *, device: torch.device, num_threads: int, prefetch: int, max_pixels: int):
+    def __init__(self, plan: Plan, faults: Faults, *, device: torch.device, num_threads: int, prefetch: int):
         self.plan = plan
+        self.faults = faults
         self.device = device
         self.num_threads = num_threads
         self.prefetch = prefetch
-        self.max_pixels = max_pixels
         self._graph: Pipeline | None = None
-        self._planned: Iterator[BatchPlan] = iter(())
-        self._in_flight: deque[BatchPlan] = deque()
+        self._steps: Iterator[Step] = iter(())
+        self._in_flight: deque[InFlight] = deque()
+        self._checkpoint: bytes | None = None
 
-    def seek(self, epoch: int, position: int) -> None:
-        """Make the batch at a global position of an epoch the next one."""
-        step = next(self.plan.steps(position), None)
+    def seek(self, epoch: int, position: int, checkpoint: bytes | None = None) -> None:
+        """Make the batch at a global position of an epoch the next one, and DALI's random operators go on from a checkpoint."""
+        bounds = next(self.plan.steps(position), None)
         goes_on = self._graph is not None and self.plan.pipeline.augment is None and self._in_flight
-        if goes_on and step is not None and (self._in_flight[0].epoch, self._in_flight[0].first) == (epoch, step[0]):
-            return
+        if goes_on and bounds is not None:
+            following = self._in_flight[0].plan
+            if (following.epoch, following.first) == (epoch, bounds[0]):
+                return
         self.close()
-        self._planned = self._plans_from(epoch, position)
+        self._steps = self._steps_from(epoch, position)
+        self._checkpoint = checkpoint
 
     @property
     def windows_only(self) -> bool:
@@ -58,40 +96,54 @@ class Decoder:
         pipeline = self.plan.pipeline
         return self.device.type == "cpu" and pipeline.augment is None and not isinstance(pipeline.geometry, CropPad)
 
-    def next(self) -> tuple[BatchPlan, torch.Tensor | list[torch.Tensor]]:
-        """The next batch: its plan, and its images on the device.
-
-        Returns:
-            The plan, and uint8 (B, H, W, 3) images, cropped, resized and flipped; or with `windows_only` a list of B uint8 (h, w, 3).
+    def next(self) -> Decoded:
+        """The next batch.
 
         Raises:
-            BadSampleError: files that can't be decoded. `seek` goes on from any place afterwards.
+            BadSampleError: files that can't be decoded, and aren't to be replaced. `seek` goes on from any place afterwards.
         """
-        if self._graph is None:
-            self._graph = self._build()
-        try:
-            (images,) = self._graph.run()
-        except (RuntimeError, StopIteration) as error:
-            failed = self._in_flight[0]
-            self.close()  # random operators are out of step after an error
-            if bad := find_bad_samples(self.plan, failed, device=self.device, max_pixels=self.max_pixels):
-                raise bad from error
-            raise
-        batch = self._in_flight.popleft()
+        images = None
+        while images is None:
+            try:
+                self._graph = self._graph or self._build()
+                (images,) = self._graph.run()
+            except (RuntimeError, StopIteration) as error:
+                self._recover(error)
+        done = self._in_flight.popleft()
+        done.files.close()
+        if self.plan.pipeline.augment is not None:
+            assert self._graph is not None  # noqa: S101  it has just run
+            self._checkpoint = self._graph.checkpoint()
         if self.windows_only:
-            return batch, [torch.from_numpy(np.asarray(image)) for image in images]
-        return batch, torch.from_dlpack(images.as_tensor())
+            return Decoded(done.plan, [torch.from_numpy(np.asarray(image)) for image in images], None)
+        return Decoded(done.plan, torch.from_dlpack(images.as_tensor()), self._checkpoint)
 
     def close(self) -> None:
         """Drop the graph and what it prepared."""
         self._graph = None
-        self._in_flight.clear()
+        while self._in_flight:
+            self._in_flight.popleft().files.close()
 
-    def _plans_from(self, epoch: int, position: int) -> Iterator[BatchPlan]:
+    def _recover(self, error: Exception) -> None:
+        """After an error no graph goes on: raise what is wrong, or go back to the batch that failed, without its bad files."""
+        steps = [batch.step for batch in self._in_flight]
+        failed = self._in_flight[0] if steps and not isinstance(error, BadSampleError) else None
+        self.close()
+        if failed is None:
+            raise error
+        bad = self.faults.examine(failed.plan) or failed.bad
+        if not bad:
+            raise error
+        if not self.faults.replaces:
+            raise BadSampleError(bad) from error
+        self.faults.replace(bad)
+        self._steps = chain(steps, self._steps)
+
+    def _steps_from(self, epoch: int, position: int) -> Iterator[Step]:
         for this_epoch in count(epoch):
             order = self.plan.order(this_epoch)
-            for step in self.plan.steps(position):
-                yield self.plan.batch(this_epoch, order, step)
+            for bounds in self.plan.steps(position):
+                yield Step(this_epoch, order, bounds)
             if self.plan.pipeline.augment is not None:
                 return
             position = 0
@@ -99,9 +151,9 @@ class Decoder:
     def _build(self) -> Pipeline:
         from dali_mixup.graph import build_graph  # here, so that importing the package doesn't import DALI
 
-        first = next(self._planned)
-        self._planned = chain([first], self._planned)
-        draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.first)
+        first = next(self._steps)
+        self._steps = chain([first], self._steps)
+        draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.bounds[0])
         return build_graph(
             self.plan.pipeline,
             self._feed,
@@ -111,26 +163,32 @@ class Decoder:
             num_threads=self.num_threads,
             prefetch=self.prefetch,
             seed=int(draw.integers(2**31)),
+            checkpoint=self._checkpoint,
         )
-
-    def _is_hopeless(self, planned: BatchPlan) -> bool:
-        """Whether the index knows a file of the batch to be bad or too large."""
-        dataset = self.plan.dataset
-        pixels = dataset.heights[planned.indices].astype(np.int64) * dataset.widths[planned.indices]
-        return bool(((pixels == 0) | (pixels > self.max_pixels)).any())
 
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
-        planned = next(self._planned)  # its StopIteration ends DALI's epoch
-        self._in_flight.append(planned)
-        if self._is_hopeless(planned):  # nothing of it is read or allocated; the batches before it are still delivered
+        batch = self._prepare(next(self._steps))  # its StopIteration ends DALI's epoch
+        self._in_flight.append(batch)
+        if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
-        paths, windows = self.plan.dataset.paths, planned.windows
+        windows = batch.plan.windows
         return {
-            "path": [paths.encoded(i) for i in planned.indices],
+            "path": batch.files.paths,
             "anchor": windows.anchor,
             "shape": windows.shape,
             "offset": windows.offset,
             "roi": windows.roi(self.plan.pipeline.size),
-            "flip": planned.flips.astype(np.int32),
+            "flip": batch.plan.flips.astype(np.int32),
         }
+
+    def _prepare(self, step: Step) -> InFlight:
+        """Plan a batch and open its files; where bad ones are replaced, until all of them are good."""
+        while True:
+            planned = self.plan.batch(*step, bad=self.faults.replaced)
+            try:
+                return InFlight(step, planned, self.faults.open(planned), [])
+            except BadSampleError as error:
+                if not self.faults.replaces:
+                    return InFlight(step, planned, OpenFiles([], []), error.samples)
+                self.faults.replace(error.samples)

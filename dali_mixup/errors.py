@@ -1,7 +1,12 @@
 """Error types and the one wording that all of the library's errors share."""
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import numpy as np
 import torch
+
+NAMED_IN_MESSAGE = 20
 
 
 class DatasetError(ValueError, FileNotFoundError):
@@ -15,23 +20,41 @@ class BadFileWarning(UserWarning):
     """Files of a dataset can't be read as images."""
 
 
+class BadSample(NamedTuple):
+    """A bad file: its number in the dataset, its path, why it is bad and what became of it."""
+
+    number: int
+    path: str
+    reason: str
+
+
 class BadSampleError(RuntimeError):
-    """Files of a batch that can't be decoded.
+    """Files that can't be decoded: those of a batch, or all that a Loader met when they were too many to be replaced.
 
     Attributes:
-        samples: one `(index, path, reason)` per bad file: its number in the dataset, its path, why it is bad.
+        samples: a `BadSample` (number, path, reason) per file.
     """
 
-    def __init__(self, samples: list[tuple[int, str, str]]):
-        self.samples = list(samples)
-        lines = [f"  sample {index}: {path}: {reason}" for index, path, reason in self.samples]
-        many = "s" if len(lines) > 1 else ""
+    def __init__(self, samples: Iterable[tuple[int, str, str]], headline: str = ""):
+        self.samples = [BadSample(*sample) for sample in samples]
+        self.headline = headline
+        many = "s" if len(self.samples) > 1 else ""
+        named = self.samples[:NAMED_IN_MESSAGE] if headline else self.samples
+        more = len(self.samples) - len(named)
         super().__init__(
-            f"{len(lines)} file{many} of this batch can't be decoded; repair them or leave them out of the data set:\n" + "\n".join(lines)
+            "\n".join(
+                [
+                    headline
+                    or f"{len(self.samples)} file{many} of this batch can't be decoded; repair them, leave them out with exclude=, "
+                    'or build the Loader with on_bad_sample="replace":',
+                    *(f"  sample {number}: {path}: {reason}" for number, path, reason in named),
+                    *([f"  and {more} more"] if more else []),
+                ]
+            )
         )
 
     def __reduce__(self):
-        return type(self), (self.samples,)
+        return type(self), (self.samples, self.headline)
 
 
 def describe(value: object) -> str:

@@ -5,7 +5,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast
 
@@ -35,6 +35,7 @@ def build_graph(
     num_threads: int,
     prefetch: int,
     seed: int,
+    checkpoint: bytes | None = None,
 ) -> Pipeline:
     """Build the graph of an `ImagePipeline`.
 
@@ -48,6 +49,7 @@ def build_graph(
         num_threads: DALI's threads on the CPU.
         prefetch: batches that DALI prepares ahead.
         seed: of the random operators in `pipeline.augment`.
+        checkpoint: their state, as `Pipeline.checkpoint` gave it; None for the beginning.
 
     Returns:
         A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
@@ -92,7 +94,7 @@ def build_graph(
         return images if pipeline.augment is None else pipeline.augment(images)
 
     with _without_warnings_of_auto_aug():
-        built = graph()
+        built = graph(checkpoint=checkpoint)
         built.build()
     return built
 
@@ -107,37 +109,40 @@ def _without_warnings_of_auto_aug() -> Iterator[None]:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def decode_error(path: np.ndarray, anchor: np.ndarray, shape: np.ndarray, *, device_id: int | None) -> str:
-    """Decode one window of one file by itself.
+def decode_errors(paths: Iterable[np.ndarray], anchors: np.ndarray, shapes: np.ndarray, *, device_id: int | None) -> Iterator[str]:
+    """Decode one window after another, each by itself.
 
     Args:
-        path: uint8 (length,).
-        anchor: (2,) int32, top and left.
-        shape: (2,) int32, height and width.
+        paths: B uint8 (length,).
+        anchors: (B, 2) int32, top and left.
+        shapes: (B, 2) int32, height and width.
         device_id: the GPU that decodes; None for the CPU.
 
-    Returns:
-        DALI's message, or "" if the window decodes.
+    Yields:
+        DALI's message for each window, "" if it decodes.
     """
+    inputs = {"path": types.UINT8, "anchor": types.INT32, "shape": types.INT32}
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
     def graph() -> DataNode:
-        inputs = fn.external_source(
-            source=lambda: ([path], anchor[None], shape[None]),
-            num_outputs=3,
-            batch=True,
-            dtype=[types.UINT8, types.INT32, types.INT32],
-            ndim=1,
+        return _decode(
+            *(fn.external_source(name=name, dtype=dtype, ndim=1) for name, dtype in inputs.items()), on_gpu=device_id is not None
         )
-        return _decode(*inputs, on_gpu=device_id is not None)
 
-    built = graph()
-    built.build()
-    try:
-        built.run()
-    except RuntimeError as error:
-        return str(error)
-    return ""
+    built = None
+    for window in zip(paths, anchors, shapes, strict=True):
+        if built is None:
+            built = graph()
+            built.build()
+        for name, value in zip(inputs, window, strict=True):
+            built.feed_input(name, [value])
+        try:
+            built.run()
+        except RuntimeError as error:
+            built = None  # DALI's advice after an error
+            yield str(error)
+        else:
+            yield ""
 
 
 def _decode(path: DataNode, anchor: DataNode, shape: DataNode, *, on_gpu: bool) -> DataNode:

@@ -1,9 +1,10 @@
 """`Loader`: epochs of mixed batches, in the place of a torch `DataLoader`."""
 
+import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,8 +12,8 @@ import torch
 from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
-from dali_mixup.errors import check_int, must_be
-from dali_mixup.faults import MAX_PIXELS
+from dali_mixup.errors import BadSample, check_int, check_probability, must_be
+from dali_mixup.faults import MAX_PIXELS, Faults
 from dali_mixup.geometry import CropPad
 from dali_mixup.mixup import MixUp, mix_labels
 from dali_mixup.pipeline import ImagePipeline
@@ -28,6 +29,9 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its last one.
 KEPT_BUFFERS = 4
+
+
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +51,22 @@ class LoaderStats:
     decode: float
     resize: float
     stage: float
+
+
+class Cursor(NamedTuple):
+    """A place in a run: an epoch, a position in it, and DALI's state there."""
+
+    epoch: int
+    position: int
+    checkpoint: bytes | None = None
+
+
+class Delivery(NamedTuple):
+    """A finished batch, and DALI's state after it."""
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    checkpoint: bytes | None
 
 
 class Loader:
@@ -76,7 +96,10 @@ class Loader:
             may use (on two cores, one more of either kind was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE.
-        on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded.
+        on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded. "replace" puts another
+            sample in its place, of the same class where there is one, warns once per file and lists it in `bad_samples`; a file that
+            PyTurboJPEG or Pillow reads is kept. All other samples stay as they are, bit for bit.
+        max_bad_fraction: with more bad files than this part of the data set, "replace" stops with a `BadSampleError`, too.
         max_pixels: a file whose header claims more pixels is a bad sample; nothing is allocated for it.
 
     Raises:
@@ -100,7 +123,8 @@ class Loader:
         num_threads: int | None = None,
         prefetch: int = 2,
         shard: tuple[int, int] | None = None,
-        on_bad_sample: Literal["raise"] = "raise",
+        on_bad_sample: Literal["raise", "replace"] = "raise",
+        max_bad_fraction: float = 0.01,
         max_pixels: int = MAX_PIXELS,
     ):
         _check_type("dataset", dataset, FileList, "an ImageFolder or FileList")
@@ -119,8 +143,9 @@ class Loader:
             raise ValueError(must_be("dtype", "torch.float32, torch.float16 or torch.bfloat16", dtype))
         if memory_format not in MEMORY_FORMATS:
             raise ValueError(must_be("memory_format", "torch.contiguous_format or torch.channels_last", memory_format))
-        if on_bad_sample != "raise":
-            raise ValueError(must_be("on_bad_sample", '"raise"', on_bad_sample))
+        if on_bad_sample not in ("raise", "replace"):
+            raise ValueError(must_be("on_bad_sample", '"raise" or "replace"', on_bad_sample))
+        check_probability("max_bad_fraction", max_bad_fraction)
         rank, world = pick_shard(shard)
 
         _check_images_are_large_enough(dataset, pipeline)
@@ -144,14 +169,22 @@ class Loader:
             rule = f"at most {len(dataset) // world} with drop_last ({len(dataset)} files, {world} ranks)"
             raise ValueError(must_be("batch_size", rule, batch_size))
         threads = split_threads(num_threads)
-        self._decoder = Decoder(self.plan, device=self.device, num_threads=threads.decode, prefetch=prefetch, max_pixels=max_pixels)
+        self._faults = Faults(
+            self.plan,
+            device=self.device,
+            max_pixels=max_pixels,
+            max_bad_fraction=max_bad_fraction if on_bad_sample == "replace" else None,
+        )
+        self._decoder = Decoder(self.plan, self._faults, device=self.device, num_threads=threads.decode, prefetch=prefetch)
         if self.device.type == "cpu":
             self._stage = CpuStage(pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS)
         else:
             self._stage = build_gpu_stage(pipeline, dtype=dtype, memory_format=memory_format, device=self.device)
-        self._cursor = (0, 0)  # epoch and position of the next batch to deliver
-        self._next_start = (0, 0)  # where the next `for` begins
+        self._cursor = Cursor(0, 0)  # the next batch to deliver
+        self._next_start = Cursor(0, 0)  # where the next `for` begins
         self._iteration = 0
+        self._process = os.getpid()
+        self._fingerprint: str | None = None
         self._running: Generator | None = None
         self._delivered, self._waited, self._decoding, self._staging = 0, 0.0, 0.0, 0.0
 
@@ -160,49 +193,96 @@ class Loader:
         return self.plan.steps_per_epoch()
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        epoch, position = self._cursor = self._next_start
-        self._next_start = (epoch + 1, 0)
+        self._check_process()
+        start = self._cursor = self._next_start
+        self._next_start = Cursor(start.epoch + 1, 0)
         self._iteration += 1
         if self._running is not None:
             self._running.close()
-        return self._deliver(epoch, position, self._iteration)
+        return self._deliver(start, self._iteration)
+
+    @property
+    def bad_samples(self) -> list[BadSample]:
+        """The files that `on_bad_sample="replace"` met: number, path, and what is wrong and was done; in the dataset's order."""
+        return sorted([*self._faults.replaced.values(), *self._faults.rescued.values()])
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next `for` run this epoch; a position inside of it that `load_state_dict` set is kept."""
         check_int("epoch", epoch, at_least=0)
-        if epoch != self._next_start[0]:
-            self._next_start = (int(epoch), 0)
+        if epoch != self._next_start.epoch:
+            self._next_start = Cursor(int(epoch), 0)
         self._cursor = self._next_start
 
     def state_dict(self) -> dict[str, Any]:
         """Where the Loader stands: after the last batch that it delivered; after an epoch's last one at (epoch + 1, 0).
 
-        Random operators in the pipeline's `augment` are not part of it yet: inside an epoch they go on with other numbers.
+        Plain values and at most one uint8 tensor, DALI's state with random operators in `augment`; that belongs to this rank, so with
+        `augment` each rank saves its own. `torch.load(weights_only=True)` reads it.
         """
-        epoch, position = self._cursor
-        return {"version": 1, "epoch": epoch, "position": position, "seed": self.seed, "samples": len(self.dataset)}
+        epoch, position, checkpoint = self._cursor
+        return {
+            **self._identity(),
+            "epoch": epoch,
+            "position": position,
+            **self._cut(),
+            "augment": None if checkpoint is None else torch.tensor(list(checkpoint), dtype=torch.uint8),
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next `for` go on where `state` was taken.
 
+        With another batch size or number of ranks the rest of the epoch holds each remaining sample once, with the same window and flip;
+        only the partners, which belong to a batch, and random operators of `augment` are drawn anew.
+
         Raises:
-            ValueError: the state of another data set, seed or version.
+            TypeError: something else than the dict of `state_dict`.
+            ValueError: a state of another data set, seed, order or version; the message says what differs.
         """
-        expected = {"version": 1, "seed": self.seed, "samples": len(self.dataset)}
-        for name, value in expected.items():
-            if state.get(name) != value:
-                raise ValueError(must_be(f"state[{name!r}]", f"that of this Loader ({value})", state.get(name)))
-        self._cursor = self._next_start = (int(state["epoch"]), int(state["position"]))
+        if not isinstance(state, Mapping):
+            raise TypeError(must_be("state", "a dict that state_dict() returned", state))
+        differing = [
+            must_be(f"state[{name!r}]", f"that of this Loader ({value})", state.get(name))
+            for name, value in self._identity().items()
+            if state.get(name) != value
+        ]
+        if differing:
+            raise ValueError("; ".join(differing))
+        for name in ("epoch", "position"):
+            check_int(f"state[{name!r}]", state.get(name), at_least=0)
+        if state["position"] >= len(self.dataset):
+            raise ValueError(must_be("state['position']", f"below the number of samples ({len(self.dataset)})", state["position"]))
+        checkpoint = state.get("augment")
+        if checkpoint is not None and not (isinstance(checkpoint, torch.Tensor) and checkpoint.dtype == torch.uint8):
+            raise TypeError(must_be("state['augment']", "None or a uint8 tensor", checkpoint))
+        same_cut = all(state.get(name) == value for name, value in self._cut().items())
+        kept = None if checkpoint is None or not same_cut else bytes(checkpoint.tolist())
+        self._cursor = self._next_start = Cursor(int(state["epoch"]), int(state["position"]), kept)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a state must share with this Loader."""
+        if self._fingerprint is None:
+            self._fingerprint = self.dataset.fingerprint()
+        return {
+            "version": STATE_VERSION,
+            "samples": len(self.dataset),
+            "dataset": self._fingerprint,
+            "seed": self.seed,
+            "shuffle": self.plan.shuffle,
+        }
+
+    def _cut(self) -> dict[str, int]:
+        """What cuts the positions into this rank's batches."""
+        return {"batch_size": self.batch_size, "rank": self.plan.rank, "world_size": self.plan.world}
 
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
         resize = self._stage.resizing if isinstance(self._stage, CpuStage) else 0.0
         return LoaderStats(batches=self._delivered, wait=self._waited, decode=self._decoding, resize=resize, stage=self._staging - resize)
 
-    def _deliver(self, epoch: int, position: int, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _deliver(self, cursor: Cursor, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         self._check_current(iteration)
-        steps = list(self.plan.steps(position))
-        batches = self._batches(epoch, position, len(steps))
+        steps = list(self.plan.steps(cursor.position))
+        batches = self._batches(cursor, len(steps))
         if self.device.type == "cpu":
             batches = run_ahead(batches, ahead=1)
         self._running = batches
@@ -210,14 +290,15 @@ class Loader:
             for i, (_, _, end) in enumerate(steps):
                 self._check_current(iteration)
                 start = time.perf_counter()
-                batch = next(batches)
+                images, targets, checkpoint = next(batches)
                 self._waited += time.perf_counter() - start
                 self._delivered += 1
-                self._cursor = (epoch, end) if i + 1 < len(steps) else (epoch + 1, 0)
-                yield batch
-                del batch
+                self._cursor = Cursor(cursor.epoch, end, checkpoint) if i + 1 < len(steps) else Cursor(cursor.epoch + 1, 0)
+                yield images, targets
+                del images, targets
+                self._check_process()
             self._check_current(iteration)
-            self._cursor = (epoch + 1, 0)
+            self._cursor = Cursor(cursor.epoch + 1, 0)
         finally:
             batches.close()
 
@@ -225,20 +306,27 @@ class Loader:
         if iteration != self._iteration:
             raise RuntimeError("this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once")
 
-    def _batches(self, epoch: int, position: int, count: int) -> Generator[tuple[torch.Tensor, torch.Tensor], None, None]:
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this Loader belongs to process {self._process}, and a fork takes none of its threads along to process {os.getpid()}; "
+                "build the Loader in the process that uses it"
+            )
+
+    def _batches(self, cursor: Cursor, count: int) -> Generator[Delivery, None, None]:
         """Decode and finish the next `count` batches."""
         if count:
-            self._decoder.seek(epoch, position)
+            self._decoder.seek(*cursor)
         for _ in range(count):
             start = time.perf_counter()
-            batch, images = self._decoder.next()
+            batch, images, checkpoint = self._decoder.next()
             decoded = time.perf_counter()
-            finished = self._finish(batch, images)
+            delivery = Delivery(*self._finish(batch, images), checkpoint)
             self._decoding += decoded - start
             self._staging += time.perf_counter() - decoded
             del images
-            yield finished
-            del finished
+            yield delivery
+            del delivery
 
     def _finish(self, batch: BatchPlan, images: torch.Tensor | list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Labels, and the batch stage."""

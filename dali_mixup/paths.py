@@ -61,3 +61,19 @@ class PathList(Sequence[str]):
             raise IndexError(f"index must be below {len(self)}, got {index}")
         index %= len(self)
         return self.blob[self.ends[index] : self.ends[index + 1]]
+
+    def common_folder(self) -> bytes:
+        """The folder above all files, as far as their paths tell, with a separator at its end; empty if they share none."""
+        shared = self.encoded(0).tobytes()
+        starts, lengths = self.ends[:-1], np.diff(self.ends)
+        length = min(int(lengths.min()), len(shared))
+        same = (bool((self.blob[starts + at] == shared[at]).all()) for at in range(length))
+        length = next((at for at, equal in enumerate(same) if not equal), length)
+        return shared[: shared.rfind(os.fsencode(os.sep), 0, length) + 1]
+
+    def below(self, folder: bytes) -> "PathList":
+        """The paths without a folder that all of them begin with."""
+        kept = np.ones(self.blob.size, bool)
+        for at in range(len(folder)):
+            kept[self.ends[:-1] + at] = False
+        return PathList.from_arrays(self.blob[kept], self.ends - len(folder) * np.arange(len(self.ends)))

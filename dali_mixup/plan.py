@@ -4,17 +4,21 @@
 cut into one run of consecutive positions per rank.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from dali_mixup.dataset import FileList
+from dali_mixup.errors import DatasetError, must_be
 from dali_mixup.geometry import Windows
 from dali_mixup.mixup import MixUp, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
+
+REPLACEMENT_TRIES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,10 +97,13 @@ class Plan:
             return None
         return keyed_generator(self.seed, Purpose.ORDER, epoch).permutation(len(self.dataset))
 
-    def batch(self, epoch: int, order: np.ndarray | None, step: tuple[int, int, int]) -> BatchPlan:
-        """Plan one of `steps`; `order` is the epoch's."""
+    def batch(self, epoch: int, order: np.ndarray | None, step: tuple[int, int, int], bad: Container[int] = ()) -> BatchPlan:
+        """Plan one of `steps`; `order` is the epoch's, and samples in `bad` are replaced."""
         first, count, end = step
         indices = np.arange(first, first + count) if order is None else order[first : first + count]
+        if bad:
+            samples = enumerate(indices.tolist(), start=first)
+            indices = np.array([self.replacement(epoch, position, i, bad) if i in bad else i for position, i in samples], np.int64)
         return BatchPlan(
             epoch=epoch,
             first=first,
@@ -114,6 +121,27 @@ class Plan:
         # a file that is no image has no size, and is never decoded
         height, width = (np.maximum(sides[indices], 1) for sides in (self.dataset.heights, self.dataset.widths))
         return geometry.windows(height, width, uniform)
+
+    def replacement(self, epoch: int, position: int, index: int, bad: Container[int]) -> int:
+        """A sample that isn't in `bad` for the place of sample `index`: of its class where there is one, else of any.
+
+        It is the first good one of a fixed sequence, so it doesn't matter which of the bad ones are known already.
+
+        Raises:
+            DatasetError: all samples are bad.
+        """
+        generator = keyed_generator(self.seed, Purpose.REPLACEMENT, epoch, counter=position)
+        targets = self.dataset.targets
+        groups = [np.arange(len(targets))]
+        if targets.dtype == np.int64:
+            groups.insert(0, np.flatnonzero(targets == targets[index]))
+        few = (group[generator.integers(len(group), size=REPLACEMENT_TRIES)] for group in groups)
+        each = (generator.permutation(group) for group in groups)  # of a million it takes its time, and is hardly ever asked for
+        for candidates in chain.from_iterable(zip(few, each, strict=True)):
+            for candidate in candidates.tolist():
+                if candidate not in bad:
+                    return candidate
+        raise DatasetError(must_be("the data set", "at least one file that can be decoded", f"{len(targets)} bad files"))
 
     def _draw_at(self, purpose: Purpose, epoch: int, first: int, count: int, columns: int) -> np.ndarray:
         """Uniform numbers (count, columns) in [0, 1)."""

@@ -67,8 +67,9 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
     reasons: dict[int, str] = {}
     if not len(paths):
         return Sizes(**columns, reasons=reasons)
-    folder, names = _split_folder(paths)
-    cache_file = None if cache_folder is None else cache_folder / _cache_name(folder)
+    folder = paths.common_folder()
+    names = paths.below(folder)  # lists of one folder share one cache
+    cache_file = None if cache_folder is None else cache_folder / _cache_name(os.path.abspath(os.fsdecode(folder)))
     known = _load(cache_file) if cache_file is not None else _empty_cache()
     rows = _find_rows(names, known["names"])
 
@@ -107,15 +108,6 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
     if cache_file is not None and probed:
         _save(cache_file, names, columns, reasons, known)
     return Sizes(**columns, reasons=reasons)
-
-
-def _split_folder(paths: PathList) -> tuple[str, PathList]:
-    """The absolute folder above all files, and the files' names below it: lists of one folder share one cache."""
-    encoded = [paths.encoded(i).tobytes() for i in range(len(paths))]
-    first, last = min(encoded), max(encoded)  # what both share at the start, all share
-    common = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    prefix = first[: first.rfind(os.fsencode(os.sep), 0, common) + 1]
-    return os.path.abspath(os.fsdecode(prefix)), PathList(path[len(prefix) :] for path in encoded)
 
 
 def _cache_name(folder: str) -> str:

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from dali_mixup.faults import find_bad_samples
+from dali_mixup.faults import Faults
 from tests.conftest import jpeg_bytes
 
 CPU = torch.device("cpu")
@@ -20,7 +20,7 @@ def look(paths, damage, **options):
     )
     damage()
     batch = loader.plan.batch(0, None, next(loader.plan.steps()))
-    return find_bad_samples(loader.plan, batch, device=CPU, **{"max_pixels": 10_000, **options})
+    return Faults(loader.plan, device=CPU, max_bad_fraction=None, **{"max_pixels": 10_000, **options}).examine(batch)
 
 
 @pytest.fixture
@@ -49,27 +49,24 @@ def save_gif(path):
     ],
 )
 def test_each_damage_gets_its_reason_and_the_good_files_none(paths, damage, reason):
-    error = look(paths, lambda: damage(paths[2]))
-    assert [(index, path) for index, path, _ in error.samples] == [(2, str(paths[2]))]
-    assert error.samples[0][2] == reason
-    assert str(paths[2]) in str(error)
+    assert look(paths, lambda: damage(paths[2])) == [(2, str(paths[2]), reason)]
 
 
 def test_all_bad_files_of_a_batch_are_named(paths):
-    error = look(paths, lambda: (paths[0].unlink(), cut(paths[3], 300)))
-    assert [index for index, _, _ in error.samples] == [0, 3]
-    assert "2 files of this batch" in str(error)
+    found = look(paths, lambda: (paths[0].unlink(), cut(paths[3], 300)))
+    assert [sample.number for sample in found] == [0, 3]
+    assert "2 files of this batch" in str(dm.BadSampleError(found))
 
 
 def test_good_files_give_no_error(paths):
-    assert look(paths, lambda: None) is None
+    assert look(paths, lambda: None) == []
 
 
 def test_too_many_pixels_are_a_reason(paths):
-    assert len(look(paths, lambda: None, max_pixels=1999).samples) == 4
-    assert look(paths, lambda: None, max_pixels=2000) is None
+    assert len(look(paths, lambda: None, max_pixels=1999)) == 4
+    assert look(paths, lambda: None, max_pixels=2000) == []
 
 
 def test_the_error_travels_between_processes(paths):
-    error = look(paths, lambda: paths[0].unlink())
+    error = dm.BadSampleError(look(paths, lambda: paths[0].unlink()))
     assert pickle.loads(pickle.dumps(error)).samples == error.samples

@@ -277,7 +277,7 @@ def test_a_file_that_fails_is_named_and_the_loader_stays_usable(tmp_path):
         dm.BadSampleError, match=r"(?s)2 files of this batch.*sample 5: .*5.jpg: truncated at byte \d+.*sample 6: .*6.jpg: missing"
     ) as caught:
         next(batches)
-    assert [(index, reason.split()[0]) for index, _, reason in caught.value.samples] == [(5, "truncated"), (6, "missing")]
+    assert [(number, reason.split()[0]) for number, _, reason in caught.value.samples] == [(5, "truncated"), (6, "missing")]
     (tmp_path / "5.jpg").write_bytes(whole)
     (tmp_path / "6.jpg").write_bytes(whole)
     assert samples(made)[1].tolist() == list(range(8))

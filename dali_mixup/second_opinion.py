@@ -1,0 +1,76 @@
+"""Files that DALI refuses and others read: a JPEG whose end marker is missing, a GIF, an exotic TIFF."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+PIXEL_FORMAT_RGB = 0  # TurboJPEG's number
+
+
+class Opinion(NamedTuple):
+    """An image (H, W, 3) uint8 and who decoded it."""
+
+    image: np.ndarray
+    decoder: str
+
+
+def decode_otherwise(path: bytes, size: tuple[int, int]) -> Opinion | None:
+    """Decode a whole file with PyTurboJPEG, and if that complains, with Pillow.
+
+    Args:
+        path: the file.
+        size: height and width that the index knows; another size is no image.
+
+    Returns:
+        None if both refuse, too.
+    """
+    for name, decode in (("PyTurboJPEG", _decode_jpeg), ("Pillow", _decode_any)):
+        try:
+            image = decode(path)
+        except Exception:  # noqa: BLE001  a decoder may raise anything on a damaged file, and that is its opinion
+            continue
+        if image.shape == (*size, 3):
+            return Opinion(image, name)
+    return None
+
+
+def as_memory_file(image: np.ndarray) -> int:
+    """A file descriptor of `image` as a lossless file in memory, which `/proc/self/fd/<fd>` names until it is closed."""
+    fd = os.memfd_create("dali_mixup")
+    try:
+        with os.fdopen(fd, "wb", closefd=False) as file:
+            Image.fromarray(image).save(file, "PNG", compress_level=1)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _decode_jpeg(path: bytes) -> np.ndarray:
+    return np.asarray(_strict_turbojpeg().decode(Path(os.fsdecode(path)).read_bytes(), pixel_format=PIXEL_FORMAT_RGB))
+
+
+def _decode_any(path: bytes) -> np.ndarray:
+    with Image.open(os.fsdecode(path)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+@cache
+def _strict_turbojpeg():  # noqa: ANN202  its type is known after the import
+    """A decoder that raises where PyTurboJPEG warns and goes on: a truncated file would get a grey rest.
+
+    A filter that makes its warnings errors would do the same, but Python's filters belong to all threads.
+    """
+    from turbojpeg import TurboJPEG
+
+    class Strict(TurboJPEG):
+        def _TurboJPEG__report_error(self, handle: object) -> None:  # noqa: N802
+            raise OSError(f"libjpeg-turbo complains about the file ({handle})")
+
+    if not hasattr(TurboJPEG, "_TurboJPEG__report_error"):
+        raise ImportError("this PyTurboJPEG can't be made strict")
+    return Strict()
