@@ -110,7 +110,6 @@ class Decoder:
             except (RuntimeError, StopIteration) as error:
                 self._recover(error)
         done = self._in_flight.popleft()
-        done.files.close()
         if self.plan.pipeline.augment is not None:
             assert self._graph is not None  # noqa: S101  it has just run
             self._checkpoint = self._graph.checkpoint()
@@ -121,8 +120,7 @@ class Decoder:
     def close(self) -> None:
         """Drop the graph and what it prepared."""
         self._graph = None
-        while self._in_flight:
-            self._in_flight.popleft().files.close()
+        self._in_flight.clear()
 
     def _recover(self, error: Exception) -> None:
         """After an error no graph goes on: raise what is wrong, or go back to the batch that failed, without its bad files."""

@@ -14,7 +14,7 @@ import torch
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError
 from dali_mixup.header import probe
 from dali_mixup.plan import BatchPlan, Plan
-from dali_mixup.second_opinion import as_memory_file, decode_otherwise
+from dali_mixup.second_opinion import MemoryFile, decode_otherwise
 
 MAX_PIXELS = 100_000_000  # a larger image is a bad sample unless the Loader is told otherwise
 ERROR_CODES = {"#3": "damaged or truncated image data", "#4": "not an image that DALI decodes"}
@@ -26,16 +26,11 @@ class OpenFiles:
 
     Attributes:
         paths: B uint8 (length,).
-        descriptors: of files in memory, to be closed when the batch was delivered.
+        in_memory: what some of the paths lead to.
     """
 
     paths: list[np.ndarray]
-    descriptors: list[int]
-
-    def close(self) -> None:
-        """Free the files in memory."""
-        while self.descriptors:
-            os.close(self.descriptors.pop())
+    in_memory: list[MemoryFile]
 
 
 class Faults:
@@ -86,12 +81,11 @@ class Faults:
                 bad.append(BadSample(index, dataset.paths[index], reason))
             elif index in self.rescued and not bad:
                 if opinion := decode_otherwise(path, self._known_size(index)):
-                    opened.descriptors.append(as_memory_file(opinion.image))
-                    opened.paths[row] = np.frombuffer(b"/proc/self/fd/%d" % opened.descriptors[-1], np.uint8)
+                    opened.in_memory.append(MemoryFile(opinion.image))
+                    opened.paths[row] = np.frombuffer(opened.in_memory[-1].path, np.uint8)
                 else:
                     bad.append(self.rescued[index])
         if bad:
-            opened.close()
             raise BadSampleError(bad)
         return opened
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 PIXEL_FORMAT_RGB = 0  # TurboJPEG's number
+END_OF_IMAGE = b"\xff\xd9"
 
 
 class Opinion(NamedTuple):
@@ -38,20 +39,32 @@ def decode_otherwise(path: bytes, size: tuple[int, int]) -> Opinion | None:
     return None
 
 
-def as_memory_file(image: np.ndarray) -> int:
-    """A file descriptor of `image` as a lossless file in memory, which `/proc/self/fd/<fd>` names until it is closed."""
-    fd = os.memfd_create("dali_mixup")
-    try:
-        with os.fdopen(fd, "wb", closefd=False) as file:
+class MemoryFile:
+    """A lossless image file in memory, for as long as this object lives.
+
+    Args:
+        image: (H, W, 3) uint8.
+
+    Attributes:
+        path: a name that any code of this process can open.
+    """
+
+    def __init__(self, image: np.ndarray):
+        self._fd = os.memfd_create("dali_mixup")
+        self.path = b"/proc/self/fd/%d" % self._fd
+        with os.fdopen(self._fd, "wb", closefd=False) as file:
             Image.fromarray(image).save(file, "PNG", compress_level=1)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+
+    def __del__(self):
+        os.close(self._fd)
 
 
 def _decode_jpeg(path: bytes) -> np.ndarray:
-    return np.asarray(_strict_turbojpeg().decode(Path(os.fsdecode(path)).read_bytes(), pixel_format=PIXEL_FORMAT_RGB))
+    """A JPEG; an end marker that is missing is added, so that only missing image data is an error."""
+    data = Path(os.fsdecode(path)).read_bytes()
+    return np.asarray(
+        _strict_turbojpeg().decode(data if data.endswith(END_OF_IMAGE) else data + END_OF_IMAGE, pixel_format=PIXEL_FORMAT_RGB)
+    )
 
 
 def _decode_any(path: bytes) -> np.ndarray:
