@@ -40,6 +40,8 @@ INDEX_EXAMPLES = """\
 examples:
   dali-mixup index photos                       from the files' headers, remembered for the next time
   dali-mixup index photos --verify              decode each file to its end
+  dali-mixup index photos --verify --quarantine bad.jsonl
+                                                and list the bad ones for ImageFolder("photos", exclude="bad.jsonl")
   dali-mixup index imagenet --all > report.txt
 
 """
@@ -136,6 +138,9 @@ def _add_index(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     index = _add_command(commands, "index", "count files per class, measure their sizes, name bad files", INDEX_EXAMPLES)
     index.add_argument("folder", type=Path, metavar="FOLDER", help="one folder of images per class, or one that holds train/, val/, test/")
     index.add_argument("--verify", action="store_true", help="decode each file to its end")
+    index.add_argument(
+        "--quarantine", type=_writable, metavar="LIST", help="write the bad files to a list that ImageFolder(exclude=LIST) leaves out"
+    )
     index.add_argument("--all", action="store_true", help="list all classes")
     index.add_argument("--no-cache", dest="cache", action="store_false", help="read all headers anew and remember nothing")
 
@@ -163,13 +168,18 @@ def _at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
-def _picture(text: str) -> Path:
+def _writable(text: str) -> Path:
     """A file that can be written, known before the work begins."""
     path = Path(text)
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise argparse.ArgumentTypeError(f"must end in .png or .jpg, got {text!r}")
     if not os.access(path.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"must be in a folder that exists and can be written, got {text!r}")
+    return path
+
+
+def _picture(text: str) -> Path:
+    path = _writable(text)
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise argparse.ArgumentTypeError(f"must end in .png or .jpg, got {text!r}")
     return path
 
 

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain, count
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
-from dali_mixup.errors import BadSample, BadSampleError
-from dali_mixup.faults import Faults, OpenFiles
+from dali_mixup.errors import BadSampleError
+from dali_mixup.faults import Faults, OpenBatch
 from dali_mixup.geometry import CropPad
 from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.randomness import Purpose, keyed_generator
 
 if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
+
+
+MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
 
 
 class Step(NamedTuple):
@@ -29,14 +31,11 @@ class Step(NamedTuple):
     bounds: tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class InFlight:
-    """A batch that DALI works on: its step and plan, its files, and those that needn't be decoded to be bad."""
+class InFlight(NamedTuple):
+    """A batch that DALI works on."""
 
     step: Step
-    plan: BatchPlan
-    files: OpenFiles
-    bad: list[BadSample]
+    batch: OpenBatch
 
 
 class Decoded(NamedTuple):
@@ -77,13 +76,14 @@ class Decoder:
         self._steps: Iterator[Step] = iter(())
         self._in_flight: deque[InFlight] = deque()
         self._checkpoint: bytes | None = None
+        self._stuck = 0  # failures in a row that taught nothing new
 
     def seek(self, epoch: int, position: int, checkpoint: bytes | None = None) -> None:
         """Make the batch at a global position of an epoch the next one, and DALI's random operators go on from a checkpoint."""
         bounds = next(self.plan.steps(position), None)
         goes_on = self._graph is not None and self.plan.pipeline.augment is None and self._in_flight
         if goes_on and bounds is not None:
-            following = self._in_flight[0].plan
+            following = self._in_flight[0].batch.plan
             if (following.epoch, following.first) == (epoch, bounds[0]):
                 return
         self.close()
@@ -109,7 +109,8 @@ class Decoder:
                 (images,) = self._graph.run()
             except (RuntimeError, StopIteration) as error:
                 self._recover(error)
-        done = self._in_flight.popleft()
+        done = self._in_flight.popleft().batch
+        self._stuck = 0
         if self.plan.pipeline.augment is not None:
             assert self._graph is not None  # noqa: S101  it has just run
             self._checkpoint = self._graph.checkpoint()
@@ -124,17 +125,20 @@ class Decoder:
 
     def _recover(self, error: Exception) -> None:
         """After an error no graph goes on: raise what is wrong, or go back to the batch that failed, without its bad files."""
-        steps = [batch.step for batch in self._in_flight]
-        failed = self._in_flight[0] if steps and not isinstance(error, BadSampleError) else None
+        steps = [step for step, _ in self._in_flight]
+        failed = self._in_flight[0].batch if steps and not isinstance(error, BadSampleError) else None
         self.close()
         if failed is None:
             raise error
-        bad = self.faults.examine(failed.plan) or failed.bad
+        bad = self.faults.examine(failed) or failed.bad
         if not bad:
             raise error
         if not self.faults.replaces:
             raise BadSampleError(bad) from error
-        self.faults.replace(bad)
+        if not self.faults.suspect(bad):
+            self._stuck += 1
+            if self._stuck > MAX_STUCK:
+                raise BadSampleError(bad) from error
         self._steps = chain(steps, self._steps)
 
     def _steps_from(self, epoch: int, position: int) -> Iterator[Step]:
@@ -166,27 +170,17 @@ class Decoder:
 
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
-        batch = self._prepare(next(self._steps))  # its StopIteration ends DALI's epoch
-        self._in_flight.append(batch)
+        step = next(self._steps)  # its StopIteration ends DALI's epoch
+        batch = self.faults.open(*step)
+        self._in_flight.append(InFlight(step, batch))
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
         windows = batch.plan.windows
         return {
-            "path": batch.files.paths,
+            "path": batch.paths,
             "anchor": windows.anchor,
             "shape": windows.shape,
             "offset": windows.offset,
             "roi": windows.roi(self.plan.pipeline.size),
             "flip": batch.plan.flips.astype(np.int32),
         }
-
-    def _prepare(self, step: Step) -> InFlight:
-        """Plan a batch and open its files; where bad ones are replaced, until all of them are good."""
-        while True:
-            planned = self.plan.batch(*step, bad=self.faults.replaced)
-            try:
-                return InFlight(step, planned, self.faults.open(planned), [])
-            except BadSampleError as error:
-                if not self.faults.replaces:
-                    return InFlight(step, planned, OpenFiles([], []), error.samples)
-                self.faults.replace(error.samples)

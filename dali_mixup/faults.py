@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,30 +20,37 @@ MAX_PIXELS = 100_000_000  # a larger image is a bad sample unless the Loader is 
 ERROR_CODES = {"#3": "damaged or truncated image data", "#4": "not an image that DALI decodes"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class OpenFiles:
-    """What DALI reads for a batch.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class OpenBatch:
+    """A batch and what DALI reads for it.
 
     Attributes:
+        plan: of the batch, with replacements where files are bad.
         paths: B uint8 (length,).
-        in_memory: what some of the paths lead to.
+        in_memory: by row, files that DALI refuses and others read.
+        bad: files that nothing replaces. DALI is not to read any file of the batch.
     """
 
+    plan: BatchPlan
     paths: list[np.ndarray]
-    in_memory: list[MemoryFile]
+    in_memory: dict[int, MemoryFile]
+    bad: list[BadSample]
 
 
 class Faults:
-    """The bad files that a Loader met.
+    """The bad files that a Loader met, and what it does about them.
+
+    Whether a sample is replaced, and by which one, depends on the files and on (seed, epoch, position) alone, not on what was met
+    before: of a truncated file, windows above the damage are delivered. What is known of a file only saves the way through an error.
 
     Args:
         plan: knows the files and their sizes.
         device: where files are decoded.
         max_pixels: a larger image is bad.
-        max_bad_fraction: with more bad files than this part of the dataset, `replace` raises. None replaces nothing.
+        max_bad_fraction: more bad files than this part of the dataset are an error. None replaces nothing.
 
     Attributes:
-        replaced: bad files by their number; the plan gives others in their places.
+        replaced: bad files by their number; at least one window of them gave way to another sample.
         rescued: files that DALI refuses and others read.
     """
 
@@ -54,85 +61,122 @@ class Faults:
         self.max_bad_fraction = max_bad_fraction
         self.replaced: dict[int, BadSample] = {}
         self.rescued: dict[int, BadSample] = {}
+        self._suspects: set[int] = set()  # a window of these failed; each further one is tried by itself first
         self._touched: dict[int, tuple[int, int]] = {}  # size and time of files that changed and kept their height and width
         dataset = plan.dataset
         self._hopeless = (dataset.heights == 0) | (dataset.heights.astype(np.int64) * dataset.widths > max_pixels)
         if self.replaces:
-            self.replace(BadSample(i, dataset.paths[i], self._why_hopeless(i)) for i in np.flatnonzero(self._hopeless).tolist())
+            for index in np.flatnonzero(self._hopeless).tolist():
+                self._report(self.replaced, index, f"{self._why_hopeless(index)}; replaced")
+            self._check_fraction()
 
     @property
     def replaces(self) -> bool:
         """Whether bad files give way to others; otherwise they are errors."""
         return self.max_bad_fraction is not None
 
-    def open(self, batch: BatchPlan) -> OpenFiles:
-        """What DALI is to read for a batch.
-
-        Raises:
-            BadSampleError: files that are bad for sure, so that nothing need be read or allocated for them.
-        """
-        dataset, indices = self.plan.dataset, batch.indices.tolist()
-        opened = OpenFiles([dataset.paths.encoded(i) for i in indices], [])
-        bad = []
-        hopeless = self._hopeless[batch.indices].tolist()
-        for row, index in enumerate(indices):
-            path = opened.paths[row].tobytes()
-            if reason := self._why_hopeless(index) if hopeless[row] else self._why_changed(index, path):
-                bad.append(BadSample(index, dataset.paths[index], reason))
-            elif index in self.rescued and not bad:
-                if opinion := decode_otherwise(path, self._known_size(index)):
-                    opened.in_memory.append(MemoryFile(opinion.image))
-                    opened.paths[row] = np.frombuffer(opened.in_memory[-1].path, np.uint8)
-                else:
-                    bad.append(self.rescued[index])
-        if bad:
-            raise BadSampleError(bad)
-        return opened
-
-    def examine(self, batch: BatchPlan) -> list[BadSample]:
-        """Look at each file of a failed batch by itself; the ones that don't decode."""
-        from dali_mixup.graph import decode_errors  # here, so that importing the package doesn't import DALI
-
-        dataset, indices = self.plan.dataset, batch.indices.tolist()
-        reasons = [
-            "decoded otherwise" if i in self.rescued else why_bad(dataset.paths[i], self._known_size(i), self.max_pixels) for i in indices
-        ]
-        rows = [row for row, reason in enumerate(reasons) if not reason]
-        errors = decode_errors(
-            [dataset.paths.encoded(indices[row]) for row in rows],
-            batch.windows.anchor[rows],
-            batch.windows.shape[rows],
-            device_id=None if self.device.type == "cpu" else self.device.index,
-        )
-        for row, message in zip(rows, errors, strict=True):
-            reasons[row] = _in_words(message, dataset.paths[indices[row]])
-        found = {i: reason for i, reason in zip(indices, reasons, strict=True) if reason and i not in self.rescued}
-        return [BadSample(i, dataset.paths[i], reason) for i, reason in found.items()]
-
-    def replace(self, samples: Iterable[BadSample]) -> None:
-        """Remember bad files, and warn of each that the index didn't warn of.
+    def open(self, epoch: int, order: np.ndarray | None, step: tuple[int, int, int]) -> OpenBatch:
+        """Plan a batch, and find what DALI is to read for it.
 
         Raises:
             BadSampleError: more files are bad than `max_bad_fraction` allows.
         """
-        dataset = self.plan.dataset
-        for index, path, reason in samples:
-            opinion = (
-                None if index in self.rescued or self._hopeless[index] else decode_otherwise(os.fsencode(path), self._known_size(index))
-            )
-            if opinion:
-                self.rescued[index] = BadSample(index, path, f"{reason}; decoded by {opinion.decoder}")
-            else:
-                self.rescued.pop(index, None)
-                self.replaced[index] = BadSample(index, path, f"{reason}; replaced")
-            if index not in dataset.bad_files:
-                sample = self.rescued.get(index) or self.replaced[index]
-                warnings.warn(f"sample {index}: {path}: {sample.reason}", BadFileWarning, stacklevel=2)
-        limit = self.max_bad_fraction or 0.0
-        if len(self.replaced) > limit * len(dataset):
+        replaced: dict[int, int] = {}
+        candidates: dict[int, Iterator[int]] = {}
+        messages: dict[tuple[int, int], str] = {}
+        while True:
+            batch = self.plan.batch(epoch, order, step, replaced)
+            opened = self._look(batch, messages)
+            if not opened.bad or not self.replaces:
+                return opened
+            reasons = {sample.number: sample.reason for sample in opened.bad}
+            for position, index in enumerate(batch.indices.tolist(), start=batch.first):
+                if index in reasons:
+                    self._report(self.replaced, index, f"{reasons[index]}; replaced")
+                    following = candidates.setdefault(position, self.plan.replacements(epoch, position, index))
+                    replaced[position] = next((i for i in following if i != index), -1)
+            self._check_fraction()
+            if -1 in replaced.values():
+                raise BadSampleError(self.replaced.values(), "no file of the data set can be decoded:")
+
+    def examine(self, batch: OpenBatch) -> list[BadSample]:
+        """Look at each file of a failed batch by itself; the ones that don't decode."""
+        indices = batch.plan.indices.tolist()
+        rows = [row for row in range(len(indices)) if row not in batch.in_memory]
+        reasons = {row: self._why_bad(indices[row]) for row in rows}
+        reasons |= self._decode_alone(batch.plan, [row for row in rows if not reasons[row]])
+        found = {indices[row]: reasons[row] for row in rows if reasons[row]}
+        return [BadSample(i, self.plan.dataset.paths[i], reason) for i, reason in found.items()]
+
+    def suspect(self, samples: Iterable[BadSample]) -> bool:
+        """Have `open` try these files by themselves from now on; whether that is new for one of them."""
+        new = {sample.number for sample in samples} - self._suspects
+        self._suspects |= new
+        return bool(new)
+
+    def _look(self, batch: BatchPlan, messages: dict[tuple[int, int], str]) -> OpenBatch:
+        """What can be known of a batch's files without DALI's graph; `messages` remembers what was tried, by row and number."""
+        dataset, indices = self.plan.dataset, batch.indices.tolist()
+        opened = OpenBatch(plan=batch, paths=[dataset.paths.encoded(i) for i in indices], in_memory={}, bad=[])
+        hopeless = self._hopeless[batch.indices].tolist()
+        reasons = [
+            self._why_hopeless(index) if hopeless[row] else self._why_changed(index, opened.paths[row].tobytes())
+            for row, index in enumerate(indices)
+        ]
+        if self._suspects:
+            suspects = [row for row, index in enumerate(indices) if index in self._suspects and not reasons[row]]
+            untried = [row for row in suspects if (row, indices[row]) not in messages]
+            messages |= {(row, indices[row]): reason for row, reason in self._decode_alone(batch, untried).items()}
+            for row in suspects:
+                reasons[row] = messages[row, indices[row]]
+                if reasons[row] and self._rescue(opened, row, reasons[row]):
+                    reasons[row] = ""
+        opened.bad.extend(BadSample(i, dataset.paths[i], reason) for i, reason in zip(indices, reasons, strict=True) if reason)
+        return opened
+
+    def _rescue(self, opened: OpenBatch, row: int, reason: str) -> bool:
+        """Let others decode a file for DALI."""
+        index = int(opened.plan.indices[row])
+        opinion = decode_otherwise(opened.paths[row].tobytes(), self._known_size(index))
+        if opinion is None:
+            return False
+        self._report(self.rescued, index, f"{reason}; decoded by {opinion.decoder}")
+        opened.in_memory[row] = MemoryFile(opinion.image)
+        opened.paths[row] = np.frombuffer(opened.in_memory[row].path, np.uint8)
+        return True
+
+    def _decode_alone(self, batch: BatchPlan, rows: list[int]) -> dict[int, str]:
+        """Why DALI doesn't decode the windows of these rows, "" where it does."""
+        if not rows:
+            return {}
+        from dali_mixup.graph import decode_errors  # here, so that importing the package doesn't import DALI
+
+        paths, indices = self.plan.dataset.paths, batch.indices.tolist()
+        errors = decode_errors(
+            [paths.encoded(indices[row]) for row in rows],
+            batch.windows.anchor[rows],
+            batch.windows.shape[rows],
+            device_id=None if self.device.type == "cpu" else self.device.index,
+        )
+        return {row: _in_words(message, paths[indices[row]]) for row, message in zip(rows, errors, strict=True)}
+
+    def _report(self, kind: dict[int, BadSample], index: int, reason: str) -> None:
+        """List a file, and warn the first time unless the index has."""
+        known = index in self.replaced or index in self.rescued or index in self.plan.dataset.bad_files
+        sample = BadSample(index, self.plan.dataset.paths[index], reason)
+        if kind is self.replaced:
+            self.rescued.pop(index, None)
+        if index not in self.replaced:
+            kind[index] = sample
+        if not known:
+            warnings.warn(f"sample {index}: {sample.path}: {reason}", BadFileWarning, stacklevel=2)
+
+    def _check_fraction(self) -> None:
+        limit, total = self.max_bad_fraction or 0.0, len(self.plan.dataset)
+        if len(self.replaced) > limit * total:
             raise BadSampleError(
                 self.replaced.values(),
-                f"{len(self.replaced)} of {len(dataset)} files can't be decoded, more than max_bad_fraction={limit} allows; "
+                f"{len(self.replaced)} of {total} files can't be decoded, more than max_bad_fraction={limit} allows; "
                 "repair them, leave them out with exclude=, or allow more:",
             )
 
@@ -149,24 +193,23 @@ class Faults:
         try:
             status = os.stat(path)
         except OSError:
-            return why_bad(os.fsdecode(path), self._known_size(index), self.max_pixels)
+            return self._why_bad(index)
         now = status.st_size, status.st_mtime_ns
         if now == (sizes.file_size[index], sizes.mtime_ns[index]) or now == self._touched.get(index):
             return ""
-        reason = why_bad(os.fsdecode(path), self._known_size(index), self.max_pixels)
+        reason = self._why_bad(index)
         if not reason:
             self._touched[index] = now
         return reason
 
-
-def why_bad(path: str, known: tuple[int, int], max_pixels: int) -> str:
-    """The reason that a file's header gives, against the (height, width) that the index knows; "" if none."""
-    header = probe(os.fsencode(path))
-    if header.reason:
-        return header.reason
-    if (header.height, header.width) != known:
-        return f"changed since it was indexed: {header.height} x {header.width} pixels, was {known[0]} x {known[1]}"
-    return too_many_pixels(header.height, header.width, max_pixels)
+    def _why_bad(self, index: int) -> str:
+        """The reason that a file's header gives, against the size that the index knows; "" if none."""
+        header, known = probe(self.plan.dataset.paths.encoded(index).tobytes()), self._known_size(index)
+        if header.reason:
+            return header.reason
+        if (header.height, header.width) != known:
+            return f"changed since it was indexed: {header.height} x {header.width} pixels, was {known[0]} x {known[1]}"
+        return too_many_pixels(*known, self.max_pixels)
 
 
 def too_many_pixels(height: int, width: int, max_pixels: int) -> str:

@@ -53,9 +53,13 @@ def _size_or_reason(fd: int, status: os.stat_result) -> tuple[int, int, str]:
     head = os.read(fd, FIRST_READ)
     if not head:
         return 0, 0, "empty file"
-    if head.startswith(b"\xff\xd8"):
-        return _jpeg_size(fd, head, status.st_size)
-    return _pillow_size(fd)
+    if not head.startswith(b"\xff\xd8"):
+        return _pillow_size(fd)
+    height, width, reason = _jpeg_size(fd, head, status.st_size)
+    if reason:  # a second opinion: Pillow forgives some bytes that belong to no segment
+        height, width, refused = _pillow_size(fd)
+        reason = reason if refused else ""
+    return height, width, reason
 
 
 def _jpeg_size(fd: int, head: bytes, file_size: int) -> tuple[int, int, str]:

@@ -4,15 +4,13 @@
 cut into one run of consecutive positions per rank.
 """
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import numpy as np
 
 from dali_mixup.dataset import FileList
-from dali_mixup.errors import DatasetError, must_be
 from dali_mixup.geometry import Windows
 from dali_mixup.mixup import MixUp, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
@@ -97,13 +95,15 @@ class Plan:
             return None
         return keyed_generator(self.seed, Purpose.ORDER, epoch).permutation(len(self.dataset))
 
-    def batch(self, epoch: int, order: np.ndarray | None, step: tuple[int, int, int], bad: Container[int] = ()) -> BatchPlan:
-        """Plan one of `steps`; `order` is the epoch's, and samples in `bad` are replaced."""
+    def batch(
+        self, epoch: int, order: np.ndarray | None, step: tuple[int, int, int], replaced: Mapping[int, int] | None = None
+    ) -> BatchPlan:
+        """Plan one of `steps`; `order` is the epoch's, and the positions in `replaced` get these samples."""
         first, count, end = step
         indices = np.arange(first, first + count) if order is None else order[first : first + count]
-        if bad:
-            samples = enumerate(indices.tolist(), start=first)
-            indices = np.array([self.replacement(epoch, position, i, bad) if i in bad else i for position, i in samples], np.int64)
+        if replaced:
+            indices = indices.copy()
+            indices[np.array(list(replaced)) - first] = list(replaced.values())
         return BatchPlan(
             epoch=epoch,
             first=first,
@@ -122,26 +122,16 @@ class Plan:
         height, width = (np.maximum(sides[indices], 1) for sides in (self.dataset.heights, self.dataset.widths))
         return geometry.windows(height, width, uniform)
 
-    def replacement(self, epoch: int, position: int, index: int, bad: Container[int]) -> int:
-        """A sample that isn't in `bad` for the place of sample `index`: of its class where there is one, else of any.
-
-        It is the first good one of a fixed sequence, so it doesn't matter which of the bad ones are known already.
-
-        Raises:
-            DatasetError: all samples are bad.
-        """
+    def replacements(self, epoch: int, position: int, index: int) -> Iterator[int]:
+        """Samples for the place of sample `index`, to be tried in this order: of its class where there is one, then of any."""
         generator = keyed_generator(self.seed, Purpose.REPLACEMENT, epoch, counter=position)
         targets = self.dataset.targets
         groups = [np.arange(len(targets))]
         if targets.dtype == np.int64:
             groups.insert(0, np.flatnonzero(targets == targets[index]))
-        few = (group[generator.integers(len(group), size=REPLACEMENT_TRIES)] for group in groups)
-        each = (generator.permutation(group) for group in groups)  # of a million it takes its time, and is hardly ever asked for
-        for candidates in chain.from_iterable(zip(few, each, strict=True)):
-            for candidate in candidates.tolist():
-                if candidate not in bad:
-                    return candidate
-        raise DatasetError(must_be("the data set", "at least one file that can be decoded", f"{len(targets)} bad files"))
+        for group in groups:
+            yield from group[generator.integers(len(group), size=REPLACEMENT_TRIES)].tolist()
+            yield from generator.permutation(group).tolist()  # of a million it takes its time, and is hardly ever asked for
 
     def _draw_at(self, purpose: Purpose, epoch: int, first: int, count: int, columns: int) -> np.ndarray:
         """Uniform numbers (count, columns) in [0, 1)."""

@@ -19,8 +19,8 @@ def look(paths, damage, **options):
         dm.FileList(paths, [0] * len(paths)), dm.ImagePipeline(geometry=dm.ResizeCenterCrop(32, 32)), batch_size=len(paths), device="cpu"
     )
     damage()
-    batch = loader.plan.batch(0, None, next(loader.plan.steps()))
-    return Faults(loader.plan, device=CPU, max_bad_fraction=None, **{"max_pixels": 10_000, **options}).examine(batch)
+    faults = Faults(loader.plan, device=CPU, max_bad_fraction=None, **{"max_pixels": 10_000, **options})
+    return faults.examine(faults.open(0, None, next(loader.plan.steps())))
 
 
 @pytest.fixture

@@ -94,3 +94,13 @@ def test_any_bytes_give_a_size_or_a_reason(tmp_path_factory, data):
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     header = probe(path)
     assert (header.height > 0 and header.width > 0) != bool(header.reason)
+
+
+@pytest.mark.parametrize("stray", [b"\0\0", b"abc", b"\xff\x00", b"\xff\xff\xff"])
+def test_stray_bytes_between_segments_that_pillow_forgives_are_forgiven(tmp_path, stray):
+    whole = jpeg_bytes(40, 50)
+    at = whole.index(b"\xff\xdb")
+    (tmp_path / "stray.jpg").write_bytes(whole[:at] + stray + whole[at:])
+    with Image.open(tmp_path / "stray.jpg") as image:
+        assert image.size == (50, 40)
+    assert probe(tmp_path / "stray.jpg")[:2] == (40, 50)

@@ -4,6 +4,7 @@ import gc
 import io
 import os
 import warnings
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_the_replacement_is_a_good_sample_of_the_class_with_the_windows_of_the_p
     break_file(files[9], "missing")
     made = loader(dataset, shuffle=False)
     images, _, _ = epoch(made)
-    chosen = made.plan.replacement(0, 9, 9, {9})
+    chosen = next(i for i in made.plan.replacements(0, 9, 9) if i != 9)
     assert chosen % 3 == 0
     assert chosen != 9
     window = made.plan.windows(0, 9, np.array([chosen]))
@@ -125,27 +126,48 @@ def test_the_replacement_is_a_good_sample_of_the_class_with_the_windows_of_the_p
 
 def test_replacements_differ_between_epochs_and_places(files):
     plan = loader(indexed(files)).plan
-    chosen = {plan.replacement(epoch, position, 4, {4}) for epoch in range(4) for position in range(10)}
+    chosen = {next(plan.replacements(epoch, position, 4)) for epoch in range(4) for position in range(10)}
     assert len(chosen) > 10
     assert all(i % 3 == 1 for i in chosen)
 
 
-def test_a_replacement_is_the_same_whatever_is_known_of_the_others(files):
-    plan = loader(indexed(files)).plan
-    for position in range(50):
-        first = plan.replacement(0, position, 4, {4})
-        second = plan.replacement(0, position, 4, {4, first})
-        assert second != first
-        unrelated = next(i for i in range(1, 60, 3) if i not in (4, first, second))
-        assert plan.replacement(0, position, 4, {4, first, unrelated}) == second
+def test_all_of_the_class_are_tried_and_then_all_others(files):
+    tried = list(loader(indexed(files)).plan.replacements(0, 5, 3))
+    first_other = next(at for at, i in enumerate(tried) if i % 3)
+    assert set(tried[:first_other]) == set(range(0, 60, 3))
+    assert set(tried) == set(range(60))
 
 
 def test_a_class_without_a_good_file_is_replaced_from_the_others(files):
-    plan = loader(indexed(files)).plan
-    bad = set(range(0, 60, 3))
-    assert plan.replacement(0, 5, 3, bad) % 3 != 0
-    with pytest.raises(dm.DatasetError, match="the data set must be at least one file that can be decoded, got '60 bad files'"):
-        plan.replacement(0, 5, 3, set(range(60)))
+    dataset = indexed(files)
+    for i in range(0, 60, 3):
+        break_file(files[i], "missing")
+    _, labels, _ = epoch(loader(dataset))
+    assert sorted(set(labels.tolist())) == [1, 2]
+    assert len(labels) == 60
+
+
+def test_a_data_set_without_a_good_file_is_an_error(files):
+    dataset = indexed(files)
+    for path in files:
+        break_file(path, "missing")
+    with pytest.raises(dm.BadSampleError, match=r"no file of the data set can be decoded:\n  sample \d+: .*missing"):
+        epoch(loader(dataset, max_bad_fraction=1.0))
+
+
+def test_what_is_replaced_does_not_depend_on_what_was_met_before(files):
+    """Windows above the damage of a truncated file decode."""
+    dataset = indexed(files)
+    for path in files[::4]:
+        break_file(path, "truncated")
+    made = loader(dataset, max_bad_fraction=1.0)
+    expected = [epoch(made)[:2] for _ in range(4)]
+    for number in (3, 1):
+        fresh = loader(dataset, max_bad_fraction=1.0, batch_size=11)
+        fresh.set_epoch(number)
+        images, labels, _ = epoch(fresh)
+        assert torch.equal(images, expected[number][0])
+        assert torch.equal(labels, expected[number][1])
 
 
 def test_float_targets_are_replaced_from_all_files(files):
@@ -153,7 +175,7 @@ def test_float_targets_are_replaced_from_all_files(files):
     break_file(files[8], "missing")
     made = loader(dataset, shuffle=False)
     _, targets, _ = epoch(made)
-    assert targets[8] == made.plan.replacement(0, 8, 8, {8}) != 8
+    assert targets[8] == next(i for i in made.plan.replacements(0, 8, 8) if i != 8)
     assert torch.equal(targets[9:], torch.arange(9.0, COUNT))
 
 
@@ -163,8 +185,7 @@ def test_each_bad_file_is_warned_of_once(files):
     break_file(files[5], "truncated")
     made = loader(dataset)
     with pytest.warns(dm.BadFileWarning) as caught:
-        for _ in range(3):
-            list(made)
+        list(chain(made, made, made))
     texts = sorted(str(warning.message) for warning in caught)
     assert len(texts) == 2
     assert texts[0] == f"sample 2: {files[2]}: missing; replaced"

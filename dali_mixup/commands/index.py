@@ -9,6 +9,8 @@ from dali_mixup.commands.folders import find_splits, open_images
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
 from dali_mixup.dataset import ImageFolder
+from dali_mixup.errors import BadSample
+from dali_mixup.quarantine import write_quarantine
 
 CLASSES_SHOWN = 20
 QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
@@ -17,7 +19,7 @@ BAD = 1  # exit code
 
 def run(options: argparse.Namespace) -> int:
     """Print the report of each ImageFolder in `options.folder`; the exit code is 1 if there are bad files."""
-    bad = 0
+    bad: list[BadSample] = []
     for root in find_splits(options.folder).values():
         dataset = open_images(root, cache=options.cache)
         reasons = dict(dataset.bad_files)
@@ -27,7 +29,10 @@ def run(options: argparse.Namespace) -> int:
         print(_count_classes(dataset, show_all=options.all), end="\n\n")
         print(_measure_sizes(dataset), end="\n\n")
         print(_list_bad(dataset, reasons, verified=options.verify), end="\n\n")
-        bad += len(reasons)
+        bad += [BadSample(i, dataset.paths[i], reason) for i, reason in sorted(reasons.items())]
+    if options.quarantine:
+        write_quarantine(options.quarantine, bad)
+        print(f"{plural(len(bad), 'file')} listed in {printable(str(options.quarantine))}")
     return BAD if bad else 0
 
 

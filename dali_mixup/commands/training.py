@@ -91,6 +91,7 @@ def train_and_validate(recipe: Recipe, mixup: MixUp | None, description: str) ->
         mixup=mixup,
         seed=recipe.seed,
         memory_format=torch.channels_last,
+        on_bad_sample="replace",
     )
     network = recipe.build_network().to(loader.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     start = time.perf_counter()
@@ -148,7 +149,9 @@ def _announce(bar: tqdm, steps: int) -> None:
 
 def _validate(network: nn.Module, recipe: Recipe) -> tuple[float, float]:
     """Accuracy and mean cross-entropy on the validation images."""
-    loader = Loader(recipe.val, recipe.val_pipeline, batch_size=recipe.batch_size, memory_format=torch.channels_last)
+    loader = Loader(
+        recipe.val, recipe.val_pipeline, batch_size=recipe.batch_size, memory_format=torch.channels_last, on_bad_sample="replace"
+    )
     accuracy = MixUpAccuracy()
     criterion = nn.CrossEntropyLoss(reduction="sum")
     total = torch.zeros((), device=loader.device)

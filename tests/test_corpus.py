@@ -1,0 +1,497 @@
+"""Over 2000 mutants of real photos: each is delivered as itself or named, and nothing else notices."""
+
+import faulthandler
+import io
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+
+import dali_mixup as dm
+from dali_mixup.second_opinion import decode_otherwise
+from tests.conftest import PHOTOS, jpeg_bytes
+
+PER_KIND = 66
+EVERY = 8  # one file of eight is good
+SECONDS = 100  # a Loader that takes longer hangs
+MAX_PIXELS = 2_000_000
+MEMORY = 3 * 16 * 3 * MAX_PIXELS  # three batches of the largest images; 288 MB
+END = b"\xff\xd9"
+NAMES = (b"%04d.jpg", b"%04d with spaces.jpg", b"%04d new\nline.jpg", b"%04d \xff\xfe.jpg", b"%04d '#3' {0} %%s.jpg")
+ENCODINGS = (
+    {},
+    {"subsampling": 0},
+    {"progressive": True},
+    {"progressive": True, "subsampling": 0},
+    {"restart_marker_rows": 1},
+    {"optimize": True, "exif": True},
+)
+
+
+def encode(image, form="JPEG", **options):
+    buffer = io.BytesIO()
+    if options.get("exif") is True:
+        exif = Image.Exif()
+        exif[0x0112], exif[0x010F] = 6, "a camera"  # orientation, maker
+        options["exif"] = exif
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def opened(photo, mode="RGB"):
+    with Image.open(io.BytesIO(photo)) as image:
+        return image.convert(mode)
+
+
+def segments(photo):
+    """(start, end) of each segment up to the first scan's header."""
+    found, start = [], 2
+    while not found or photo[found[-1][0] + 1] != 0xDA:
+        end = start + 2 + int.from_bytes(photo[start + 2 : start + 4])
+        found.append((start, end))
+        start = end
+    return found
+
+
+def find_segment(photo, markers):
+    return next((start, end) for start, end in segments(photo) if photo[start + 1] in markers)
+
+
+def patched(photo, at, content):
+    return photo[:at] + content + photo[at + len(content) :]
+
+
+def any_segment(photo, rng):
+    found = segments(photo)
+    return found[rng.integers(len(found))]
+
+
+def scan(photo):
+    """Where the first scan's data start."""
+    return segments(photo)[-1][1]
+
+
+def flip_bits(photo, rng, start, end):
+    content = bytearray(photo)
+    for at in rng.integers(start, end, size=2 ** rng.integers(0, 5)):
+        content[at] ^= 1 << rng.integers(8)
+    return bytes(content)
+
+
+def cut_between_scans(photo, rng):
+    progressive = encode(opened(photo), progressive=True)
+    later = [match.start() for match in re.finditer(rb"\xff\xda", progressive)][1:]
+    return progressive[: later[rng.integers(len(later))]] + (END if rng.random() < 0.5 else b"")
+
+
+def wrong_length(photo, rng):
+    start, end = any_segment(photo, rng)
+    length = rng.choice([0, 1, 2, end - start - 3, end - start - 1, 0xFFFF, rng.integers(0x10000)])
+    return patched(photo, start + 2, int(length).to_bytes(2))
+
+
+def swapped_segments(photo, rng):
+    found = segments(photo)
+    pieces = [photo[start:end] for start, end in found]
+    one, other = rng.choice(len(pieces), 2, replace=False)
+    pieces[one], pieces[other] = pieces[other], pieces[one]
+    return photo[:2] + b"".join(pieces) + photo[found[-1][1] :]
+
+
+def stuffed(photo, rng):
+    """Bytes that belong to no segment between two of them."""
+    start, _ = any_segment(photo, rng)
+    junk = [bytes(4), b"\xff" * rng.integers(1, 20), b"\xff\x00" * 3, rng.bytes(rng.integers(1, 9))][rng.integers(4)]
+    return photo[:start] + junk + photo[start:]
+
+
+def zeros(photo, rng):
+    start = rng.integers(len(photo))
+    return patched(photo, start, bytes(rng.integers(1, len(photo) - start + 1)))
+
+
+def noise(photo, rng):
+    start = rng.integers(scan(photo), len(photo))
+    return patched(photo, start, rng.bytes(rng.integers(1, min(200, len(photo) - start) + 1)))
+
+
+def moved_blocks(photo, rng):
+    one, other, third = sorted(rng.integers(scan(photo), len(photo), 3).tolist())
+    return photo[:one] + photo[other:third] + photo[one:other] + photo[third:]
+
+
+def frame(photo, rng, height, width):
+    start, _ = find_segment(photo, (0xC0, 0xC2))
+    return patched(photo, start + 5, struct.pack(">HH", height, width))
+
+
+def near_size(photo, rng):
+    height, width = (int(side) for side in np.maximum(rng.integers(-40, 41, 2) + opened(photo).size[::-1], 0))
+    return frame(photo, rng, height, width)
+
+
+def wrong_frame(photo, rng):
+    """A precision, a number of components, sampling factors or table numbers that aren't the image's."""
+    start, end = find_segment(photo, (0xC0, 0xC2))
+    at = start + 4 if rng.random() < 0.3 else rng.integers(start + 9, end)
+    return patched(photo, at, bytes([rng.choice([0, 1, 2, 3, 5, 0x12, 0x21, 0x41, 12, 16, 255])]))
+
+
+def other_format(photo, rng):
+    form = str(rng.choice(["PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "ICO", "TGA", "JPEG2000", "PCX", "DDS", "SGI"]))
+    return encode(opened(photo), form)
+
+
+def damaged_format(photo, rng):
+    content = other_format(photo, rng)
+    return cut(content, rng) if rng.random() < 0.5 else flip_bits(content, rng, 0, len(content))
+
+
+def other_mode(photo, rng):
+    mode = ("L", "P", "RGBA", "LA", "1", "I;16")[rng.integers(6)]
+    image = opened(photo, "I" if mode == "I;16" else mode)
+    if mode == "I;16":
+        image = Image.fromarray((np.asarray(image) * 257).astype(np.uint16))
+    return encode(image, "TIFF" if rng.random() < 0.4 else "PNG")
+
+
+def cmyk(photo, rng):
+    if rng.random() < 0.2:
+        return encode(opened(photo, "CMYK"), "TIFF")
+    content = encode(opened(photo, "CMYK"), progressive=bool(rng.integers(2)))
+    return content if rng.random() < 0.5 else flip_bits(content, rng, 0, len(content))
+
+
+def cut(photo, rng):
+    return photo[: rng.integers(len(photo))]
+
+
+KINDS = {
+    "cut anywhere": cut,
+    "cut early": lambda photo, rng: photo[: int(2 ** rng.uniform(0, 10))],
+    "cut late": lambda photo, rng: photo[: -int(2 ** rng.uniform(0, 9))],
+    "cut and ended": lambda photo, rng: photo[: rng.integers(scan(photo), len(photo))] + END,
+    "cut between scans": cut_between_scans,
+    "bits of the header": lambda photo, rng: flip_bits(photo, rng, 0, scan(photo)),
+    "bits of the scan": lambda photo, rng: flip_bits(photo, rng, scan(photo), len(photo)),
+    "wrong length": wrong_length,
+    "swapped markers": lambda photo, rng: patched(photo, any_segment(photo, rng)[0] + 1, rng.bytes(1)),
+    "swapped segments": swapped_segments,
+    "missing segment": lambda photo, rng: (at := any_segment(photo, rng)) and photo[: at[0]] + photo[at[1] :],
+    "doubled segment": lambda photo, rng: (at := any_segment(photo, rng)) and photo[: at[1]] + photo[at[0] :],
+    "bytes between segments": stuffed,
+    "zeros": zeros,
+    "zeros to the end": lambda photo, rng: (kept := cut(photo, rng)) + bytes(len(photo) - len(kept)),
+    "noise in the scan": noise,
+    "blocks of the scan moved": moved_blocks,
+    "bytes lost": lambda photo, rng: (kept := cut(photo, rng)) + photo[len(kept) + rng.integers(1, 100) :],
+    "huge size": lambda photo, rng: frame(photo, rng, *(int(side) for side in rng.integers(1500, 65536, 2))),
+    "another size": near_size,
+    "wrong frame": wrong_frame,
+    "another format": other_format,
+    "another format, damaged": damaged_format,
+    "another mode": other_mode,
+    "turned TIFF": lambda photo, rng: encode(opened(photo), "TIFF", tiffinfo={0x0112: int(rng.integers(1, 9))}),
+    "CMYK": cmyk,
+    "EXIF": lambda photo, rng: flip_bits(content := encode(opened(photo), exif=True), rng, 6, find_segment(content, (0xE1,))[1]),
+    "PNG of a huge size": lambda photo, rng: bomb_png(*(int(side) for side in 2 ** rng.uniform(11, 31, 2))),
+    "bytes after the end": lambda photo, rng: photo + rng.bytes(rng.integers(1, 1000)),
+    "bytes before the beginning": lambda photo, rng: rng.bytes(rng.integers(1, 10)) + photo,
+    "two photos in one": lambda photo, rng: photo[: rng.integers(len(photo))] + photo,
+    "no image": lambda photo, rng: (rng.bytes(rng.integers(1000)), b"", b"<html>%d" % rng.integers(99), b"\0" * rng.integers(9999))[
+        rng.integers(4)
+    ],
+}
+
+
+def bomb_jpeg(height, width):
+    return frame(jpeg_bytes(40, 50), None, height, width)
+
+
+def bomb_png(height, width):
+    buffer = io.BytesIO()
+    PngImagePlugin.putchunk(buffer, b"IHDR", struct.pack(">IIBBBBB", height, width, 8, 2, 0, 0, 0))
+    PngImagePlugin.putchunk(buffer, b"IDAT", b"\x78\x9c\x63\0\0\0\x01\0\x01")
+    PngImagePlugin.putchunk(buffer, b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + buffer.getvalue()
+
+
+def small_photos():
+    """Real photos at about 160 x 120 in several encodings, and four as they are."""
+    whole = [path.read_bytes() for path in sorted(PHOTOS.rglob("*.JPEG"))] or [jpeg_bytes(300, 400, seed=i) for i in range(32)]
+    for i, content in enumerate(whole):
+        image = opened(content, "L" if i % 8 == 0 else "RGB")
+        image.thumbnail((160, 160))
+        yield encode(image, **ENCODINGS[i % len(ENCODINGS)])
+    yield from whole[:4]
+
+
+def find_files(folder):
+    return [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """A folder of clean photos, one of the same numbers with mutants among them, and the kind of each; "" for a photo left as it was."""
+    folder = tmp_path_factory.mktemp("corpus")
+    photos = list(small_photos())
+    kinds = [kind for seed in range(PER_KIND) for kind in KINDS]
+    for at in range(0, len(kinds) * EVERY // (EVERY - 1), EVERY):
+        kinds.insert(at + 3, "")
+    for name in ("clean", "mutants"):
+        (folder / name).mkdir()
+    for i, kind in enumerate(kinds):
+        rng = np.random.default_rng(i)
+        photo = photos[rng.integers(len(photos))]
+        content = photo
+        while kind and content == photo:
+            content = KINDS[kind](photo, rng)
+        name = os.fsdecode(NAMES[i % len(NAMES)] % i)
+        (folder / "clean" / name).write_bytes(photo)
+        (folder / "mutants" / name).write_bytes(content)
+    return folder, np.array(kinds)
+
+
+def run(function, folder):
+    """What `function(folder)` returns in a process of its own, whose end by a signal or by the clock is a failure."""
+    code = (
+        f"import pickle, sys; from tests.test_corpus import {function.__name__} as f; pickle.dump(f(sys.argv[1]), open(sys.argv[2], 'wb'))"
+    )
+    result = folder / f"{function.__name__}.pickle"
+    command = [sys.executable, "-X", "faulthandler", "-c", code, str(folder), str(result)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, timeout=SECONDS + 30, check=False)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-5000:]
+    return pickle.loads(result.read_bytes())
+
+
+def begin():
+    """In a process that `run` started."""
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    warnings.simplefilter("ignore")
+
+
+def peak_memory():
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def loader(paths, geometry=None, **options):
+    """Targets are the files' numbers, so that they tell which file came."""
+    dataset = dm.FileList(paths, np.arange(len(paths), dtype=np.float32), cache=False, progress=False)
+    options = {"batch_size": 16, "device": "cpu", "num_threads": 2, "max_pixels": MAX_PIXELS, **options}
+    return dm.Loader(dataset, dm.ImagePipeline(geometry=geometry or dm.RandomResizedCrop(32), flip=0.5), **options)
+
+
+def tolerant(paths, geometry=None, **options):
+    return loader(paths, geometry, on_bad_sample="replace", max_bad_fraction=1.0, **options)
+
+
+def epoch(made):
+    images, targets = zip(*made, strict=True)
+    return torch.cat(images), torch.cat(targets).long()
+
+
+def pillow_reads(path):
+    """Whether a file below the limit decodes whole, with the size that its header claims."""
+    try:
+        with Image.open(path) as image:
+            size = image.size
+            return size[0] * size[1] <= MAX_PIXELS and image.convert("RGB").size == size
+    except Exception:  # noqa: BLE001  Pillow raises anything
+        return False
+
+
+def deliver(folder):
+    """An epoch with mutants, the same one without, and once more the files that came, with nothing to replace among them."""
+    begin()
+    clean, mutants = (find_files(f"{folder}/{name}") for name in ("clean", "mutants"))
+    expected, _ = epoch(loader(clean))
+    before = peak_memory()
+    made = tolerant(mutants)
+    images, numbers = epoch(made)
+    grown = peak_memory() - before
+    bad = {number: reason for number, _, reason in made.bad_samples}
+    came = list(mutants)
+    for i in bad:
+        if "; decoded by " in bad[i]:
+            came[i] = f"{folder}/{i}.png"
+            Image.fromarray(decode_otherwise(os.fsencode(mutants[i]), made._faults._known_size(i)).image).save(came[i])
+    again, _ = epoch(loader([came[i] for i in numbers], batch_size=11))
+    reads = [pillow_reads(path) for path in mutants]
+    return {"clean": expected, "images": images, "numbers": numbers.numpy(), "again": again, "bad": bad, "grown": grown, "reads": reads}
+
+
+@pytest.fixture(scope="module")
+def delivered(corpus):
+    return run(deliver, corpus[0])
+
+
+def which(kinds, numbers):
+    return [f"{kinds[i]} ({i})" for i in numbers]
+
+
+def differing(one, other):
+    return np.flatnonzero((one != other).flatten(1).any(1).numpy())
+
+
+def test_there_are_2000_different_mutants(corpus):
+    folder, kinds = corpus
+    contents = {Path(path).read_bytes() for path, kind in zip(find_files(folder / "mutants"), kinds, strict=True) if kind}
+    assert len(contents) >= 2000
+
+
+def test_each_mutant_is_delivered_as_itself_or_named(corpus, delivered):
+    own, bad = delivered["numbers"] == np.arange(len(corpus[1])), delivered["bad"]
+    assert which(corpus[1], [i for i in np.flatnonzero(~own) if not bad.get(i, "").endswith("; replaced")]) == []
+    assert 500 < own.sum() < len(own) - 500
+    assert torch.isfinite(delivered["images"]).all()
+
+
+def test_no_neighbour_changes(corpus, delivered):
+    good = corpus[1] == ""
+    assert (delivered["numbers"] == np.arange(len(good)))[good].all()
+    assert set(differing(delivered["images"], delivered["clean"])).isdisjoint(np.flatnonzero(good))
+    assert set(delivered["bad"]).isdisjoint(np.flatnonzero(good))
+
+
+def test_what_comes_in_the_place_of_a_mutant_is_a_file_of_the_list(corpus, delivered):
+    assert which(corpus[1][delivered["numbers"]], differing(delivered["images"], delivered["again"])) == []
+
+
+def test_each_reason_is_one_line_of_words(delivered):
+    raw = {
+        reason
+        for reason in delivered["bad"].values()
+        if re.search(r"\n|ipeline|C\+\+|\.(cc|h|py)\b|::|_|^;", reason.partition("max_pixels")[0])
+    }
+    assert raw == set()
+
+
+def test_what_pillow_reads_is_never_replaced(corpus, delivered):
+    lost = [i for i, reason in delivered["bad"].items() if reason.endswith("; replaced") and delivered["reads"][i]]
+    assert which(corpus[1], lost) == []
+    assert sum(delivered["reads"]) > 1000
+
+
+def test_memory_stays_bounded(delivered):
+    assert delivered["grown"] < MEMORY
+
+
+def name_strictly(folder):
+    """What "replace" lists and "raise" names batch by batch; this geometry has the same window at each place."""
+    begin()
+    mutants = find_files(f"{folder}/mutants")[: 30 * 16]
+    made = tolerant(mutants, dm.ResizeCenterCrop(32, 32))
+    epoch(made)
+    strict = loader(mutants, dm.ResizeCenterCrop(32, 32))
+    named = {}
+    for position in range(0, len(mutants), 16):
+        strict.load_state_dict({**strict.state_dict(), "epoch": 0, "position": position})
+        try:
+            next(iter(strict))
+        except dm.BadSampleError as error:
+            named[position] = error.samples
+    return made.bad_samples, named
+
+
+def test_raise_names_what_replace_lists(corpus):
+    listed, named = run(name_strictly, corpus[0])
+    assert len(named) > 24
+    assert all(position <= number < position + 16 for position, samples in named.items() for number, _, _ in samples)
+    flat = [sample for samples in named.values() for sample in samples]
+    assert [sample[:2] for sample in sorted(flat)] == [sample[:2] for sample in listed]
+    assert all(long.reason.startswith(f"{short.reason}; ") for short, long in zip(sorted(flat), listed, strict=True))
+    assert all(corpus[1][number] for number, _, _ in flat)
+
+
+def meet_bombs(folder):
+    """What each policy says of two bombs in the list, and by how much memory grew; those after the index are smaller, lest a bug hurts."""
+    begin()
+    paths = find_files(f"{folder}/files")
+    limit = {"max_pixels": 100_000_000}
+    makers = {"replace": lambda: tolerant(paths, **limit), "raise": lambda: loader(paths, **limit)}
+    epoch(loader(paths))
+    found = {}
+    for when, side in (("before", 65_000), ("after", 11_000)):
+        for policy, make in makers.items():
+            made = make()
+            clean = [Path(path).read_bytes() for path in paths[:2]]
+            for path, bomb in zip(paths, (bomb_jpeg, bomb_png), strict=False):
+                Path(path).write_bytes(bomb(side, side))
+            made = make() if when == "before" else made
+            before = peak_memory()
+            try:
+                epoch(made)
+                named = made.bad_samples
+            except dm.BadSampleError as error:
+                named = error.samples
+            found[when, policy] = [(number, reason) for number, _, reason in named], peak_memory() - before
+            for path, content in zip(paths, clean, strict=False):
+                Path(path).write_bytes(content)
+    return found
+
+
+@pytest.fixture(scope="module")
+def bombs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bombs")
+    (folder / "files").mkdir()
+    for i in range(32):
+        (folder / "files" / f"{i:02}.jpg").write_bytes(jpeg_bytes(40, 50, seed=i))
+    return run(meet_bombs, folder)
+
+
+@pytest.mark.parametrize("policy", ["replace", "raise"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_decompression_bomb_is_named_and_allocates_nothing(bombs, when, policy):
+    """Before the index it is too large; after the index it is another file, too."""
+    named, grown = bombs[when, policy]
+    reason = "too many pixels" if when == "before" else "too many pixels|changed since it was indexed: 11000 x 11000"
+    assert [(number, bool(re.match(reason, text))) for number, text in named] == [(0, True), (1, True)]
+    assert grown < 50_000_000
+
+
+@pytest.fixture
+def good(tmp_path):
+    paths = [tmp_path / f"{i:02}.jpg" for i in range(32)]
+    for i, path in enumerate(paths):
+        path.write_bytes(jpeg_bytes(60, 80, seed=i))
+    return paths
+
+
+@pytest.mark.filterwarnings("ignore::dali_mixup.BadFileWarning")
+def test_an_epoch_does_not_depend_on_what_an_earlier_one_met(good):
+    """DALI decodes no further than a window reaches, so a truncated file is good or bad by the window."""
+    for path in good[::3]:
+        path.write_bytes(path.read_bytes()[: -len(path.read_bytes()) // 8])
+    first, second = tolerant(good), tolerant(good)
+    epoch(first)
+    second.set_epoch(1)
+    assert torch.equal(epoch(first)[1], epoch(second)[1])
+
+
+@pytest.mark.filterwarnings("ignore::dali_mixup.BadFileWarning")
+def test_a_jpeg_with_an_undefined_table_has_a_reason_in_words(good):
+    content = good[3].read_bytes()
+    good[3].write_bytes(patched(content, find_segment(content, (0xC0,))[0] + 12, b"\x03"))
+    made = tolerant(good)
+    epoch(made)
+    assert made.bad_samples == [(3, str(good[3]), "damaged or truncated image data; replaced")]
+
+
+@pytest.mark.filterwarnings("ignore::dali_mixup.BadFileWarning")
+@pytest.mark.parametrize("kind", ["3", "6", "LA"])
+def test_a_tiff_is_what_pillow_reads_in_each_window(good, kind):
+    image = opened(good[0].read_bytes(), "LA" if kind == "LA" else "RGB")
+    tiff, png = good[0].with_name("image.tif"), good[0].with_name("image.png")
+    tiff.write_bytes(encode(image, "TIFF", tiffinfo={} if kind == "LA" else {0x0112: int(kind)}))
+    with Image.open(tiff) as turned:
+        turned.convert("RGB").save(png)
+    assert len(differing(epoch(tolerant([tiff] * 32))[0], epoch(loader([png] * 32))[0])) == 0
