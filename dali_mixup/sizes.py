@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import threading
 import warnings
 import zipfile
 import zlib
@@ -73,10 +74,14 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
     known = _load(cache_file) if cache_file is not None else _empty_cache()
     rows = _find_rows(names, known["names"])
 
+    stopped = threading.Event()
+
     def look(start: int) -> list[tuple[int, Header]]:
         """Fill in what the cache knows of one task's files and probe the others."""
         found = []
         for i in range(start, min(start + FILES_PER_TASK, len(paths))):
+            if stopped.is_set():
+                break
             path = paths.encoded(i).tobytes()
             if rows[i] >= 0 and _unchanged(path, known["file_size"][rows[i]], known["mtime_ns"][rows[i]]):
                 for name, column in columns.items():
@@ -102,6 +107,7 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
                         probed.append(i)
                 bar.update(min(FILES_PER_TASK, len(paths) - start))
         except BaseException:  # Ctrl-C: do not read the rest of a million headers first
+            stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
 

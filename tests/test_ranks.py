@@ -31,10 +31,10 @@ def images(tmp_path_factory):
 
 
 def launch(world, images, out):
-    """What each rank of a torchrun saw, by rank."""
+    """Run torchrun to its end."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1]), "DALI_MIXUP_CACHE": str(out / "cache")}
-    done = subprocess.run(
+    return subprocess.run(
         [*command, rank_worker.__file__, str(images), str(out)],
         env={name: value for name, value in os.environ.items() if name not in BY_RANKS} | own,
         capture_output=True,
@@ -42,19 +42,20 @@ def launch(world, images, out):
         timeout=180,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(world)]
 
 
 @pytest.fixture(scope="module")
 def ranks(images, tmp_path_factory):
-    """The ranks of each world size; each is launched when the first test asks for it."""
-    launched = {}
+    """What each rank of a world size saw; it is launched when the first test asks for it, and only once, also if that fails."""
+    launched, seen = {}, {}
 
     def of(world):
         if world not in launched:
-            launched[world] = launch(world, images, tmp_path_factory.mktemp(f"world{world}"))
-        return launched[world]
+            out = tmp_path_factory.mktemp(f"world{world}")
+            launched[world] = launch(world, images, out)
+            seen[world] = [torch.load(path, weights_only=True) for path in sorted(out.glob("*.pt"))]
+        assert launched[world].returncode == 0, launched[world].stderr
+        return seen[world]
 
     return of
 
@@ -276,6 +277,8 @@ def test_where_each_process_sees_one_gpu_its_local_rank_does_not_matter(monkeypa
 def test_the_kernel_runs_on_the_images_gpu_and_not_on_torchs_current_one(monkeypatch):
     """Triton launches on the current device, which is 0 in every rank that never called torch.cuda.set_device."""
     pytest.importorskip("triton")
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
     from dali_mixup import stage_triton
 
     entered = []
@@ -289,9 +292,7 @@ def test_the_kernel_runs_on_the_images_gpu_and_not_on_torchs_current_one(monkeyp
 
     monkeypatch.setattr(stage_triton, "_stage_kernel", Kernel())
     stage = stage_triton.TritonStage(rank_worker.TRAIN, dtype=torch.float32, memory_format=torch.contiguous_format)
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode():
+    with FakeTensorMode():  # a tensor on a second GPU, without one
         stage(torch.empty(4, 16, 16, 3, dtype=torch.uint8, device="cuda:1"), None)
     assert launched_on == [1]
 
