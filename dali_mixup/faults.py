@@ -17,7 +17,14 @@ from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.second_opinion import MemoryFile, decode_otherwise
 
 MAX_PIXELS = 100_000_000  # a larger image is a bad sample unless the Loader is told otherwise
-ERROR_CODES = {"#3": "damaged or truncated image data", "#4": "not an image that DALI decodes"}
+DAMAGED, UNKNOWN_FORMAT = "damaged or truncated image data", "not an image that DALI decodes"
+# What DALI 2.4 says of a file, as patterns.
+MEANINGS = {
+    r"'#3'": DAMAGED,
+    r"'#4'|Invalid sample_type": UNKNOWN_FORMAT,
+    r"The cropping window .* is not valid for image dimensions": "its image data has another size than its header claims",
+    r"Failed to decode sample #\d+ :\s*(\n|$)": DAMAGED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +68,8 @@ class Faults:
         self.max_bad_fraction = max_bad_fraction
         self.replaced: dict[int, BadSample] = {}
         self.rescued: dict[int, BadSample] = {}
-        self._suspects: set[int] = set()  # a window of these failed; each further one is tried by itself first
+        self._refused = {i: reason for i, reason in plan.dataset.bad_files.items() if plan.dataset.heights[i] > 0}
+        self._suspects = set(self._refused)  # of the others a window failed, and each further one is tried by itself first
         self._touched: dict[int, tuple[int, int]] = {}  # size and time of files that changed and kept their height and width
         dataset = plan.dataset
         self._hopeless = (dataset.heights == 0) | (dataset.heights.astype(np.int64) * dataset.widths > max_pixels)
@@ -103,7 +111,7 @@ class Faults:
         """Look at each file of a failed batch by itself; the ones that don't decode."""
         indices = batch.plan.indices.tolist()
         rows = [row for row in range(len(indices)) if row not in batch.in_memory]
-        reasons = {row: self._why_bad(indices[row]) for row in rows}
+        reasons = {row: self._refused.get(indices[row]) or self._why_bad(indices[row]) for row in rows}
         reasons |= self._decode_alone(batch.plan, [row for row in rows if not reasons[row]])
         found = {indices[row]: reasons[row] for row in rows if reasons[row]}
         return [BadSample(i, self.plan.dataset.paths[i], reason) for i, reason in found.items()]
@@ -125,11 +133,12 @@ class Faults:
         ]
         if self._suspects:
             suspects = [row for row, index in enumerate(indices) if index in self._suspects and not reasons[row]]
+            messages |= {(row, indices[row]): self._refused[indices[row]] for row in suspects if indices[row] in self._refused}
             untried = [row for row in suspects if (row, indices[row]) not in messages]
             messages |= {(row, indices[row]): reason for row, reason in self._decode_alone(batch, untried).items()}
             for row in suspects:
                 reasons[row] = messages[row, indices[row]]
-                if reasons[row] and self._rescue(opened, row, reasons[row]):
+                if reasons[row] and self.replaces and self._rescue(opened, row, reasons[row]):
                     reasons[row] = ""
         opened.bad.extend(BadSample(i, dataset.paths[i], reason) for i, reason in zip(indices, reasons, strict=True) if reason)
         return opened
@@ -231,5 +240,6 @@ def _in_words(message: str, path: str) -> str:
                 return f"truncated at byte {size}: its end marker is missing"
     except OSError as error:
         return f"unreadable: {error.strerror}"
-    code = re.search(r"'(#\d)'", message)
-    return ERROR_CODES.get(code[1], message) if code else message.strip().splitlines()[-1]
+    known = next((meaning for pattern, meaning in MEANINGS.items() if re.search(pattern, message)), "")
+    said = message.partition("encountered:")[2].strip() or message.strip()
+    return known or " ".join(said.splitlines()[0].split())

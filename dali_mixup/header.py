@@ -2,19 +2,25 @@
 
 import os
 import stat
-from typing import NamedTuple
+from functools import cache
+from typing import IO, NamedTuple, cast
 
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 FIRST_READ = 4096
 # Start-of-frame markers carry the size; C4, C8 and CC share their range but are tables and extensions.
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+ORIENTATION = 0x0112  # TIFF's tag
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 class Header(NamedTuple):
-    """What the probe knows of a file. A file that can't be an image has height = width = 0 and a reason."""
+    """What the probe knows of a file.
+
+    One that can't be an image has height = width = 0 and a reason; one that DALI misreads has its size and a reason.
+    """
 
     height: int
     width: int
@@ -97,11 +103,32 @@ def _pillow_size(fd: int) -> tuple[int, int, str]:
     os.lseek(fd, 0, os.SEEK_SET)
     with os.fdopen(fd, "rb", closefd=False) as file:
         try:
-            with Image.open(file) as image:
-                return image.height, image.width, ""
+            with open_with_pillow(file) as image:
+                return image.height, image.width, _why_decoded_otherwise(image)
         except UnidentifiedImageError:
             return 0, 0, "not an image"
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             return 0, 0, "too many pixels"
         except Exception as error:  # noqa: BLE001  a plugin's parser may raise anything on a hostile file: a finding, not a crash
             return 0, 0, f"not an image: {type(error).__name__}: {error}"
+
+
+def open_with_pillow(file: str | IO[bytes]) -> Image.Image:
+    """An image in any of Pillow's formats but EPS, for which Pillow would start Ghostscript on the file."""
+    return Image.open(file, formats=_formats())
+
+
+@cache
+def _formats() -> list[str]:
+    Image.init()
+    return sorted(set(Image.OPEN) - {"EPS"})
+
+
+def _why_decoded_otherwise(image: Image.Image) -> str:
+    """The reason for a TIFF of which DALI 2.4 makes another image than Pillow, without an error."""
+    if image.format != "TIFF":
+        return ""
+    if image.mode == "LA":
+        return "a gray TIFF with alpha, which DALI misreads"
+    turned = cast(TiffImageFile, image).tag_v2.get(ORIENTATION, 1) != 1
+    return "a TIFF with an orientation, which DALI passes over" if turned else ""

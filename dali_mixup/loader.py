@@ -79,7 +79,8 @@ class Loader:
       `[label, partner label, lam]` for class indices, and mixed labels for float ones.
 
     Order, crops, flips and mixup weights are functions of (seed, epoch, position in the epoch): batch size, threads, prefetch and the
-    number of ranks change none of them, and mixup changes no crop.
+    number of ranks change none of them, and mixup changes no crop. Only a batch of one image is never mixed, and with `per_sample=False`
+    the weight is drawn per rank's batch.
 
     Args:
         dataset: an `ImageFolder` or `FileList`.

@@ -8,6 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from dali_mixup.errors import must_be
+from dali_mixup.header import open_with_pillow
+
 PIXEL_FORMAT_RGB = 0  # TurboJPEG's number
 END_OF_IMAGE = b"\xff\xd9"
 
@@ -31,11 +34,9 @@ def decode_otherwise(path: bytes, size: tuple[int, int]) -> Opinion | None:
     """
     for name, decode in (("PyTurboJPEG", _decode_jpeg), ("Pillow", _decode_any)):
         try:
-            image = decode(path)
+            return Opinion(decode(path, size), name)
         except Exception:  # noqa: BLE001  a decoder may raise anything on a damaged file, and that is its opinion
             continue
-        if image.shape == (*size, 3):
-            return Opinion(image, name)
     return None
 
 
@@ -59,17 +60,25 @@ class MemoryFile:
         os.close(self._fd)
 
 
-def _decode_jpeg(path: bytes) -> np.ndarray:
+def _decode_jpeg(path: bytes, size: tuple[int, int]) -> np.ndarray:
     """A JPEG; an end marker that is missing is added, so that only missing image data is an error."""
     data = Path(os.fsdecode(path)).read_bytes()
-    return np.asarray(
-        _strict_turbojpeg().decode(data if data.endswith(END_OF_IMAGE) else data + END_OF_IMAGE, pixel_format=PIXEL_FORMAT_RGB)
-    )
+    data = data if data.endswith(END_OF_IMAGE) else data + END_OF_IMAGE
+    width, height, _, _ = _strict_turbojpeg().decode_header(data)
+    _check_size((height, width), size)
+    return np.asarray(_strict_turbojpeg().decode(data, pixel_format=PIXEL_FORMAT_RGB))
 
 
-def _decode_any(path: bytes) -> np.ndarray:
-    with Image.open(os.fsdecode(path)) as image:
+def _decode_any(path: bytes, size: tuple[int, int]) -> np.ndarray:
+    with open_with_pillow(os.fsdecode(path)) as image:
+        _check_size((image.height, image.width), size)
         return np.asarray(image.convert("RGB"))
+
+
+def _check_size(size: tuple[int, int], known: tuple[int, int]) -> None:
+    """Before anything is allocated for the pixels."""
+    if size != known:
+        raise ValueError(must_be("size", f"{known}, as it was indexed", size))
 
 
 @cache

@@ -12,6 +12,7 @@ import threading
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,46 +75,50 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
     known = _load(cache_file) if cache_file is not None else _empty_cache()
     rows = _find_rows(names, known["names"])
 
-    stopped = threading.Event()
-
-    def look(start: int) -> list[tuple[int, Header]]:
-        """Fill in what the cache knows of one task's files and probe the others."""
-        found = []
-        for i in range(start, min(start + FILES_PER_TASK, len(paths))):
-            if stopped.is_set():
-                break
-            path = paths.encoded(i).tobytes()
-            if rows[i] >= 0 and _unchanged(path, known["file_size"][rows[i]], known["mtime_ns"][rows[i]]):
-                for name, column in columns.items():
-                    column[i] = known[name][rows[i]]
-            else:
-                found.append((i, probe(path)))
-        return found
+    def look(i: int) -> Header | None:
+        """Fill in what the cache knows of a file, or probe it."""
+        path = paths.encoded(i).tobytes()
+        if rows[i] < 0 or not _unchanged(path, known["file_size"][rows[i]], known["mtime_ns"][rows[i]]):
+            return probe(path)
+        for name, column in columns.items():
+            column[i] = known[name][rows[i]]
+        return None
 
     probed: list[int] = []
-    starts = range(0, len(paths), FILES_PER_TASK)
-    with (
-        ThreadPoolExecutor(PROBE_THREADS) as pool,
-        tqdm(total=len(paths), desc="reading image sizes", unit=" files", delay=0.5, leave=False, disable=not progress) as bar,
-    ):
-        try:
-            for start, found in zip(starts, pool.map(look, starts), strict=True):
-                for i, header in found:
-                    for name, column in columns.items():
-                        column[i] = getattr(header, name)
-                    if header.reason:
-                        reasons[i] = header.reason
-                    else:
-                        probed.append(i)
-                bar.update(min(FILES_PER_TASK, len(paths) - start))
-        except BaseException:  # Ctrl-C: do not read the rest of a million headers first
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    for i, header in _look_in_threads(look, len(paths), progress=progress):
+        for name, column in columns.items():
+            column[i] = getattr(header, name)
+        if header.reason:
+            reasons[i] = header.reason
+        else:
+            probed.append(i)
 
     if cache_file is not None and probed:
         _save(cache_file, names, columns, reasons, known)
     return Sizes(**columns, reasons=reasons)
+
+
+def _look_in_threads(look: Callable[[int], Header | None], total: int, *, progress: bool) -> Iterator[tuple[int, Header]]:
+    """`look` at the numbers below `total` behind a bar; what it finds, by number."""
+    stopped = threading.Event()
+
+    def look_at_some(start: int) -> list[tuple[int, Header]]:
+        numbers = range(start, min(start + FILES_PER_TASK, total))
+        return [(i, header) for i in numbers if not stopped.is_set() and (header := look(i))]
+
+    starts = range(0, total, FILES_PER_TASK)
+    with (
+        ThreadPoolExecutor(PROBE_THREADS) as pool,
+        tqdm(total=total, desc="reading image sizes", unit=" files", delay=0.5, leave=False, disable=not progress) as bar,
+    ):
+        try:
+            for start, found in zip(starts, pool.map(look_at_some, starts), strict=True):
+                yield from found
+                bar.update(min(FILES_PER_TASK, total - start))
+        except BaseException:  # Ctrl-C: do not read the rest of a million headers first
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _cache_name(folder: str) -> str:

@@ -70,7 +70,9 @@ class TritonStage:
         count, height, width, _ = images.shape
         images = images.contiguous()
         out = torch.empty((count, 3, height, width), dtype=self.dtype, device=images.device, memory_format=self.memory_format)
-        if count:
+        if not count:
+            return out
+        with torch.cuda.device_of(images):  # Triton launches on torch's current GPU
             _stage_kernel[triton.cdiv(height * width, BLOCK), count](
                 images,
                 images if draw is None else draw.lam,

@@ -40,6 +40,7 @@ def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):
 def test_with_gpus_the_device_is_that_of_the_local_rank(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert pick_device(None) == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_RANK", "3")

@@ -1,5 +1,6 @@
 """The README's examples run as they stand there."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+EXAMPLE, OPTIONS, BAD_FILES, RESUME, MIX, RANKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def run(code, *arguments, cwd):
@@ -18,13 +19,13 @@ def run(code, *arguments, cwd):
 
 
 def test_the_example_trains_on_real_photos(photos, tmp_path):
-    done = run(BLOCKS[0], photos, photos, cwd=tmp_path)
+    done = run(EXAMPLE, photos, photos, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 2 * 5 * 2
 
 
 def test_the_example_trains_on_made_images(folder, tmp_path):
-    done = run(BLOCKS[0], folder, folder, cwd=tmp_path)
+    done = run(EXAMPLE, folder, folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -34,7 +35,25 @@ def test_the_options_and_the_mix_of_everything_run(folder, tmp_path):
     after = (
         "\nassert next(iter(loader))[0].shape == (23, 3, 160, 160)\nassert embedded.shape == (32, 20, 64) and targets.shape == (32, 3)\n"
     )
-    done = run(before + BLOCKS[1] + BLOCKS[2] + after, cwd=tmp_path)
+    done = run(before + OPTIONS + MIX + after, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_loader_that_replaces_bad_files_resumes_from_a_checkpoint(folder, tmp_path):
+    before = "import torch, dali_mixup as dm\nmodel = torch.nn.Linear(1, 1)\n"
+    before += f"dataset = dm.ImageFolder({str(folder)!r}); pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16))\n"
+    between = "next(iter(loader))\nloader.load_state_dict(loader.state_dict())\n"
+    done = run(before + BAD_FILES + between + RESUME, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_script_for_many_ranks_runs_under_torchrun(folder, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(folder)
+    (tmp_path / "train.py").write_text(RANKS.replace("batch_size=64", "batch_size=4"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
