@@ -2,8 +2,8 @@
 
 Each example is a valid file with some damage, or bytes that never were an image. Of every one is asked that the probe
 
-- returns a `Header` and raises nothing, with a reason if and only if it gives no size,
-- gives the same answer twice, the size that Pillow finds in a JPEG, and the size of the file,
+- returns a `Header` and raises nothing, with a reason if it gives no size; a size and a reason only for a TIFF that DALI misreads,
+- gives the same answer twice, the size that Pillow finds, and the size of the file,
 - needs less than a second of the processor and less than 64 MiB, and leaves no file open.
 
 The first example that breaks one of these is reduced to the smallest one that hypothesis finds, printed in hex, and ends the run.
@@ -25,9 +25,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from bench.feed import find_files
 from bench.measure import Result, Timing
@@ -54,6 +55,9 @@ LARGEST_INSERT = 1 << 16  # bytes that one mutation adds at most
 PHOTO_BYTES = 16 << 10  # of a given photo; its header lies in there
 SHOWN_HEX = 4096  # bytes of a failing example on the screen; the JSON file has all of them
 JPEG_START = b"\xff\xd8"
+TIFF_STARTS = (b"II", b"MM")
+FIRST_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")  # of `Image.preinit`
+FIRST_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")  # of `Image.preinit`
 # fmt: off
 MAGICS = (
     JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x40\0\0\0WEBPVP8 ", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"P6\n", b"Pf\n", b"8BPS",
@@ -101,9 +105,9 @@ class Tally:
 
     Attributes:
         examples: how many files were probed.
-        reasons: how many of each, without digits and quotes; "" for good ones.
+        reasons: how many of each, without numbers and quotes; "" for good ones.
         warned: warnings of Pillow on the way, likewise.
-        refused: JPEGs that Pillow opens and the probe refuses, by the probe's reason.
+        refused: files that Pillow opens and the probe refuses, by the probe's reason.
         slowest: seconds of the processor.
         growth: the most bytes of memory that one probe added.
         failing: the last file that broke a property, which is the smallest one after hypothesis is done.
@@ -324,8 +328,7 @@ def check(content: bytes, path: str, tally: Tally) -> None:
     try:
         header = _probe_within_limits(path, tally)
         _check_header(header, content)
-        if content.startswith(JPEG_START):
-            _check_against_pillow(header, content, tally)
+        _check_against_pillow(header, content, tally)
     except BrokenPropertyError:
         tally.failing = content
         raise
@@ -368,28 +371,37 @@ def _probe_or_explain(path: str, tally: Tally) -> Header:
 def _check_header(header: Header, content: bytes) -> None:
     if not isinstance(header, Header) or not all(isinstance(value, int) for value in header[:4]) or not isinstance(header.reason, str):
         raise BrokenPropertyError(f"the probe must return a Header, got {header!r}")
-    good = header.height > 0 and header.width > 0
-    if good != (header.reason == "") or (not good and header[:2] != (0, 0)):
-        raise BrokenPropertyError(f"the probe must give a size above 0 or a reason, got {header}")
+    sized = header.height > 0 and header.width > 0
+    if not sized and (header[:2] != (0, 0) or not header.reason):
+        raise BrokenPropertyError(f"the probe must give a size above 0, or 0 x 0 and a reason, got {header}")
+    if sized and header.reason and not content.startswith(TIFF_STARTS):
+        raise BrokenPropertyError(f"the probe must give a size or a reason, and both for TIFFs only, got {header}")
     if header.file_size != len(content):
         raise BrokenPropertyError(f"file_size must be {len(content)}, got {header.file_size}")
 
 
 def _check_against_pillow(header: Header, content: bytes, tally: Tally) -> None:
-    """A JPEG's size is Pillow's, unless the file has several sizes: such a file must not decode, whoever is right."""
+    """The size is Pillow's, unless the file has several sizes: such a file must not decode, whoever is right."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-                if header.reason:
+            with Image.open(io.BytesIO(content), formats=pillow_formats()) as image:
+                if not header.height:
                     tally.refused[without_numbers(header.reason)] += 1
                 elif header[:2] != (image.height, image.width):
                     image.load()
                     raise BrokenPropertyError(f"the size must be Pillow's {image.height} x {image.width}, got {header[0]} x {header[1]}")
         except BrokenPropertyError:
             raise
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError, struct.error, IndexError):
-            return  # Pillow opens nothing, or the file of two sizes doesn't decode
+        except Exception:  # noqa: BLE001  Pillow opens nothing, or the file of two sizes doesn't decode
+            return
+
+
+@cache
+def pillow_formats() -> tuple[str, ...]:
+    """Pillow's formats but EPS, whose `load` starts Ghostscript; those first that Pillow itself tries first."""
+    Image.init()
+    return (*FIRST_FORMATS, *(name for name in sorted(Image.OPEN) if name not in ("EPS", *FIRST_FORMATS)))
 
 
 def without_numbers(text: str) -> str:
@@ -496,7 +508,7 @@ def describe(report: Report) -> str:
         f"{result.timings[0].items:,} files, {result.rate.median:.0f} files/s, {len(rows)} different reasons. "
         f"Slowest probe {found['slowest']:.3f} s, most memory {found['growth'] / 2**20:.1f} MiB.",
     ]
-    for name, text in (("refused", "JPEGs that Pillow opens and the probe refuses"), ("warned", "files on which Pillow warned")):
+    for name, text in (("refused", "files that Pillow opens and the probe refuses"), ("warned", "files on which Pillow warned")):
         if found[name]:
             lines.append(f"{sum(found[name].values()):,} {text}: " + "; ".join(f"{key} ({n})" for key, n in found[name].items()))
     if failure := found["failure"]:

@@ -130,7 +130,7 @@ class Decoder:
         self.close()
         if failed is None:
             raise error
-        bad = self.faults.examine(failed) or failed.bad
+        bad = self.faults.examine(failed) or list(failed.bad.values())
         if not bad:
             raise error
         if not self.faults.replaces:

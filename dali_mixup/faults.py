@@ -35,13 +35,13 @@ class OpenBatch:
         plan: of the batch, with replacements where files are bad.
         paths: B uint8 (length,).
         in_memory: by row, files that DALI refuses and others read.
-        bad: files that nothing replaces. DALI is not to read any file of the batch.
+        bad: by row, files that nothing replaces. DALI is not to read any file of the batch.
     """
 
     plan: BatchPlan
     paths: list[np.ndarray]
     in_memory: dict[int, MemoryFile]
-    bad: list[BadSample]
+    bad: dict[int, BadSample]
 
 
 class Faults:
@@ -97,12 +97,11 @@ class Faults:
             opened = self._look(batch, messages)
             if not opened.bad or not self.replaces:
                 return opened
-            reasons = {sample.number: sample.reason for sample in opened.bad}
-            for position, index in enumerate(batch.indices.tolist(), start=batch.first):
-                if index in reasons:
-                    self._report(self.replaced, index, f"{reasons[index]}; replaced")
-                    following = candidates.setdefault(position, self.plan.replacements(epoch, position, index))
-                    replaced[position] = next((i for i in following if i != index), -1)
+            for row, (index, _, reason) in opened.bad.items():
+                position = batch.first + row
+                self._report(self.replaced, index, f"{reason}; replaced")
+                following = candidates.setdefault(position, self.plan.replacements(epoch, position, index))
+                replaced[position] = next((i for i in following if i != index), -1)
             self._check_fraction()
             if -1 in replaced.values():
                 raise BadSampleError(self.replaced.values(), "no file of the data set can be decoded:")
@@ -125,11 +124,14 @@ class Faults:
     def _look(self, batch: BatchPlan, messages: dict[tuple[int, int], str]) -> OpenBatch:
         """What can be known of a batch's files without DALI's graph; `messages` remembers what was tried, by row and number."""
         dataset, indices = self.plan.dataset, batch.indices.tolist()
-        opened = OpenBatch(plan=batch, paths=[dataset.paths.encoded(i) for i in indices], in_memory={}, bad=[])
-        hopeless = self._hopeless[batch.indices].tolist()
+        opened = OpenBatch(plan=batch, paths=[dataset.paths.encoded(i) for i in indices], in_memory={}, bad={})
+        sizes = dataset.sizes
+        known = zip(sizes.file_size[batch.indices].tolist(), sizes.mtime_ns[batch.indices].tolist(), strict=True)
         reasons = [
-            self._why_hopeless(index) if hopeless[row] else self._why_changed(index, opened.paths[row].tobytes())
-            for row, index in enumerate(indices)
+            self._why_hopeless(index) if hopeless else self._why_changed(index, path.tobytes(), size_and_time)
+            for index, hopeless, path, size_and_time in zip(
+                indices, self._hopeless[batch.indices].tolist(), opened.paths, known, strict=True
+            )
         ]
         if self._suspects:
             suspects = [row for row, index in enumerate(indices) if index in self._suspects and not reasons[row]]
@@ -140,7 +142,8 @@ class Faults:
                 reasons[row] = messages[row, indices[row]]
                 if reasons[row] and self.replaces and self._rescue(opened, row, reasons[row]):
                     reasons[row] = ""
-        opened.bad.extend(BadSample(i, dataset.paths[i], reason) for i, reason in zip(indices, reasons, strict=True) if reason)
+        bad = (row for row, reason in enumerate(reasons) if reason)
+        opened.bad.update({row: BadSample(indices[row], dataset.paths[indices[row]], reasons[row]) for row in bad})
         return opened
 
     def _rescue(self, opened: OpenBatch, row: int, reason: str) -> bool:
@@ -196,15 +199,14 @@ class Faults:
         """What the index says of a file that it knows to be bad or too large."""
         return self.plan.dataset.bad_files.get(index) or too_many_pixels(*self._known_size(index), self.max_pixels)
 
-    def _why_changed(self, index: int, path: bytes) -> str:
-        """The reason for a file that isn't the one that was indexed; "" if it is, or has the same height and width."""
-        sizes = self.plan.dataset.sizes
+    def _why_changed(self, index: int, path: bytes, known: tuple[int, int]) -> str:
+        """The reason for a file without the size and time that the index knows; "" if it still has the same height and width."""
         try:
             status = os.stat(path)
         except OSError:
             return self._why_bad(index)
         now = status.st_size, status.st_mtime_ns
-        if now == (sizes.file_size[index], sizes.mtime_ns[index]) or now == self._touched.get(index):
+        if now == known or now == self._touched.get(index):
             return ""
         reason = self._why_bad(index)
         if not reason:
