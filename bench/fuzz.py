@@ -157,7 +157,7 @@ def draw_files() -> tuple[bytes, ...]:
         *((rgb, "TIFF", {"compression": how}) for how in ("raw", "tiff_lzw", "jpeg", "packbits", "tiff_adobe_deflate")),
         (rgb.convert("L"), "TIFF", {"big_tiff": True, "save_all": True, "append_images": [rgb.convert("L")]}),
         *((rgb.convert(mode), "PPM", {}) for mode in ("RGB", "L", "1")),
-        *((rgb, kind, {}) for kind in ("JPEG2000", "ICO", "TGA", "PCX", "DDS", "AVIF", "SGI", "QOI", "IM", "ICNS", "EPS")),
+        *((rgb, kind, {}) for kind in ("JPEG2000", "ICO", "TGA", "PCX", "DDS", "AVIF", "SGI", "QOI", "ICNS", "EPS")),
     ]
     files = []
     for image, kind, options in wanted:
@@ -305,7 +305,9 @@ def damaged_files(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
 
     damaged = st.builds(damage, one_of_seeds(seeds), st.lists(mutations(seeds), max_size=5), st.booleans())
     begun = st.builds(bytes.__add__, st.sampled_from(MAGICS), st.binary(max_size=256))
-    return st.one_of(damaged, damaged, damaged, damaged, begun, st.binary(max_size=256))
+    return st.one_of(
+        st.binary(max_size=256), begun, damaged, damaged, damaged, damaged
+    )  # failures are reduced to the first that also fails
 
 
 # --- the properties

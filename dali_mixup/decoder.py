@@ -109,6 +109,9 @@ class Decoder:
                 (images,) = self._graph.run()
             except (RuntimeError, StopIteration) as error:
                 self._recover(error)
+            except BaseException:  # such as a warning that is an error, while a later batch was prepared: that one would be lost
+                self.close()
+                raise
         done = self._in_flight.popleft().batch
         self._stuck = 0
         if self.plan.pipeline.augment is not None:

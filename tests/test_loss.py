@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import pickle
+import shutil
 
 import pytest
 import reference
@@ -389,11 +390,32 @@ def test_a_compiled_loss_has_one_graph_and_the_same_numbers(criterion, mixed):
 
     torch.compiler.reset()
     compiled = torch.compile(MixUpLoss(criterion), fullgraph=True, backend=backend)
-    for seed in range(4):
+    for seed in range(50):
         logits, labels, partner_labels, lam = batch(8, seed)
         targets = stack_targets(labels, partner_labels, lam) if mixed else labels
         assert_same(lambda x: compiled(x, targets), lambda x: MixUpLoss(criterion)(x, targets), logits.float(), rtol=1e-6, atol=1e-6)  # noqa: B023
     assert len(graphs) == 1
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's own compiler needs g++")
+@pytest.mark.filterwarnings("ignore")  # what the compiler warns of inside itself
+def test_torchs_own_compiler_gives_the_same_training_for_50_steps():
+    results = []
+    for compile_loss in (False, True):
+        torch.manual_seed(0)
+        torch.compiler.reset()
+        model, criterion = nn.Linear(20, 10), MixUpLoss(nn.CrossEntropyLoss(label_smoothing=0.1))
+        compiled = torch.compile(criterion, fullgraph=True) if compile_loss else criterion
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            for _ in range(50):
+                labels = torch.randint(10, (16,))
+                loss = compiled(model(torch.randn(16, 20)), stack_targets(labels, labels.roll(1), torch.rand(16)))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        results.append(model.weight.detach().clone())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 
 
 # errors

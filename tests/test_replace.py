@@ -341,3 +341,18 @@ def test_a_resumed_epoch_equals_the_whole_one_with_bad_files_on_both_sides(files
             assert torch.equal(rest[1], targets[state["position"] :])
         for ours, theirs in zip(epoch(fresh)[:2], following, strict=True):
             assert torch.equal(ours, theirs)
+
+
+@PIPELINES
+def test_a_warning_that_is_an_error_loses_no_batch(files, pipeline):
+    """The warning comes while DALI prepares a later batch than the one that is waited for."""
+    dataset = indexed(files)
+    break_file(files[30], "missing")
+    expected, _, _ = epoch(loader(dataset, pipeline, shuffle=False))
+    made = loader(dataset, pipeline, shuffle=False)
+    seen = []
+    with pytest.raises(dm.BadFileWarning, match=r"sample 30: .*30.jpg: missing; replaced"):
+        seen += [images for images, _ in made]
+    state = made.state_dict()
+    made.load_state_dict(state)
+    assert torch.equal(epoch(made)[0], expected[state["position"] :])
