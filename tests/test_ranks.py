@@ -11,9 +11,9 @@ import torch
 
 import dali_mixup as dm
 from dali_mixup.placement import pick_device, pick_shard
-from tests import rank_worker
 from tests.conftest import jpeg_bytes
-from tests.rank_worker import COUNTS, EPOCHS, GLOBAL_BATCH, build, numbered, rows
+from tests.scripts import rank_worker
+from tests.scripts.rank_worker import COUNTS, EPOCHS, GLOBAL_BATCH, build, numbered, rows
 
 WORLDS = (1, 2, 3, 4)
 FULL_STEPS = 4

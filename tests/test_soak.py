@@ -1,7 +1,9 @@
 """The long run in short: it passes where all is well, and finds what stays behind."""
 
+import gc
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def paths(tmp_path_factory):
 def short(monkeypatch):
     """A few hundred batches say less of memory than 20,000 do."""
     monkeypatch.setattr(soak, "SLOPE_LIMIT", 64 << 10)
-    monkeypatch.setattr(soak, "SETTLE_S", 2.0)
+    monkeypatch.setattr(soak, "SETTLE_S", 1.0)
 
 
 def run(paths, stream, batches=200, build=mixed_windows):
@@ -58,6 +60,26 @@ def test_every_way_to_use_a_loader_runs_on_beyond_an_epoch(paths, name, tmp_path
     stream = scenario.run(lambda: scenario.build(paths, 8, str(tmp_path)))
     with pytest.warns() if name == "bad" else pytest.MonkeyPatch.context():
         assert all(len(next(stream)[0]) for _ in range(9))
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_a_loader_that_is_dropped_frees_its_threads_without_the_garbage_collector(paths, tmp_path, count):
+    """In the middle of an epoch, and at its end."""
+    soak.settled_usage(None)
+    gc.disable()
+    try:
+        before = soak.read_usage()
+        stream = whole_epochs(lambda: mixed_windows(paths, 8, str(tmp_path)))
+        for _ in range(count):
+            next(stream)
+        assert len(soak.read_usage().threads) > len(before.threads)
+        stream.close()
+        end = time.monotonic() + 5
+        while len(soak.read_usage().threads) > len(before.threads) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert len(soak.read_usage().threads) <= len(before.threads)
+    finally:
+        gc.enable()
 
 
 def test_arrays_that_somebody_keeps_are_found(paths):

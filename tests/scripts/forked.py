@@ -2,11 +2,12 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 import dali_mixup as dm
 
 
-def in_child(work) -> None:
+def in_child(work: Callable[[], object]) -> None:
     child = os.fork()
     if child == 0:
         try:
@@ -17,13 +18,18 @@ def in_child(work) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-dataset = dm.ImageFolder(sys.argv[1], cache=False)
-pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16))
-loader = dm.Loader(dataset, pipeline, batch_size=4, device="cpu", num_threads=1)
-in_child(lambda: next(iter(loader)))
-batches = iter(loader)
-next(batches)
-in_child(lambda: next(batches))
-in_child(lambda: print("state", loader.state_dict()["position"], flush=True))
-in_child(lambda: print(len(list(dm.Loader(dataset, pipeline, batch_size=4, device="cpu", num_threads=1))), "batches", flush=True))
-print(1 + sum(1 for _ in batches), "batches in the parent")
+def main() -> None:
+    dataset = dm.ImageFolder(sys.argv[1], cache=False)
+    pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16))
+    loader = dm.Loader(dataset, pipeline, batch_size=4, device="cpu", num_threads=1)
+    in_child(lambda: next(iter(loader)))
+    batches = iter(loader)
+    next(batches)
+    in_child(lambda: next(batches))
+    in_child(lambda: print("state", loader.state_dict()["position"], flush=True))
+    in_child(lambda: print(len(list(dm.Loader(dataset, pipeline, batch_size=4, device="cpu", num_threads=1))), "batches", flush=True))
+    print(1 + sum(1 for _ in batches), "batches in the parent")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,9 +7,15 @@ import torch
 
 from tests.test_interruptions import CASES, build, rest_and_next
 
-folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-for case in CASES:
-    for number, state in enumerate(torch.load(out / f"{case}.states", weights_only=True)):
-        loader = build(folder, case)
-        loader.load_state_dict(state)
-        torch.save(rest_and_next(loader), out / f"{case}.{number}")
+
+def main() -> None:
+    folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+    for case in CASES:
+        for number, state in enumerate(torch.load(out / f"{case}.states", weights_only=True)):
+            loader = build(folder, case)
+            loader.load_state_dict(state)
+            torch.save(rest_and_next(loader), out / f"{case}.{number}")
+
+
+if __name__ == "__main__":
+    main()
