@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class Decoder:
             if (following.epoch, following.first) == (epoch, bounds[0]):
                 return
         self.close()
-        self._steps = self._steps_from(epoch, position)
+        self._steps = _steps_from(self.plan, epoch, position)
         self._checkpoint = checkpoint
 
     @property
@@ -144,24 +145,16 @@ class Decoder:
                 raise BadSampleError(bad) from error
         self._steps = chain(steps, self._steps)
 
-    def _steps_from(self, epoch: int, position: int) -> Iterator[Step]:
-        for this_epoch in count(epoch):
-            order = self.plan.order(this_epoch)
-            for bounds in self.plan.steps(position):
-                yield Step(this_epoch, order, bounds)
-            if self.plan.pipeline.augment is not None:
-                return
-            position = 0
-
     def _build(self) -> Pipeline:
         from dali_mixup.graph import build_graph  # here, so that importing the package doesn't import DALI
 
         first = next(self._steps)
         self._steps = chain([first], self._steps)
         draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.bounds[0])
+        feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
         return build_graph(
             self.plan.pipeline,
-            self._feed,
+            lambda info: cast(Callable, feed())(info),
             windows_only=self.windows_only,
             batch_size=self.plan.batch_size,
             device_id=None if self.device.type == "cpu" else self.device.index,
@@ -187,3 +180,14 @@ class Decoder:
             "roi": windows.roi(self.plan.pipeline.size),
             "flip": batch.plan.flips.astype(np.int32),
         }
+
+
+def _steps_from(plan: Plan, epoch: int, position: int) -> Iterator[Step]:
+    """The steps from a place on; with `augment` to the end of the epoch, otherwise without an end."""
+    for this_epoch in count(epoch):
+        order = plan.order(this_epoch)
+        for bounds in plan.steps(position):
+            yield Step(this_epoch, order, bounds)
+        if plan.pipeline.augment is not None:
+            return
+        position = 0

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -348,3 +349,21 @@ def test_two_processes_that_build_one_cache_at_once_agree(damaged, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 1
     with np.load(next((tmp_path / "cache").iterdir()), allow_pickle=False) as cache:
         assert len(cache["height"]) == 23
+
+
+@pytest.mark.parametrize("case", ["mixup", "augment"])
+@pytest.mark.parametrize("how", ["break", "end"])
+def test_a_loader_is_freed_at_once_without_garbage_collection(damaged, how, case):
+    """Cycles would keep DALI's threads and memory of one Loader after another until Python looks for them."""
+    for path in damaged.rglob("*.jpg"):
+        path.write_bytes(jpeg_bytes(40, 40))
+    gc.collect()
+    gc.disable()
+    try:
+        loader = build(damaged, case)
+        leave_by(loader, how)
+        watched = [weakref.ref(loader), weakref.ref(loader._decoder), weakref.ref(loader._decoder._graph or loader._decoder)]
+        del loader
+        assert [ref() for ref in watched] == [None, None, None]
+    finally:
+        gc.enable()
