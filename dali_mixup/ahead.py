@@ -22,6 +22,7 @@ def run_ahead(items: Iterator[T], ahead: int) -> Generator[T, None, None]:
     at_exit = lambda: (stop := stop_at_exit()) and stop()  # noqa: E731
     atexit.register(at_exit)
     try:
+        worker.thread.start()  # where Ctrl-C may come, too
         while True:
             kind, value = worker.queue.get()
             if kind == "end":
@@ -38,9 +39,9 @@ def run_ahead(items: Iterator[T], ahead: int) -> Generator[T, None, None]:
 class _Worker:
     def __init__(self, items: Iterator, ahead: int):
         self.queue: Queue = Queue(ahead)
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=_work, args=(items, self.queue, self.stopped), name="dali_mixup ahead", daemon=True)
-        self.thread.start()
+        self.stopped, self.ended = threading.Event(), threading.Event()
+        work = (items, self.queue, self.stopped, self.ended)
+        self.thread = threading.Thread(target=_work, args=work, name="dali_mixup ahead", daemon=True)
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -50,11 +51,16 @@ class _Worker:
                 self.queue.get_nowait()
             except Empty:
                 break
-        self.thread.join()
+        if not self.thread.is_alive():  # it ended, or Ctrl-C came while it started
+            self.ended.wait(POLL)
+        if self.thread.is_alive():
+            self.thread.join()
 
 
-def _work(items: Iterator, queue: Queue, stopped: threading.Event) -> None:
+def _work(items: Iterator, queue: Queue, stopped: threading.Event, ended: threading.Event) -> None:
     try:
+        if stopped.is_set():
+            return
         for item in items:
             if not _put(queue, ("item", item), stopped):
                 return
@@ -62,6 +68,8 @@ def _work(items: Iterator, queue: Queue, stopped: threading.Event) -> None:
         _put(queue, ("end", None), stopped)
     except BaseException as error:  # noqa: BLE001  it is raised in the consumer's thread
         _put(queue, ("error", error), stopped)
+    finally:
+        ended.set()
 
 
 def _put(queue: Queue, entry: tuple, stopped: threading.Event) -> bool:

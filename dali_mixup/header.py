@@ -104,7 +104,8 @@ def _pillow_size(fd: int) -> tuple[int, int, str]:
     with os.fdopen(fd, "rb", closefd=False) as file:
         try:
             with open_with_pillow(file) as image:
-                return image.height, image.width, _why_decoded_otherwise(image)
+                height, width = image.height, image.width
+                return (height, width, _why_decoded_otherwise(image)) if height and width else (0, 0, "not an image: it has no pixels")
         except UnidentifiedImageError:
             return 0, 0, "not an image"
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):

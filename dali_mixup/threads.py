@@ -36,8 +36,12 @@ def single_threaded_pool(count: int) -> ThreadPoolExecutor:
         ready.wait()
 
     pool = ThreadPoolExecutor(count, thread_name_prefix="dali_mixup stage")
-    for _ in range(count):
-        pool.submit(prepare)
-    ready.wait()
+    try:
+        for _ in range(count):
+            pool.submit(prepare)
+        ready.wait()
+    except BaseException:  # Ctrl-C: threads that wait for the others would wait for ever
+        ready.abort()
+        raise
     torch.set_num_threads(threads)
     return pool

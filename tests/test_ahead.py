@@ -100,3 +100,21 @@ def test_ctrl_c_while_waiting_ends_within_a_second():
     _, errors = process.communicate(timeout=30)
     assert time.monotonic() - start < 2  # a second, and what the interpreter needs to end on a busy machine
     assert errors.strip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("launched", [True, False])
+def test_ctrl_c_while_the_thread_starts_leaves_none(monkeypatch, launched):
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        if launched:
+            start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    made = []
+    items = run_ahead((made.append(i) or i for i in iter(int, 1)), 1)
+    with pytest.raises(KeyboardInterrupt):
+        next(items)
+    assert threads() == []
+    assert len(made) <= 3

@@ -104,3 +104,9 @@ def test_stray_bytes_between_segments_that_pillow_forgives_are_forgiven(tmp_path
     with Image.open(tmp_path / "stray.jpg") as image:
         assert image.size == (50, 40)
     assert probe(tmp_path / "stray.jpg")[:2] == (40, 50)
+
+
+def test_a_format_that_pillow_knows_by_its_magic_alone_is_no_image(tmp_path):
+    (tmp_path / "hdf5.jpg").write_bytes(b"\x89HDF\r\n\x1a\n")
+    assert probe(tmp_path / "hdf5.jpg")[:2] == (0, 0)
+    assert probe(tmp_path / "hdf5.jpg").reason == "not an image: it has no pixels"
