@@ -1,6 +1,7 @@
 # make setup   virtual environment in .venv/ with pinned packages
 # make demo    train with mixup and without on drawn images; make demo DATA=folder on yours
 # make test    all tests
+# make soak    20,000 batches in each of six ways, and an hour of fuzzing: two hours
 # make lint    what CI checks
 # make clean   remove everything that the other targets made
 
@@ -9,7 +10,7 @@ BIN := .venv/bin
 # torch first and pinned, so that what depends on it can't bring another build of it.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: setup demo test lint clean turbojpeg
+.PHONY: setup demo test soak lint clean turbojpeg
 
 setup: .venv/.stamp turbojpeg
 
@@ -34,6 +35,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+soak: setup
+	$(BIN)/python -m bench.soak --json bench/results/soak.json --plot bench/results/soak.png
+	$(BIN)/python -m bench.fuzz --minutes 60 --json bench/results/fuzz.json
 
 lint: setup
 	$(BIN)/ruff check

@@ -131,9 +131,6 @@ class Failure:
     seed: int
 
 
-# --- files to start from
-
-
 def draw_files() -> tuple[bytes, ...]:
     """A small valid file of each kind, as far as this Pillow writes it."""
     pixels = random.Random(0).randbytes(40 * 24 * 3)
@@ -172,9 +169,6 @@ def read_photos(folder: str) -> tuple[bytes, ...]:
     """The first `PHOTO_BYTES` of each image in a folder."""
     paths, _ = find_files(folder)
     return tuple(Path(path).read_bytes()[:PHOTO_BYTES] for path in paths)
-
-
-# --- damage
 
 
 def mutate(content: bytes, mutation: Mutation) -> bytes:
@@ -310,9 +304,6 @@ def damaged_files(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     )  # failures are reduced to the first that also fails
 
 
-# --- the properties
-
-
 def check(content: bytes, path: str, tally: Tally) -> None:
     """Write a file, probe it, and count what came out.
 
@@ -443,9 +434,6 @@ def peak_memory() -> int:
     """The peak of this process's resident memory, bytes."""
     with open("/proc/self/status", "rb") as file:
         return int(re.findall(rb"VmHWM:\s+(\d+) kB", file.read())[0]) << 10
-
-
-# --- the run
 
 
 def run_round(strategy: st.SearchStrategy[bytes], path: str, tally: Tally, *, examples: int, number: int) -> Failure | None:

@@ -111,9 +111,6 @@ class Soak:
         return found
 
 
-# --- scenarios: how a Loader is built, and how its batches are asked for
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
     """One way to use the library.
@@ -195,9 +192,6 @@ SCENARIOS = {
 }
 
 
-# --- files
-
-
 def draw_jpegs(folder: str, count: int = DRAWN_FILES) -> list[str]:
     """Write small JPEGs of smooth random colours; their paths."""
     paths = [os.path.join(folder, f"{i:05}.jpg") for i in range(count)]
@@ -221,9 +215,6 @@ def write_bad_files(paths: Sequence[str], folder: str) -> list[str]:
     for name, content in files.items():
         Path(folder, name).write_bytes(content)
     return [os.path.join(folder, name) for name in files]
-
-
-# --- measurement
 
 
 def read_usage() -> Usage:
@@ -347,9 +338,6 @@ def soak_apart(name: str, paths: Sequence[str], *, batches: int, batch_size: int
 
 def _soak_by_name(name: str, paths: Sequence[str], batches: int, batch_size: int) -> Soak:
     return soak(name, SCENARIOS[name], paths, batches=batches, batch_size=batch_size)
-
-
-# --- the report
 
 
 def make_report(soaks: Sequence[Soak], settings: dict[str, object]) -> Report:
