@@ -105,7 +105,7 @@ class Loader:
 
     Raises:
         ValueError, TypeError: an option out of range, or an image too small for the pipeline's crop.
-        BadSampleError: while iterating. The Loader stays usable.
+        BadSampleError: while iterating, and the Loader stays usable; with "replace" here, if the index knows too many bad files already.
     """
 
     def __init__(
