@@ -1,7 +1,7 @@
 # make setup   virtual environment in .venv/ with pinned packages
 # make demo    train with mixup and without on drawn images; make demo DATA=folder on yours
 # make test    all tests
-# make soak    20,000 batches in each of six ways, and an hour of fuzzing: two hours
+# make soak    20,000 batches in each of six ways, and an hour of fuzzing: about an hour and a half
 # make lint    what CI checks
 # make clean   remove everything that the other targets made
 
@@ -37,8 +37,8 @@ test: setup
 	$(BIN)/python -m pytest
 
 soak: setup
-	$(BIN)/python -m bench.soak --json bench/results/soak.json --plot bench/results/soak.png
 	$(BIN)/python -m bench.fuzz --minutes 60 --json bench/results/fuzz.json
+	$(BIN)/python -m bench.soak --json bench/results/soak.json --plot bench/results/soak.png
 
 lint: setup
 	$(BIN)/ruff check

@@ -12,6 +12,8 @@ FIRST_READ = 4096
 # Start-of-frame markers carry the size; C4, C8 and CC share their range but are tables and extensions.
 START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+# What Pillow tries first; its looser formats, such as GIMP's brushes, accept some of these files, too.
+COMMON = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")
 ORIENTATION = 0x0112  # TIFF's tag
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
 
@@ -70,19 +72,20 @@ def _size_or_reason(fd: int, status: os.stat_result) -> tuple[int, int, str]:
 
 def _jpeg_size(fd: int, head: bytes, file_size: int) -> tuple[int, int, str]:
     """Walk the marker segments up to the frame header; segments are skipped by their length, not read."""
-    at = 2
+    start, at = 0, 2  # of `head`, and of the segment
     while True:
-        segment = head[at : at + 9]
+        segment = head[at - start : at - start + 9]
         if len(segment) < 9:
-            os.lseek(fd, at, os.SEEK_SET)
-            segment = os.read(fd, 9)
+            head, start = os.pread(fd, FIRST_READ, at), at
+            segment = head[:9]
         if len(segment) < 4:
             return 0, 0, f"truncated at byte {file_size}: no frame header"
         marker = segment[1]
         if segment[0] != 0xFF:
             return 0, 0, f"not a JPEG: no marker at byte {at}"
         if marker == 0xFF:
-            at += 1
+            rest = head[at - start :]
+            at += len(rest) - len(rest.lstrip(b"\xff")) - 1
         elif marker in START_OF_FRAME:
             if len(segment) < 9:
                 return 0, 0, f"truncated at byte {file_size}: no frame header"
@@ -122,7 +125,7 @@ def open_with_pillow(file: str | IO[bytes]) -> Image.Image:
 @cache
 def _formats() -> list[str]:
     Image.init()
-    return sorted(set(Image.OPEN) - {"EPS"})
+    return [*COMMON, *sorted(set(Image.OPEN) - {"EPS", *COMMON})]
 
 
 def _why_decoded_otherwise(image: Image.Image) -> str:

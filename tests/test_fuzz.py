@@ -104,7 +104,7 @@ def says(**wrong):
 def test_a_defect_of_the_probe_is_found_and_named(seeds, path, monkeypatch, defect, message):
     monkeypatch.setattr(fuzz, "probe", defect)
     monkeypatch.setattr(fuzz, "SECONDS_LIMIT", 0.05 if defect is dawdles else 5.0)
-    monkeypatch.setattr(fuzz, "HANG_SECONDS", 0.2)
+    monkeypatch.setattr(fuzz, "HANG_SECONDS", 0.2 if defect is hangs else 20.0)
     tally = Tally()
     with pytest.raises(fuzz.BrokenPropertyError, match=message):
         fuzz.check(seeds[0], path, tally)

@@ -110,3 +110,22 @@ def test_a_format_that_pillow_knows_by_its_magic_alone_is_no_image(tmp_path):
     (tmp_path / "hdf5.jpg").write_bytes(b"\x89HDF\r\n\x1a\n")
     assert probe(tmp_path / "hdf5.jpg")[:2] == (0, 0)
     assert probe(tmp_path / "hdf5.jpg").reason == "not an image: it has no pixels"
+
+
+def test_a_jpeg_with_an_odd_segment_is_no_other_format(tmp_path):
+    """GIMP's brushes, for example, are recognized by less than JPEGs are."""
+    whole = jpeg_bytes(40, 24)
+    path = tmp_path / "odd.jpg"
+    path.write_bytes(whole[:4] + b"\0\0\0\x01" + whole[8:])
+    with Image.open(path) as image:
+        assert (image.format, image.size) == ("JPEG", (24, 40))
+    assert probe(path)[:2] == (40, 24)
+
+
+def test_megabytes_of_fill_bytes_take_few_reads(tmp_path, monkeypatch):
+    whole, reads = jpeg_bytes(40, 50), []
+    (tmp_path / "fill.jpg").write_bytes(whole[:2] + b"\xff" * (1 << 20) + whole[2:])
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda *arguments: (reads.append(1), pread(*arguments))[1])
+    assert probe(tmp_path / "fill.jpg")[:2] == (40, 50)
+    assert len(reads) < 300

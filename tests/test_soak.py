@@ -102,8 +102,8 @@ def test_a_file_and_a_thread_that_stay_are_found(paths, tmp_path):
 
     def open_once():
         if len(kept) == 2:  # the Loader that is thrown away has its own
-            thread = threading.Thread(target=end.wait)
-            thread.start()
+            for _ in range(9):  # threads of earlier tests, which have the same name, may end meanwhile
+                threading.Thread(target=end.wait).start()
             kept.append(open(tmp_path / "left", "wb"))  # noqa: SIM115  it is the fault to be found
         else:
             kept.append(None)
@@ -115,7 +115,7 @@ def test_a_file_and_a_thread_that_stay_are_found(paths, tmp_path):
     end.set()
     kept[2].close()
     threads, files = result.faults()
-    assert threads.startswith("threads left: 1 x ")
+    assert threads.startswith("threads left: ")
     assert files == f"files left: 1 x {tmp_path / 'left'}"
 
 
