@@ -19,14 +19,12 @@ import torch
 import dali_mixup as dm
 from bench.feed import find_files
 from bench.measure import Case, Timing, measure_cases
-from bench.options import add_outputs, save
-from bench.plots import OURS_COLOR, draw_bars
-from bench.report import Report, format_table, make_stamp
+from bench.report import Report, format_table, make_stamp, write_json
 from dali_mixup import sizes
 
 EXAMPLES = """examples:
   python -m bench.interrupt path/to/images
-  python -m bench.interrupt path/to/images --rounds 9 --json interrupt.json --plot interrupt.png
+  python -m bench.interrupt path/to/images --rounds 9 --json interrupt.json
 """
 NO_LOADER = "no loader"
 PHASES = (NO_LOADER, "index", "first batch", "waiting for data", "training step", "between epochs")
@@ -127,19 +125,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("data", metavar="DATA", help="a folder of images, or of one folder per class")
     parser.add_argument("--rounds", type=int, default=5, help="how often each phase is interrupted (default 5)")
     parser.add_argument("--stand-in", choices=PHASES, help=argparse.SUPPRESS)
-    add_outputs(parser)
+    parser.add_argument("--json", metavar="FILE", help="write all timings")
     options = parser.parse_args(arguments)
     if options.stand_in:
         stand_in(options.stand_in, options.data)
     report = measure_interrupts(options.data, rounds=options.rounds)
     print(describe(report))
-    save(report, options, partial(_plot, report))
+    if options.json:
+        write_json(report, options.json)
     return 0
-
-
-def _plot(report: Report, path: str) -> None:
-    title = f"{report.stamp.cpu}; commit {report.stamp.commit}"
-    draw_bars(report.results, path, axis="processes ended per second of waiting", title=title, colors=dict.fromkeys(PHASES[1:], OURS_COLOR))
 
 
 if __name__ == "__main__":

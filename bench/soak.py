@@ -19,7 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +90,11 @@ class Soak:
     before: Usage
     during: Usage
     after: Usage
+
+    @property
+    def usages(self) -> dict[str, Usage]:
+        """What the process held, by when."""
+        return {"before": self.before, "during": self.during, "after": self.after}
 
     @property
     def settled(self) -> list[tuple[int, int]]:
@@ -348,8 +353,14 @@ def make_report(soaks: Sequence[Soak], settings: dict[str, object]) -> Report:
         settings=settings,
         stamp=make_stamp(),
         results=tuple(Result(name=each.name, label=each.label, timings=(each.timing,)) for each in soaks),
-        derived={each.name: {**asdict(each), "slope": each.slope, "faults": each.faults()} for each in soaks},
+        derived={each.name: _as_record(each) for each in soaks},
     )
+
+
+def _as_record(soak: Soak) -> dict[str, object]:
+    """For JSON; the folders of open files are the machine's own business."""
+    usages = {name: replace(usage, files=tuple(map(os.path.basename, usage.files))) for name, usage in soak.usages.items()}
+    return {**asdict(replace(soak, **usages)), "slope": soak.slope, "faults": soak.faults()}
 
 
 def describe(soaks: Sequence[Soak], stamp: object) -> str:
