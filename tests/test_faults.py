@@ -46,6 +46,8 @@ def save_gif(path):
         (lambda path: cut(path, 700), "truncated at byte 700: its end marker is missing"),
         (lambda path: path.write_bytes(jpeg_bytes(41, 50)), "changed since it was indexed: 41 x 50 pixels, was 40 x 50"),
         (save_gif, "not an image that DALI decodes"),
+        (lambda path: (path.unlink(), path.symlink_to(path.name)), "unreadable: Too many levels of symbolic links"),
+        (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
     ],
 )
 def test_each_damage_gets_its_reason_and_the_good_files_none(paths, damage, reason):
