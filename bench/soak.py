@@ -367,7 +367,7 @@ def describe(soaks: Sequence[Soak], stamp: object) -> str:
     """A row per scenario, then every fault in words."""
     rows = []
     for each in soaks:
-        usages = (each.before, each.during, each.after)
+        usages = each.usages.values()
         settled = [resident for _, resident in each.settled]
         rows.append(
             [

@@ -175,10 +175,10 @@ class Decoder:
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
         windows = batch.plan.windows
-        return {
-            "path": batch.paths,
-            "anchor": windows.anchor,
-            "shape": windows.shape,
+        inputs = {"path": batch.paths, "anchor": windows.anchor, "shape": windows.shape}
+        if self.windows_only:
+            return inputs
+        return inputs | {
             "offset": windows.offset,
             "roi": windows.roi(self.plan.pipeline.size),
             "flip": batch.plan.flips.astype(np.int32),

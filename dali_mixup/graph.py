@@ -41,8 +41,8 @@ def build_graph(
 
     Args:
         pipeline: what to do.
-        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor", "shape", "offset" and "roi"
-            (see `Windows`), "flip" (B,) int32.
+        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor" and "shape"; unless `windows_only`
+            also "offset" and "roi" (see `Windows`), "flip" (B,) int32.
         windows_only: stop after the decoder; resize and flip are left to the stage.
         batch_size: the largest batch that `source` gives.
         device_id: the GPU that decodes and resizes; None for the CPU.

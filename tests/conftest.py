@@ -51,6 +51,13 @@ def jpeg_bytes(height: int, width: int, seed: int = 0, **options: object) -> byt
     return buffer.getvalue()
 
 
+def noise(images):
+    """An `augment` with two of DALI's random operators."""
+    from nvidia.dali import fn, types
+
+    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """An ImageFolder of 3 classes with 23 JPEGs of 23 sizes."""

@@ -17,16 +17,10 @@ import torch
 
 import dali_mixup as dm
 from bench.interrupt import PHASES, interrupt
-from tests.conftest import jpeg_bytes
+from tests.conftest import jpeg_bytes, noise
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "tests" / "scripts"
-
-
-def noise(images):
-    from nvidia.dali import fn, types
-
-    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
 
 
 WINDOWS = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)

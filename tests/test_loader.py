@@ -10,7 +10,7 @@ from PIL import Image
 import dali_mixup as dm
 from pipelines import cifar10, finetune, imagenet
 from tests import reference
-from tests.conftest import jpeg_bytes
+from tests.conftest import jpeg_bytes, noise
 
 TRAIN = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
@@ -116,12 +116,6 @@ def test_set_epoch_alone_gives_the_epoch_also_with_random_operators_of_the_user(
         break
     other.set_epoch(1)
     assert torch.equal(samples(other)[0], epochs[1])
-
-
-def noise(images):
-    from nvidia.dali import fn, types
-
-    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
 
 
 def test_the_older_of_two_iterators_says_that_it_ended(dataset):

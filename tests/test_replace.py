@@ -12,16 +12,10 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from tests.conftest import jpeg_bytes, picture
+from tests.conftest import jpeg_bytes, noise, picture
 
 COUNT = 60
 WINDOWS = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
-
-
-def noise(images):
-    from nvidia.dali import fn, types
-
-    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
 
 
 RANDOM = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5, augment=noise)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from dali_mixup.second_opinion import PIXEL_FORMAT_RGB
+
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG
-
-RGB = 0  # TurboJPEG's number for the pixel format
 
 
 def open_turbojpeg() -> TurboJPEG:
@@ -29,4 +29,4 @@ def open_turbojpeg() -> TurboJPEG:
 
 def encode_jpeg(jpeg: TurboJPEG, image: np.ndarray, quality: int) -> bytes:
     """An RGB image (H, W, 3) uint8 as a JPEG file."""
-    return cast(bytes, jpeg.encode(image, quality=quality, pixel_format=RGB))
+    return cast(bytes, jpeg.encode(image, quality=quality, pixel_format=PIXEL_FORMAT_RGB))

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from dali_mixup.commands.jpeg import open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.dataset import FileList
 from dali_mixup.faults import MAX_PIXELS, too_many_pixels
+from dali_mixup.header import open_with_pillow
 
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG
@@ -49,7 +49,7 @@ def why_damaged(path: Path, jpeg: "TurboJPEG") -> str:
         if data.startswith(b"\xff\xd8"):
             _decode_jpeg(data, jpeg)
         else:
-            with Image.open(path) as image:
+            with open_with_pillow(str(path)) as image:
                 image.load()
     except UserWarning as damage:
         return f"{'truncated' if 'Premature end of JPEG file' in str(damage) else 'damaged'}: {damage}"

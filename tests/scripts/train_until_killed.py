@@ -16,15 +16,11 @@ import warnings
 from pathlib import Path
 
 import torch
-from nvidia.dali import fn, types
 
 import dali_mixup as dm
+from tests.conftest import noise
 
 KILLS, STEPS, SAVE_EVERY = 20, 260, 4
-
-
-def noise(images):
-    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
 
 
 def train(folder: Path, log: Path, checkpoint: Path) -> None:
