@@ -69,6 +69,17 @@ def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) ->
     _save(figure, path, title)
 
 
+def draw_lines(lines: dict[str, tuple[Sequence[float], Sequence[float]]], path: str, *, x: str, y: str, title: str, limit: str) -> None:
+    """One chart with a line (xs, ys) per label; the one called `limit` is dashed."""
+    figure, (axes,) = _figure(width=9, height=4.5)
+    for label, (xs, ys) in lines.items():
+        axes.plot(xs, ys, *(["k--"] if label == limit else []), lw=1 if label == limit else None, label=label)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False, fontsize=8)
+    _save(figure, path, title)
+
+
 def _figure(*, rows: int = 1, columns: int = 1, width: float, height: float) -> "tuple[Figure, list[Axes]]":
     import matplotlib
 

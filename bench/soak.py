@@ -31,6 +31,7 @@ from bench.cpu import cores_of_others, read_cpu
 from bench.feed import find_files
 from bench.measure import Result, Timing
 from bench.options import add_outputs, save
+from bench.plots import draw_lines
 from bench.report import Report, format_table, make_stamp
 from dali_mixup.commands.progress import open_bar
 from pipelines import finetune, imagenet
@@ -414,22 +415,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def draw_memory(soaks: Sequence[Soak], path: str, *, title: str) -> None:
     """Memory over batches, a line per scenario, from its level after the warm-up; the limit as a dashed line."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.add_subplot()
+    lines = {}
     for each in soaks:
         level = each.settled[0][1]
-        xs, ys = zip(*((done, (resident - level) / 2**20) for done, resident in each.samples), strict=True)
-        axes.plot(xs, ys, label=f"{each.name}: {each.slope:+.0f} bytes per batch")
+        done, resident = zip(*each.samples, strict=True)
+        lines[f"{each.name}: {each.slope:+.0f} bytes per batch"] = done, [(now - level) / 2**20 for now in resident]
     start, end = (max(edge(done for done, _ in each.settled) for each in soaks) for edge in (min, max))
-    axes.plot([start, end], [0, (end - start) * SLOPE_LIMIT / 2**20], "k--", lw=1, label=f"limit: {SLOPE_LIMIT:.0f} bytes per batch")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("batches")
-    axes.set_ylabel("MiB above the level after the warm-up")
-    axes.legend(frameon=False, fontsize=8)
-    figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=150)
+    limit = f"limit: {SLOPE_LIMIT:.0f} bytes per batch"
+    lines[limit] = (start, end), (0, (end - start) * SLOPE_LIMIT / 2**20)
+    draw_lines(lines, path, x="batches", y="MiB above the level after the warm-up", title=title, limit=limit)
 
 
 if __name__ == "__main__":
