@@ -17,6 +17,7 @@ from dali_mixup.faults import Faults, OpenBatch
 from dali_mixup.geometry import CropPad
 from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.randomness import Purpose, keyed_generator
+from dali_mixup.state import Cursor
 
 if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
@@ -58,7 +59,8 @@ class Decoder:
     """Delivers batch by batch from any place in any epoch.
 
     Without random operators in the graph it runs on into the next epoch, so that an epoch's first batch is ready when the last
-    one ends. With `augment` the graph is built anew for each epoch: its random numbers then depend on (seed, epoch) alone.
+    one ends. With `augment` the graph is built anew for each epoch: its random numbers then depend on (seed, epoch) alone. So it is
+    with a user's sampler, whose next order nobody knows before the epoch begins.
 
     Args:
         plan: what comes when.
@@ -78,19 +80,21 @@ class Decoder:
         self._steps: Iterator[Step] = iter(())
         self._in_flight: deque[InFlight] = deque()
         self._checkpoint: bytes | None = None
+        self._largest = plan.batch_size
         self._stuck = 0  # failures in a row that taught nothing new
 
-    def seek(self, epoch: int, position: int, checkpoint: bytes | None = None) -> None:
-        """Make the batch at a global position of an epoch the next one, and DALI's random operators go on from a checkpoint."""
-        bounds = next(self.plan.steps(position), None)
-        goes_on = self._graph is not None and self.plan.pipeline.augment is None and self._in_flight
+    def seek(self, cursor: Cursor) -> None:
+        """Make the batch at a cursor the next one."""
+        bounds = next(self.plan.steps(cursor.position), None)
+        goes_on = self._graph is not None and self.plan.pipeline.augment is None and cursor.sampled is None and self._in_flight
         if goes_on and bounds is not None:
             following = self._in_flight[0].batch.plan
-            if (following.epoch, following.first) == (epoch, bounds[0]):
+            if (following.epoch, following.first) == (cursor.epoch, bounds[0]):
                 return
         self.close()
-        self._steps = _steps_from(self.plan, epoch, position)
-        self._checkpoint = checkpoint
+        self._steps = _steps_from(self.plan, cursor)
+        self._checkpoint = cursor.checkpoint
+        self._largest = self.plan.largest_batch(cursor.sampled)
 
     @property
     def windows_only(self) -> bool:
@@ -159,7 +163,7 @@ class Decoder:
             self.plan.pipeline,
             lambda info: cast(Callable, feed())(info),
             windows_only=self.windows_only,
-            batch_size=self.plan.batch_size,
+            batch_size=self._largest,
             device_id=None if self.device.type == "cpu" else self.device.index,
             num_threads=self.num_threads,
             prefetch=self.prefetch,
@@ -185,12 +189,13 @@ class Decoder:
         }
 
 
-def _steps_from(plan: Plan, epoch: int, position: int) -> Iterator[Step]:
-    """The steps from a place on; with `augment` to the end of the epoch, otherwise without an end."""
-    for this_epoch in count(epoch):
-        order = plan.order(this_epoch)
-        for bounds in plan.steps(position):
-            yield Step(this_epoch, order, bounds)
-        if plan.pipeline.augment is not None:
+def _steps_from(plan: Plan, cursor: Cursor) -> Iterator[Step]:
+    """The steps from a place on: to the end of the epoch with a sampler or `augment`, otherwise without an end."""
+    position = cursor.position
+    for epoch in count(cursor.epoch):
+        order = plan.order(epoch, cursor.sampled)
+        for bounds in plan.steps(position, cursor.sampled):
+            yield Step(epoch, order, bounds)
+        if plan.pipeline.augment is not None or cursor.sampled is not None:
             return
         position = 0

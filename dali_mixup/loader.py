@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
@@ -19,9 +19,11 @@ from dali_mixup.mixup import MixUp, mix_labels
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan import BatchPlan, Plan
-from dali_mixup.randomness import check_seed
+from dali_mixup.randomness import Purpose, check_seed, keyed_generator
+from dali_mixup.sampler import EpochSampler, UserSampler, check_order
 from dali_mixup.stage import build_gpu_stage
 from dali_mixup.stage_cpu import CpuStage
+from dali_mixup.state import STATE_VERSION, Cursor, load_cursor, save_cursor
 from dali_mixup.targets import MAX_CLASSES
 from dali_mixup.threads import split_threads
 
@@ -29,9 +31,6 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its last one.
 KEPT_BUFFERS = 4
-
-
-STATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +50,6 @@ class LoaderStats:
     decode: float
     resize: float
     stage: float
-
-
-class Cursor(NamedTuple):
-    """A place in a run: an epoch, a position in it, and DALI's state there."""
-
-    epoch: int
-    position: int
-    checkpoint: bytes | None = None
 
 
 class Delivery(NamedTuple):
@@ -85,8 +76,11 @@ class Loader:
     Args:
         dataset: an `ImageFolder` or `FileList`.
         pipeline: what happens to an image.
-        batch_size: B, per rank.
+        batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
+        sampler: the order instead, as torch's DataLoader takes it: indices of the dataset, as many and as often as it gives, and all for
+            this rank (give each rank its own, such as a DistributedSampler). It is walked through once when an epoch begins.
+        batch_sampler: lists of indices instead, one per batch, of any lengths; excludes batch_size, shuffle, sampler and drop_last.
         drop_last: leave out the last batch if it isn't full. Otherwise every sample comes exactly once over all ranks.
         mixup: a `MixUp`, or None for none.
         seed: from 0 to 2**64 - 1.
@@ -96,7 +90,8 @@ class Loader:
         num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes one for each core that this process
             may use (on two cores, one more of either kind was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
-        shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE.
+        shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE. With a sampler it shares out
+            nothing, and only keeps the ranks' crops and weights apart.
         on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded. "replace" puts another
             sample in its place, of the same class where there is one, warns once per file and lists it in `bad_samples`; a file that
             PyTurboJPEG or Pillow reads is kept. All other samples stay as they are, bit for bit.
@@ -113,8 +108,10 @@ class Loader:
         dataset: FileList,
         pipeline: ImagePipeline,
         *,
-        batch_size: int,
+        batch_size: int | None = None,
         shuffle: bool = False,
+        sampler: Iterable[int] | None = None,
+        batch_sampler: Iterable[list[int]] | None = None,
         drop_last: bool = False,
         mixup: MixUp | None = None,
         seed: int = 0,
@@ -135,7 +132,8 @@ class Loader:
         if mixup is not None:
             _check_type("mixup", mixup, MixUp, "a MixUp or None")
             _check_targets_can_stack(dataset.targets)
-        for name, value in (("batch_size", batch_size), ("prefetch", prefetch), ("max_pixels", max_pixels)):
+        check_order(batch_size, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, drop_last=drop_last)
+        for name, value in (("prefetch", prefetch), ("max_pixels", max_pixels)):
             check_int(name, value, at_least=1)
         check_seed(seed)
         if num_threads is not None:
@@ -153,21 +151,28 @@ class Loader:
 
         self.dataset, self.pipeline, self.mixup = dataset, pipeline, mixup
         self.batch_size, self.drop_last, self.seed = batch_size, drop_last, int(seed)
+        self.batch_sampler, self._user_sampler = batch_sampler, None
+        if sampler is not None or batch_sampler is not None:
+            self._user_sampler = UserSampler(sampler, batch_sampler, batch_size=batch_size, drop_last=drop_last)
+        self.shard = (rank, world)
         self.device = pick_device(device)
         self.dtype, self.memory_format = dtype, memory_format
+        own_order = self._user_sampler is None
         self.plan = Plan(
             dataset=dataset,
             pipeline=pipeline,
-            batch_size=batch_size,
+            batch_size=batch_size or 1,
             shuffle=shuffle,
             drop_last=drop_last,
             mixup=mixup,
-            seed=int(seed),
-            rank=rank,
-            world=world,
+            seed=int(seed) if own_order else _seed_of_rank(int(seed), rank),
+            rank=rank if own_order else 0,
+            world=world if own_order else 1,
         )
-        if drop_last and not self.plan.steps_per_epoch():
-            rule = f"at most {len(dataset) // world} with drop_last ({len(dataset)} files, {world} ranks)"
+        if drop_last and not len(self):
+            ranks = self.plan.world
+            samples = len(dataset) if self._user_sampler is None else len(self.sampler)
+            rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
             raise ValueError(must_be("batch_size", rule, batch_size))
         threads = split_threads(num_threads)
         self._faults = Faults(
@@ -191,11 +196,14 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
-        return self.plan.steps_per_epoch()
+        return self.plan.steps_per_epoch() if self._user_sampler is None else len(self._user_sampler)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         self._check_process()
-        start = self._cursor = self._next_start
+        start = self._next_start
+        if self._user_sampler is not None and start.sampled is None:
+            start = start._replace(sampled=self._user_sampler.draw(len(self.dataset)))
+        self._cursor = start
         self._next_start = Cursor(start.epoch + 1, 0)
         self._iteration += 1
         if self._running is not None:
@@ -207,26 +215,40 @@ class Loader:
         """The files that `on_bad_sample="replace"` met: number, path, and what is wrong and was done; in the dataset's order."""
         return sorted([*self._faults.replaced.values(), *self._faults.rescued.values()])
 
+    @property
+    def sampler(self) -> Any:
+        """The sampler that the Loader was built with, or its own order in the form of one; `sampler.set_epoch` works as in torch."""
+        return EpochSampler(self) if self._user_sampler is None else self._user_sampler.shown
+
+    @property
+    def next_epoch(self) -> int:
+        """The epoch that the next `for` runs."""
+        return self._next_start.epoch
+
     def set_epoch(self, epoch: int) -> None:
-        """Make the next `for` run this epoch; a position inside of it that `load_state_dict` set is kept."""
+        """Make the next `for` run this epoch; a position inside of it that `load_state_dict` set is kept.
+
+        A sampler's own `set_epoch` is called too: its order changes with the epoch that it is told, not by itself.
+        """
         check_int("epoch", epoch, at_least=0)
         if epoch != self._next_start.epoch:
             self._next_start = Cursor(int(epoch), 0)
         self._cursor = self._next_start
+        if self._user_sampler is not None:
+            self._user_sampler.set_epoch(int(epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the Loader stands: after the last batch that it delivered; after an epoch's last one at (epoch + 1, 0).
 
-        Plain values and at most one uint8 tensor, DALI's state with random operators in `augment`; that belongs to this rank, so with
-        `augment` each rank saves its own. `torch.load(weights_only=True)` reads it.
+        Plain values, with random operators in `augment` DALI's state (a uint8 tensor), and with a sampler in mid-epoch its order (an int64
+        tensor). These two belong to this rank, so with them each rank saves its own. `torch.load(weights_only=True)` reads it.
         """
-        epoch, position, checkpoint = self._cursor
+        sampler = self._user_sampler
         return {
             **self._identity(),
-            "epoch": epoch,
-            "position": position,
             **self._cut(),
-            "augment": None if checkpoint is None else torch.tensor(list(checkpoint), dtype=torch.uint8),
+            **save_cursor(self._cursor),
+            "sampler_state": None if sampler is None else sampler.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -248,32 +270,31 @@ class Loader:
         ]
         if differing:
             raise ValueError("; ".join(differing))
-        for name in ("epoch", "position"):
-            check_int(f"state[{name!r}]", state.get(name), at_least=0)
-        if state["position"] >= len(self.dataset):
-            raise ValueError(must_be("state['position']", f"below the number of samples ({len(self.dataset)})", state["position"]))
-        checkpoint = state.get("augment")
-        if checkpoint is not None and not (isinstance(checkpoint, torch.Tensor) and checkpoint.dtype == torch.uint8):
-            raise TypeError(must_be("state['augment']", "None or a uint8 tensor", checkpoint))
         same_cut = all(state.get(name) == value for name, value in self._cut().items())
-        kept = None if checkpoint is None or not same_cut else bytes(checkpoint.tolist())
-        self._cursor = self._next_start = Cursor(int(state["epoch"]), int(state["position"]), kept)
+        cursor = load_cursor(state, samples=len(self.dataset), same_cut=same_cut)
+        if self._user_sampler is not None:
+            self._user_sampler.load_state_dict(state["sampler_state"])
+        self._cursor = self._next_start = cursor
 
     def _identity(self) -> dict[str, Any]:
         """What a state must share with this Loader."""
         if self._fingerprint is None:
             self._fingerprint = self.dataset.fingerprint()
+        sampler = self._user_sampler
         return {
             "version": STATE_VERSION,
             "samples": len(self.dataset),
             "dataset": self._fingerprint,
             "seed": self.seed,
             "shuffle": self.plan.shuffle,
+            "sampler": None if sampler is None else type(sampler.source).__name__,
+            **({} if sampler is None else {"rank": self.shard[0]}),
         }
 
     def _cut(self) -> dict[str, int]:
         """What cuts the positions into this rank's batches."""
-        return {"batch_size": self.batch_size, "rank": self.plan.rank, "world_size": self.plan.world}
+        rank, world = self.shard
+        return {"batch_size": self.plan.batch_size, "rank": rank, "world_size": world}
 
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
@@ -282,7 +303,7 @@ class Loader:
 
     def _deliver(self, cursor: Cursor, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         self._check_current(iteration)
-        steps = list(self.plan.steps(cursor.position))
+        steps = list(self.plan.steps(cursor.position, cursor.sampled))
         batches = self._batches(cursor, len(steps))
         if self.device.type == "cpu":
             batches = run_ahead(batches, ahead=1)
@@ -294,7 +315,10 @@ class Loader:
                 images, targets, checkpoint = next(batches)
                 self._waited += time.perf_counter() - start
                 self._delivered += 1
-                self._cursor = Cursor(cursor.epoch, end, checkpoint) if i + 1 < len(steps) else Cursor(cursor.epoch + 1, 0)
+                if i + 1 < len(steps):
+                    self._cursor = cursor._replace(position=end, checkpoint=checkpoint)
+                else:
+                    self._cursor = Cursor(cursor.epoch + 1, 0)
                 yield images, targets
                 del images, targets
                 self._check_process()
@@ -317,7 +341,7 @@ class Loader:
     def _batches(self, cursor: Cursor, count: int) -> Generator[Delivery, None, None]:
         """Decode and finish the next `count` batches."""
         if count:
-            self._decoder.seek(*cursor)
+            self._decoder.seek(cursor)
         for _ in range(count):
             start = time.perf_counter()
             batch, images, checkpoint = self._decoder.next()
@@ -346,6 +370,11 @@ class Loader:
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:
     if not isinstance(value, expected):
         raise TypeError(must_be(name, rule, value))
+
+
+def _seed_of_rank(seed: int, rank: int) -> int:
+    """Positions of a sampler are a rank's own, so ranks keep apart by their seed."""
+    return seed if rank == 0 else int(keyed_generator(seed, Purpose.RANK, 0, rank).integers(2**64, dtype=np.uint64))
 
 
 def _check_targets_can_stack(targets: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from dali_mixup.geometry import Windows
 from dali_mixup.mixup import MixUp, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
+from dali_mixup.sampler import Sampled
 
 REPLACEMENT_TRIES = 16
 
@@ -49,13 +50,13 @@ class Plan:
     Args:
         dataset: sizes of the images.
         pipeline: geometry and flip probability.
-        batch_size: samples per rank and step.
+        batch_size: samples per rank and step; where a batch sampler decides, it is not looked at.
         shuffle: a new order each epoch.
         drop_last: leave out a last global batch that isn't full.
         mixup: None for none.
         seed: from 0 to 2**64 - 1.
         rank: from 0 to world - 1.
-        world: number of ranks.
+        world: number of ranks; 1 where a sampler decides what this rank gets.
     """
 
     dataset: FileList
@@ -68,11 +69,15 @@ class Plan:
     rank: int
     world: int
 
-    def steps(self, position: int = 0) -> Iterator[tuple[int, int, int]]:
+    def steps(self, position: int = 0, sampled: Sampled | None = None) -> Iterator[tuple[int, int, int]]:
         """This rank's batches from a global position to the end of an epoch, as (first, count, end).
 
-        A last global batch that isn't full is shared evenly; a rank without a share has one step less, never an empty one.
+        A last global batch that isn't full is shared evenly; a rank without a share has one step less, never an empty one. What a
+        sampler gave is this rank's alone.
         """
+        if sampled is not None:
+            yield from sampled.steps(position, self.batch_size, drop_last=self.drop_last)
+            return
         total, whole = len(self.dataset), self.batch_size * self.world
         while position + whole <= total:
             yield position + self.rank * self.batch_size, self.batch_size, position + whole
@@ -89,8 +94,16 @@ class Plan:
         whole, rest = divmod(len(self.dataset), self.batch_size * self.world)
         return whole if self.drop_last else whole + (rest > self.rank)
 
-    def order(self, epoch: int) -> np.ndarray | None:
+    def largest_batch(self, sampled: Sampled | None) -> int:
+        """Samples in this rank's largest batch of an epoch."""
+        if sampled is None or sampled.ends is None:
+            return self.batch_size
+        return int(np.diff(sampled.ends, prepend=0).max(initial=1))
+
+    def order(self, epoch: int, sampled: Sampled | None = None) -> np.ndarray | None:
         """The dataset's numbers in the epoch's order, (N,) int64; None where it is the dataset's own."""
+        if sampled is not None:
+            return sampled.indices
         if not self.shuffle:
             return None
         return keyed_generator(self.seed, Purpose.ORDER, epoch).permutation(len(self.dataset))

@@ -310,7 +310,11 @@ def test_an_epoch_resumes_from_a_state(dataset):
         ({"batch_size": 0}, ValueError, "batch_size must be an int of at least 1, got 0"),
         ({"batch_size": 2.0}, TypeError, "batch_size must be an int of at least 1, got 2.0"),
         ({"batch_size": True}, TypeError, "batch_size must be an int of at least 1, got True"),
-        ({"batch_size": 24, "drop_last": True}, ValueError, r"batch_size must be at most 23 with drop_last \(23 files, 1 ranks\), got 24"),
+        (
+            {"batch_size": 24, "drop_last": True},
+            ValueError,
+            r"batch_size must be at most 23 with drop_last \(23 samples, 1 ranks\), got 24",
+        ),
         ({"shuffle": 1}, TypeError, "shuffle must be True or False, got 1"),
         ({"mixup": 0.4}, TypeError, "mixup must be a MixUp or None, got 0.4"),
         ({"seed": -1}, ValueError, "seed must be an int of at least 0, got -1"),

@@ -102,7 +102,7 @@ def train_and_validate(recipe: Recipe, mixup: MixUp | None, description: str) ->
         val_accuracy=val_accuracy,
         val_loss=val_loss,
         train_accuracy=accuracy,
-        images_per_second=recipe.epochs * len(loader) * loader.batch_size / seconds,
+        images_per_second=recipe.epochs * len(loader.sampler) / seconds,
         waiting=loader.stats().wait / seconds,
     )
 
@@ -116,7 +116,7 @@ def _train(network: nn.Module, loader: Loader, epochs: int, description: str) ->
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     accuracy = MixUpAccuracy()
     network.train()
-    with open_bar(description, steps * loader.batch_size, "images") as bar:
+    with open_bar(description, epochs * len(loader.sampler), "images") as bar:
         for step, (images, targets) in enumerate(chain.from_iterable(repeat(loader, epochs)), start=1):
             logits = network(images)
             loss = criterion(logits, targets)
