@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -125,6 +126,27 @@ class Loader:
         max_bad_fraction: float = 0.01,
         max_pixels: int = MAX_PIXELS,
     ):
+        self._build_again = partial(
+            type(self),
+            dataset,
+            pipeline,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sampler=sampler,
+            batch_sampler=batch_sampler,
+            drop_last=drop_last,
+            mixup=mixup,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            memory_format=memory_format,
+            num_threads=num_threads,
+            prefetch=prefetch,
+            shard=shard,
+            on_bad_sample=on_bad_sample,
+            max_bad_fraction=max_bad_fraction,
+            max_pixels=max_pixels,
+        )
         _check_type("dataset", dataset, FileList, "an ImageFolder or FileList")
         _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
@@ -193,6 +215,13 @@ class Loader:
         self._fingerprint: str | None = None
         self._running: Generator | None = None
         self._delivered, self._waited, self._decoding, self._staging = 0, 0.0, 0.0, 0.0
+
+    def __reduce__(self):
+        """A copy, also by pickle, is a new Loader with the same options; threads and graphs stay behind.
+
+        Rank and device that were left to it are asked for anew.
+        """
+        return self._build_again, ()
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import subprocess
 import sys
 import time
@@ -430,3 +432,13 @@ def test_a_limit_of_pixels_is_kept(dataset):
     assert len(list(loader(dataset, max_pixels=int((dataset.heights * dataset.widths).max())))) == 6
     with pytest.raises(dm.BadSampleError, match="is more than max_pixels=4000"):
         list(loader(dataset, max_pixels=4000))
+
+
+def test_a_pickled_loader_gives_the_same_batches_from_the_start(dataset):
+    made = loader(dataset, mixup=dm.MixUp(), dtype=torch.bfloat16, drop_last=True, seed=3, num_threads=1)
+    first = [(images.clone(), targets) for images, targets in made]
+    for again in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
+        assert again.pipeline == made.pipeline
+        for (images, targets), (expected, expected_targets) in zip(again, first, strict=True):
+            assert torch.equal(images, expected)
+            assert torch.equal(targets, expected_targets)

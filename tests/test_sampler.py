@@ -1,6 +1,7 @@
 """A user's sampler or batch sampler decides the order; everything else stays the Loader's."""
 
 import io
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ def loader(dataset, pipeline=TRAIN, **options):
 
 def labels(batches):
     return [targets.tolist() for _, targets in batches]
+
+
+def flat(batches):
+    return list(chain.from_iterable(labels(batches)))
 
 
 def seeded(number):
@@ -108,7 +113,7 @@ def test_ranks_with_distributed_samplers_share_the_data_and_no_crops(numbered):
         peers = [DistributedSampler(range(23), 2, rank, seed=3) for rank in range(2)]
         for made, peer in zip((one, other), peers, strict=True):
             peer.set_epoch(epoch)
-            assert sum(labels(made), []) == list(peer)
+            assert flat(made) == list(peer)
     same = [loader(numbered, sampler=[9] * 4, shard=(rank, 2), mixup=dm.MixUp()) for rank in range(2)]
     (images, targets), (others, other_targets) = (next(iter(made)) for made in same)
     assert not torch.equal(images, others)
@@ -130,7 +135,7 @@ def test_without_a_sampler_the_loader_shows_its_own_order(numbered):
         for _ in range(2):
             expected = list(made.sampler)
             assert len(made.sampler) == len(expected)
-            assert sum(labels(made), []) == expected
+            assert flat(made) == expected
     made.sampler.set_epoch(7)
     assert made.next_epoch == 7
 
@@ -184,7 +189,7 @@ def test_a_rest_may_be_cut_into_other_batches(numbered):
     next(batches)
     smaller = loader(numbered, sampler=[0], batch_size=3)
     smaller.load_state_dict(made.state_dict())
-    assert sum(labels(smaller), []) == order[4:]
+    assert flat(smaller) == order[4:]
 
 
 def test_a_state_of_another_sampler_or_rank_is_refused(numbered):
@@ -204,7 +209,7 @@ def test_bad_files_are_replaced_also_where_they_come_twice(damaged_file_list):
     numbers, bad = damaged_file_list
     made = loader(numbers, sampler=[0, bad, 1, bad, 2, 3], on_bad_sample="replace", max_bad_fraction=0.5)
     with pytest.warns(dm.BadFileWarning):
-        found = sum(labels(made), [])
+        found = flat(made)
     assert [found[i] for i in (0, 2, 4, 5)] == [0, 1, 2, 3]
     assert bad not in found
     assert [sample.number for sample in made.bad_samples] == [bad]
@@ -277,4 +282,4 @@ def test_a_break_starts_a_new_order(numbered):
     for _, targets in made:
         assert targets.tolist() == first[:4]
         break
-    assert sum(labels(made), []) == list(peer)
+    assert flat(made) == list(peer)
