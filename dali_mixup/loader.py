@@ -4,25 +4,27 @@ import os
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
+from types import UnionType
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
+from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
 from dali_mixup.errors import BadSample, check_int, check_probability, must_be
 from dali_mixup.faults import MAX_PIXELS, Faults
 from dali_mixup.geometry import CropPad
-from dali_mixup.mixup import MixUp, mix_labels
+from dali_mixup.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan import BatchPlan, Plan
+from dali_mixup.random_choice import RandomChoice
 from dali_mixup.randomness import check_seed
 from dali_mixup.stage import build_gpu_stage
 from dali_mixup.stage_cpu import CpuStage
-from dali_mixup.targets import MAX_CLASSES
 from dali_mixup.threads import split_threads
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -76,11 +78,11 @@ class Loader:
 
     - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
-      `[label, partner label, lam]` for class indices, and mixed labels for float ones.
+      `[label, partner label, lam]` for class indices, or with the mixer's targets="dense" (B, C) float32; mixed labels for float ones.
 
-    Order, crops, flips and mixup weights are functions of (seed, epoch, position in the epoch): batch size, threads, prefetch and the
-    number of ranks change none of them, and mixup changes no crop. Only a batch of one image is never mixed, and with `per_sample=False`
-    the weight is drawn per rank's batch.
+    Order, crops, flips, mixup weights and CutMix boxes are functions of (seed, epoch, position in the epoch): batch size, threads, prefetch
+    and the number of ranks change none of them, and mixup changes no crop. Only a batch of one image is never mixed, and partners, the
+    choice of a `RandomChoice` and, with `per_sample=False`, the weight and the box are drawn per rank's batch.
 
     Args:
         dataset: an `ImageFolder` or `FileList`.
@@ -88,7 +90,7 @@ class Loader:
         batch_size: B, per rank.
         shuffle: a new order each epoch.
         drop_last: leave out the last batch if it isn't full. Otherwise every sample comes exactly once over all ranks.
-        mixup: a `MixUp`, or None for none.
+        mixup: a `MixUp`, a `CutMix`, a `RandomChoice` of them, or None for none.
         seed: from 0 to 2**64 - 1.
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
@@ -116,7 +118,7 @@ class Loader:
         batch_size: int,
         shuffle: bool = False,
         drop_last: bool = False,
-        mixup: MixUp | None = None,
+        mixup: MixUp | CutMix | RandomChoice | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -133,8 +135,9 @@ class Loader:
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             _check_type(name, value, bool, "True or False")
         if mixup is not None:
-            _check_type("mixup", mixup, MixUp, "a MixUp or None")
-            _check_targets_can_stack(dataset.targets)
+            _check_type("mixup", mixup, MixUp | CutMix | RandomChoice, "a MixUp, CutMix, RandomChoice or None")
+            if dataset.targets.dtype == np.int64:
+                mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         for name, value in (("batch_size", batch_size), ("prefetch", prefetch), ("max_pixels", max_pixels)):
             check_int(name, value, at_least=1)
         check_seed(seed)
@@ -333,7 +336,7 @@ class Loader:
         """Labels, and the batch stage."""
         labels = torch.from_numpy(self.dataset.targets[batch.indices])
         draw = batch.draw
-        targets = labels if draw is None else mix_labels(labels, draw)
+        targets = labels if self.mixup is None or draw is None else self.mixup.mix_labels(labels, draw)
         if isinstance(self._stage, CpuStage):
             finished = self._stage(images, batch)
         else:
@@ -343,14 +346,9 @@ class Loader:
         return finished, targets
 
 
-def _check_type(name: str, value: object, expected: type, rule: str) -> None:
+def _check_type(name: str, value: object, expected: type | UnionType, rule: str) -> None:
     if not isinstance(value, expected):
         raise TypeError(must_be(name, rule, value))
-
-
-def _check_targets_can_stack(targets: np.ndarray) -> None:
-    if targets.dtype == np.int64 and targets.max() >= MAX_CLASSES:
-        raise ValueError(must_be("dataset.targets", "below 2**24 for mixup", int(targets.max())))
 
 
 def _check_images_are_large_enough(dataset: FileList, pipeline: ImagePipeline) -> None:

@@ -25,6 +25,8 @@ class Purpose(IntEnum):
     REPLACEMENT = 5
     GRAPH = 6
     ITERATOR = 7
+    BOX = 9
+    CHOICE = 10
 
 
 def check_seed(seed: object) -> None:
