@@ -1,9 +1,12 @@
 """MixUpIterator, behind lists of batches and behind DALI's own iterators."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
 
-from dali_mixup import MixUp, MixUpIterator
+from dali_mixup import CutMix, MixUp, MixUpIterator, RandomChoice
 
 
 def batches(count=4, batch_size=6):

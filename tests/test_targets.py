@@ -165,5 +165,5 @@ def test_labels_that_are_no_class_are_named(labels, match, side):
 
 
 def test_float_labels_do_not_become_dense():
-    with pytest.raises(TypeError, match="labels must be an integer tensor .*; float labels are mixed by `mix`, not made dense"):
+    with pytest.raises(TypeError, match=r"labels must be an integer tensor .*; float labels are mixed by `mix`, not made dense"):
         densify_targets(torch.rand(2), torch.zeros(2).long(), torch.ones(2), 3)
