@@ -5,13 +5,18 @@ Importing this package does not import DALI; building a `Loader` does.
 """
 
 from dali_mixup.accuracy import Accuracy, MixUpAccuracy
+from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList, ImageFolder
+from dali_mixup.draws import CutMixDraw, MixUpDraw
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
 from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
 from dali_mixup.loader import Loader
 from dali_mixup.loss import MixUpLoss
-from dali_mixup.mixup import MixUp, MixUpDraw, MixUpIterator, mix
+from dali_mixup.mixing import mix, paste
+from dali_mixup.mixup import MixUp
+from dali_mixup.mixup_iterator import MixUpIterator
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
+from dali_mixup.random_choice import RandomChoice
 from dali_mixup.targets import stack_targets, unstack_targets
 
 __version__ = "0.1.0"
@@ -24,6 +29,8 @@ __all__ = [
     "BadSample",
     "BadSampleError",
     "CropPad",
+    "CutMix",
+    "CutMixDraw",
     "DatasetError",
     "FileList",
     "ImageFolder",
@@ -34,9 +41,11 @@ __all__ = [
     "MixUpDraw",
     "MixUpIterator",
     "MixUpLoss",
+    "RandomChoice",
     "RandomResizedCrop",
     "ResizeCenterCrop",
     "mix",
+    "paste",
     "stack_targets",
     "unstack_targets",
 ]

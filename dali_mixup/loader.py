@@ -5,27 +5,29 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import UnionType
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
+from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
 from dali_mixup.errors import BadSample, check_int, check_probability, must_be
 from dali_mixup.faults import MAX_PIXELS, Faults
 from dali_mixup.geometry import CropPad
-from dali_mixup.mixup import MixUp, mix_labels
+from dali_mixup.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan import BatchPlan, Plan
+from dali_mixup.random_choice import RandomChoice
 from dali_mixup.randomness import Purpose, check_seed, keyed_generator
 from dali_mixup.sampler import EpochSampler, UserSampler, check_order
 from dali_mixup.stage import build_gpu_stage
 from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.state import STATE_VERSION, Cursor, load_cursor, save_cursor
-from dali_mixup.targets import MAX_CLASSES
 from dali_mixup.threads import split_threads
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -68,11 +70,11 @@ class Loader:
 
     - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
-      `[label, partner label, lam]` for class indices, and mixed labels for float ones.
+      `[label, partner label, lam]` for class indices, or with the mixer's targets="dense" (B, C) float32; mixed labels for float ones.
 
-    Order, crops, flips and mixup weights are functions of (seed, epoch, position in the epoch): batch size, threads, prefetch and the
-    number of ranks change none of them, and mixup changes no crop. Only a batch of one image is never mixed, and with `per_sample=False`
-    the weight is drawn per rank's batch.
+    Order, crops, flips, mixup weights and CutMix boxes are functions of (seed, epoch, position in the epoch): batch size, threads, prefetch
+    and the number of ranks change none of them, and mixup changes no crop. Only a batch of one image is never mixed, and partners, the
+    choice of a `RandomChoice` and, with `per_sample=False`, the weight and the box are drawn per rank's batch.
 
     Args:
         dataset: an `ImageFolder` or `FileList`.
@@ -83,7 +85,7 @@ class Loader:
             this rank (give each rank its own, such as a DistributedSampler). It is walked through once when an epoch begins.
         batch_sampler: lists of indices instead, one per batch, of any lengths; excludes batch_size, shuffle, sampler and drop_last.
         drop_last: leave out the last batch if it isn't full. Otherwise every sample comes exactly once over all ranks.
-        mixup: a `MixUp`, or None for none.
+        mixup: a `MixUp`, a `CutMix`, a `RandomChoice` of them, or None for none.
         seed: from 0 to 2**64 - 1.
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
@@ -114,7 +116,7 @@ class Loader:
         sampler: Iterable[int] | None = None,
         batch_sampler: Iterable[list[int]] | None = None,
         drop_last: bool = False,
-        mixup: MixUp | None = None,
+        mixup: MixUp | CutMix | RandomChoice | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -152,8 +154,9 @@ class Loader:
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             _check_type(name, value, bool, "True or False")
         if mixup is not None:
-            _check_type("mixup", mixup, MixUp, "a MixUp or None")
-            _check_targets_can_stack(dataset.targets)
+            _check_type("mixup", mixup, MixUp | CutMix | RandomChoice, "a MixUp, CutMix, RandomChoice or None")
+            if dataset.targets.dtype == np.int64:
+                mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         check_order(batch_size, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, drop_last=drop_last)
         for name, value in (("prefetch", prefetch), ("max_pixels", max_pixels)):
             check_int(name, value, at_least=1)
@@ -386,7 +389,7 @@ class Loader:
         """Labels, and the batch stage."""
         labels = torch.from_numpy(self.dataset.targets[batch.indices])
         draw = batch.draw
-        targets = labels if draw is None else mix_labels(labels, draw)
+        targets = labels if self.mixup is None or draw is None else self.mixup.mix_labels(labels, draw)
         if isinstance(self._stage, CpuStage):
             finished = self._stage(images, batch)
         else:
@@ -396,7 +399,7 @@ class Loader:
         return finished, targets
 
 
-def _check_type(name: str, value: object, expected: type, rule: str) -> None:
+def _check_type(name: str, value: object, expected: type | UnionType, rule: str) -> None:
     if not isinstance(value, expected):
         raise TypeError(must_be(name, rule, value))
 
@@ -404,11 +407,6 @@ def _check_type(name: str, value: object, expected: type, rule: str) -> None:
 def _seed_of_rank(seed: int, rank: int) -> int:
     """Positions of a sampler are a rank's own, so ranks keep apart by their seed."""
     return seed if rank == 0 else int(keyed_generator(seed, Purpose.RANK, 0, rank).integers(2**64, dtype=np.uint64))
-
-
-def _check_targets_can_stack(targets: np.ndarray) -> None:
-    if targets.dtype == np.int64 and targets.max() >= MAX_CLASSES:
-        raise ValueError(must_be("dataset.targets", "below 2**24 for mixup", int(targets.max())))
 
 
 def _check_images_are_large_enough(dataset: FileList, pipeline: ImagePipeline) -> None:

@@ -4,16 +4,19 @@
 cut into one run of consecutive positions per rank.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from dali_mixup.cutmix import CutMix, draw_centre
 from dali_mixup.dataset import FileList
+from dali_mixup.draws import Draw
 from dali_mixup.geometry import Windows
-from dali_mixup.mixup import MixUp, MixUpDraw
+from dali_mixup.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.random_choice import RandomChoice
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
 from dali_mixup.sampler import Sampled
 
@@ -31,7 +34,7 @@ class BatchPlan:
         indices: (B,) int64, the samples' numbers in the dataset.
         windows: what to decode and resize.
         flips: (B,) bool.
-        draw: lam and partner, or None without mixup.
+        draw: lam, partner and, with CutMix, boxes; None without mixup.
     """
 
     epoch: int
@@ -40,7 +43,7 @@ class BatchPlan:
     indices: np.ndarray
     windows: Windows
     flips: np.ndarray
-    draw: MixUpDraw | None
+    draw: Draw | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,7 +67,7 @@ class Plan:
     batch_size: int
     shuffle: bool
     drop_last: bool
-    mixup: MixUp | None
+    mixup: MixUp | CutMix | RandomChoice | None
     seed: int
     rank: int
     world: int
@@ -150,14 +153,22 @@ class Plan:
         """Uniform numbers (count, columns) in [0, 1)."""
         return draw_at(first, count, lambda n, generator: generator.random((n, columns)), seed=self.seed, purpose=purpose, epoch=epoch)
 
-    def _mixup_draw(self, epoch: int, first: int, count: int) -> MixUpDraw | None:
-        """Draw lam by position and partners by batch."""
+    def _mixup_draw(self, epoch: int, first: int, count: int) -> Draw | None:
+        """Draw lam and boxes by position; partners, and which of several mixers has its turn, by batch."""
         if self.mixup is None:
             return None
         keyed = partial(keyed_generator, self.seed, epoch=epoch)
-        partner = self.mixup.draw_partner(count, keyed(Purpose.PARTNER, counter=first))
-        if self.mixup.per_sample:
-            lam = draw_at(first, count, self.mixup.draw_lam, seed=self.seed, purpose=Purpose.LAM, epoch=epoch)
-        else:
-            lam = self.mixup.draw_lam(1, keyed(Purpose.LAM, counter=first))
-        return self.mixup.combine(lam, partner)
+        mixer = self.mixup
+        if isinstance(mixer, RandomChoice):
+            mixer = mixer.choose(keyed(Purpose.CHOICE, counter=first))
+
+        def draw(purpose: Purpose, rows: Callable[[int, np.random.Generator], np.ndarray]) -> np.ndarray:
+            if mixer.per_sample:
+                return draw_at(first, count, rows, seed=self.seed, purpose=purpose, epoch=epoch)
+            return rows(1, keyed(purpose, counter=first))
+
+        partner = mixer.draw_partner(count, keyed(Purpose.PARTNER, counter=first))
+        lam = draw(Purpose.LAM, mixer.draw_lam)
+        if isinstance(mixer, MixUp):
+            return mixer.combine(lam, partner)
+        return mixer.combine(lam, draw(Purpose.BOX, draw_centre), partner, self.pipeline.size)

@@ -26,6 +26,8 @@ class Purpose(IntEnum):
     GRAPH = 6
     ITERATOR = 7
     RANK = 8
+    BOX = 9
+    CHOICE = 10
 
 
 def check_seed(seed: object) -> None:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dali_mixup.mixup import MixUpDraw
+from dali_mixup.draws import Draw, MixUpDraw
+from dali_mixup.mixing import inside_boxes
 from dali_mixup.pipeline import ImagePipeline
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TorchStage:
-    """Mixup, normalization, cast and layout of finished uint8 images.
+    """Mixup or CutMix, normalization, cast and layout of finished uint8 images.
 
     Args:
         pipeline: mean and std.
@@ -26,19 +27,21 @@ class TorchStage:
         mean, std = torch.tensor(pipeline.mean), torch.tensor(pipeline.std)
         self.scale, self.shift = (1 / (255 * std)).to(device), (-mean / std).to(device)
 
-    def __call__(self, images: torch.Tensor, draw: MixUpDraw | None) -> torch.Tensor:
-        """(lam * x + (1 - lam) * x[partner]) / 255, minus mean, over std.
+    def __call__(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
+        """(lam * x + (1 - lam) * x[partner]) / 255, or x with x[partner] in its box, minus mean, over std.
 
         Args:
             images: (B, H, W, 3) uint8.
-            draw: lam and partner on the images' device, or None.
+            draw: on the images' device, or None.
 
         Returns:
             (B, 3, H, W) in memory of its own.
         """
         pixels = images.float()
-        if draw is not None:
+        if isinstance(draw, MixUpDraw):
             pixels = torch.lerp(pixels[draw.partner], pixels, draw.lam.view(-1, 1, 1, 1))
+        elif draw is not None:
+            pixels = torch.where(inside_boxes(draw)[..., None], pixels[draw.partner], pixels)
         return torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2).to(self.dtype, memory_format=self.memory_format)
 
 

@@ -1,4 +1,4 @@
-"""The batch stage on the CPU: resize, flip, mixup, normalization, cast and layout, image by image, in cache.
+"""The batch stage on the CPU: resize, flip, mixup or CutMix, normalization, cast and layout, image by image, in cache.
 
 Whole-batch torch expressions do the same arithmetic in ten to thirty times the time, because each of them walks through tens of
 megabytes of fresh memory. Here each image passes through a scratch area that stays in the core's cache, several threads share a batch,
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from dali_mixup.buffers import BufferPool
+from dali_mixup.draws import CutMixDraw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan
 from dali_mixup.threads import single_threaded_pool
@@ -61,11 +62,13 @@ class CpuStage:
         count = len(images)
         out = self.buffers.take((count, *self.shape), self.dtype)
         levels = self._as_levels(images, batch)
-        if batch.draw is None:
-            self._in_threads(lambda run, scratch: self._normalize_run(levels, out, run, scratch), list(range(count)))
-        else:
-            partner, lam = batch.draw.partner.tolist(), batch.draw.lam.tolist()
+        partner = list(range(count)) if batch.draw is None else batch.draw.partner.tolist()
+        if isinstance(batch.draw, MixUpDraw):
+            lam = batch.draw.lam.tolist()
             self._in_threads(lambda run, scratch: self._mix_run(levels, out, partner, lam, run, scratch), walk(partner))
+        else:
+            boxes = batch.draw.boxes.tolist() if isinstance(batch.draw, CutMixDraw) else None
+            self._in_threads(lambda run, scratch: self._normalize_run(levels, out, partner, boxes, run, scratch), walk(partner))
         return self._as_images(out)
 
     def close(self) -> None:
@@ -125,12 +128,17 @@ class CpuStage:
         rows = slice(run[0], run[-1] + 1)
         split_planes(images[rows].permute(0, 3, 1, 2), self._as_images(self.levels)[rows], flip=False)
 
-    def _normalize_run(self, levels: torch.Tensor, out: torch.Tensor, run: list[int], scratch: "Scratch") -> None:
+    def _normalize_run(
+        self, levels: torch.Tensor, out: torch.Tensor, partner: list[int], boxes: list[list[int]] | None, run: list[int], scratch: "Scratch"
+    ) -> None:
+        """Normalize images, with CutMix after the partner's box was copied over."""
         own = scratch.levels[0]
         for k, part in enumerate(self.parts):
             sources, targets = levels[:, k].unbind(), out[:, k].unbind()  # once, since each index costs a microsecond
             for i in run:
                 own.copy_(sources[i])
+                if boxes is not None:
+                    part.paste(own, sources[partner[i]], boxes[i])
                 result = targets[i] if self.dtype == torch.float32 else own
                 part.normalize(own, result)
                 if result is own:
@@ -178,7 +186,8 @@ class Scratch:
 class Plane:
     """One channel of an image; (H * W,)."""
 
-    def __init__(self, mean: float, std: float):
+    def __init__(self, mean: float, std: float, width: int):
+        self.width = width
         self.scale = 1 / (255 * std)
         self.shift = torch.tensor(-mean / std)  # as a number it would be made a tensor in each call, in a microsecond
 
@@ -190,6 +199,12 @@ class Plane:
         """float32 levels of an image and its partner to normalized mixed values; `between` is scratch and may be `out`."""
         torch.add(self.shift, other, alpha=(1 - lam) * self.scale, out=between)
         torch.add(between, own, alpha=lam * self.scale, out=out)
+
+    def paste(self, own: torch.Tensor, other: torch.Tensor, box: list[int]) -> None:
+        """Copy a box [top, left, bottom, right] of other's levels, uint8, over own ones, float32."""
+        top, left, bottom, right = box
+        if top < bottom and left < right:
+            own.view(-1, self.width)[top:bottom, left:right] = other.view(-1, self.width)[top:bottom, left:right]
 
 
 class Rows:
@@ -208,11 +223,18 @@ class Rows:
         torch.addcmul(self.shift, other, self.scale * (1 - lam), out=between)
         torch.addcmul(between, own, self.scale * lam, out=out)
 
+    def paste(self, own: torch.Tensor, other: torch.Tensor, box: list[int]) -> None:
+        """Copy a box [top, left, bottom, right] of other's levels, uint8, over own ones, float32."""
+        top, left, bottom, right = box
+        if top < bottom and left < right:
+            own[top:bottom, 3 * left : 3 * right] = other[top:bottom, 3 * left : 3 * right]
+
 
 def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:
     """What an image is made of in memory: three planes, or its rows."""
     if planar:
-        return [Plane(mean, std) for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
+        width = pipeline.size[1]
+        return [Plane(mean, std, width) for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
     return [Rows(pipeline.mean, pipeline.std, pipeline.size[1])]
 
 

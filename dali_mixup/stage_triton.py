@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dali_mixup.mixup import MixUpDraw
+from dali_mixup.draws import CutMixDraw, Draw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 
 BLOCK = 1024  # pixels per program
@@ -18,11 +18,14 @@ def _stage_kernel(
     images,  # (B, pixels, 3) uint8
     lam,  # (B,) float32
     partner,  # (B,) int64
+    boxes,  # (B, 4) int64
     out,  # (B, 3, pixels) or (B, pixels, 3)
     pixels,
+    width,
     scale_r, scale_g, scale_b,
     shift_r, shift_g, shift_b,
     mixes: tl.constexpr,
+    pastes: tl.constexpr,
     planar: tl.constexpr,
     block: tl.constexpr,
 ):  # fmt: skip
@@ -30,11 +33,19 @@ def _stage_kernel(
     own = tl.program_id(1).to(tl.int64) * 3 * pixels
     pixel = tl.program_id(0) * block + tl.arange(0, block)
     inside = pixel < pixels
-    if mixes:
+    source = own + pixel * 3
+    if mixes or pastes:
         other = tl.load(partner + tl.program_id(1)) * 3 * pixels
+    if mixes:
         weight = tl.load(lam + tl.program_id(1))
+    if pastes:
+        box = boxes + tl.program_id(1) * 4
+        row, column = pixel // width, pixel % width
+        in_rows = (row >= tl.load(box)) & (row < tl.load(box + 2))
+        in_columns = (column >= tl.load(box + 1)) & (column < tl.load(box + 3))
+        source = tl.where(in_rows & in_columns, other, own) + pixel * 3
     for channel in tl.static_range(3):
-        value = tl.load(images + own + pixel * 3 + channel, mask=inside, other=0).to(tl.float32)
+        value = tl.load(images + source + channel, mask=inside, other=0).to(tl.float32)
         if mixes:
             second = tl.load(images + other + pixel * 3 + channel, mask=inside, other=0).to(tl.float32)
             value = weight * value + (1.0 - weight) * second
@@ -52,7 +63,7 @@ def _stage_kernel(
 
 
 class TritonStage:
-    """Mixup, normalization, cast and layout of finished uint8 images on a GPU, on the stream of the caller.
+    """Mixup or CutMix, normalization, cast and layout of finished uint8 images on a GPU, on the stream of the caller.
 
     Args:
         pipeline: mean and std.
@@ -65,7 +76,7 @@ class TritonStage:
         self.scale = [1 / (255 * std) for std in pipeline.std]
         self.shift = [-mean / std for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
 
-    def __call__(self, images: torch.Tensor, draw: MixUpDraw | None) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """The same as `TorchStage`: (B, H, W, 3) uint8 to (B, 3, H, W)."""
         count, height, width, _ = images.shape
         images = images.contiguous()
@@ -77,11 +88,14 @@ class TritonStage:
                 images,
                 images if draw is None else draw.lam,
                 images if draw is None else draw.partner,
+                draw.boxes if isinstance(draw, CutMixDraw) else images,
                 out,
                 height * width,
+                width,
                 *self.scale,
                 *self.shift,
-                mixes=draw is not None,  # pyright: ignore[reportArgumentType]
+                mixes=isinstance(draw, MixUpDraw),  # pyright: ignore[reportArgumentType]
+                pastes=isinstance(draw, CutMixDraw),  # pyright: ignore[reportArgumentType]
                 planar=self.memory_format == torch.contiguous_format,  # pyright: ignore[reportArgumentType]
                 block=BLOCK,  # pyright: ignore[reportArgumentType]
             )

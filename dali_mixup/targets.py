@@ -1,4 +1,7 @@
-"""Stacked targets: two labels and a weight per sample, instead of one-hot rows. No other module knows the layout."""
+"""Stacked targets: two labels and a weight per sample, instead of one-hot rows. No other module knows the layout.
+
+Dense targets, which are such rows, are for losses that take probabilities.
+"""
 
 import torch
 
@@ -28,12 +31,38 @@ def stack_targets(labels: torch.Tensor, partner_labels: torch.Tensor, lam: torch
             [3.0000, 7.0000, 1.0000]])
     """
     for name, values in (("labels", labels), ("partner_labels", partner_labels)):
-        if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-            raise TypeError(must_be(name, "an integer tensor (B,)", values, "float labels are mixed by `mix`, not stacked"))
-        if values.shape != lam.shape or values.ndim != 1:
-            raise ValueError(must_be(name, f"of lam's shape {tuple(lam.shape)}", values))
+        _check_indices(name, values, lam, "stacked")
         check_labels(name, values)
     return torch.stack([labels.float(), partner_labels.float(), lam.float().to(labels.device)], 1)
+
+
+def densify_targets(labels: torch.Tensor, partner_labels: torch.Tensor, lam: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Rows of probabilities: lam for the label, 1 - lam for the partner's label, 0 elsewhere.
+
+    Args:
+        labels: (B,) integers from 0 to num_classes - 1.
+        partner_labels: (B,) integers, likewise, the labels of the other samples.
+        lam: (B,) float32, the weight of the sample itself.
+        num_classes: C.
+
+    Returns:
+        (B, C) float32, on the labels' device; each row sums to 1.
+
+    Raises:
+        TypeError: labels that aren't integers.
+        ValueError: other shapes, or a label that is no class.
+
+    >>> import torch
+    >>> densify_targets(torch.tensor([0, 2]), torch.tensor([1, 2]), torch.tensor([0.75, 0.5]), 3)
+    tensor([[0.7500, 0.2500, 0.0000],
+            [0.0000, 0.0000, 1.0000]])
+    """
+    for name, values in (("labels", labels), ("partner_labels", partner_labels)):
+        _check_indices(name, values, lam, "made dense")
+        check_classes(name, values, num_classes)
+    labels, partner_labels, lam = labels.long()[:, None], partner_labels.long()[:, None], lam.float().to(labels.device)[:, None]
+    rows = torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, partner_labels, 1 - lam)
+    return rows.scatter_(1, labels, torch.where(labels == partner_labels, 1, lam))  # unlike scatter_add_ the same on every run of a GPU
 
 
 def unstack_targets(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -78,3 +107,25 @@ def check_labels(name: str, labels: torch.Tensor) -> None:
     elif int(labels.max()) >= MAX_CLASSES or int(labels.min()) <= -MAX_CLASSES:
         largest = int(labels.max()) if int(labels.max()) >= MAX_CLASSES else int(labels.min())
         raise ValueError(must_be(name, "below 2**24 (16,777,216), which stacked float32 targets hold exactly", largest))
+
+
+def check_classes(name: str, labels: torch.Tensor, num_classes: int) -> None:
+    """Raise a ValueError for labels that are no class; on a GPU the check runs there and fails as a device assertion."""
+    if not labels.numel():
+        return
+    rule = f"class indices from 0 to {num_classes - 1} (num_classes={num_classes})"
+    outside = (labels < 0) | (labels >= num_classes)
+    if labels.device.type != "cpu":
+        torch._assert_async(~outside.any(), f"{name} must be {rule}")  # pyright: ignore[reportPrivateImportUsage]
+    elif outside.any():
+        found = labels[outside].unique().tolist()
+        remedy = "a label to ignore needs stacked targets" if min(found) < 0 else "num_classes counts all classes"
+        raise ValueError(must_be(name, rule, found[0] if len(found) == 1 else found, remedy))
+
+
+def _check_indices(name: str, labels: torch.Tensor, lam: torch.Tensor, done: str) -> None:
+    """Raise a TypeError unless the labels are integers, a ValueError unless they have lam's shape (B,)."""
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(must_be(name, "an integer tensor (B,)", labels, f"float labels are mixed by `mix`, not {done}"))
+    if labels.shape != lam.shape or labels.ndim != 1:
+        raise ValueError(must_be(name, f"of lam's shape {tuple(lam.shape)}", labels))

@@ -13,6 +13,27 @@ def mix(values, lam, partner):
     return mixed
 
 
+def paste(values, boxes, partner):
+    """values (B, ..., H, W), pixel by pixel from the partner inside of [top, left, bottom, right]."""
+    pasted = values.clone()
+    for i in range(len(values)):
+        top, left, bottom, right = (int(edge) for edge in boxes[i])
+        for row in range(values.shape[-2]):
+            for column in range(values.shape[-1]):
+                if top <= row < bottom and left <= column < right:
+                    pasted[i, ..., row, column] = values[int(partner[i]), ..., row, column]
+    return pasted
+
+
+def dense_targets(labels, partner_labels, lam, num_classes):
+    """One-hot rows, weighted and added."""
+    rows = torch.zeros(len(labels), num_classes, dtype=torch.float64)
+    for i in range(len(labels)):
+        rows[i, int(labels[i])] += float(lam[i])
+        rows[i, int(partner_labels[i])] += 1 - float(lam[i])
+    return rows
+
+
 def cross_entropy(row, label, *, weight=None, ignore_index=-100, label_smoothing=0.0):
     """l(y) and m(y) of one row of logits (C,)."""
     if label == ignore_index:
@@ -55,8 +76,11 @@ def accuracy(logits, labels, partner_labels, lam, topk):
 
 
 def normalized_batch(levels, mean, std, draw):
-    """Mixup and normalization of levels (B, H, W, 3), float64 (B, 3, H, W), sample by sample."""
+    """Mixup or CutMix, and normalization of levels (B, H, W, 3), float64 (B, 3, H, W), sample by sample."""
     result = []
+    if hasattr(draw, "boxes"):
+        planes = torch.from_numpy(np.array(levels)).permute(0, 3, 1, 2)
+        levels, draw = paste(planes, draw.boxes, draw.partner).permute(0, 2, 3, 1).numpy(), None
     for row in range(len(levels)):
         lam, partner = (1.0, row) if draw is None else (float(draw.lam[row]), int(draw.partner[row]))
         mixed = lam * levels[row].astype(np.float64) + (1 - lam) * levels[partner]

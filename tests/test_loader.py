@@ -53,7 +53,7 @@ def test_drop_last_leaves_out_the_partial_batch(dataset):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("mixup", [None, dm.MixUp()])
+@pytest.mark.parametrize("mixup", [None, dm.MixUp(), dm.CutMix(), dm.RandomChoice([dm.MixUp(), dm.CutMix()])])
 def test_batches_equal_the_formula_in_every_dtype_and_layout(dataset, dtype, memory_format, mixup):
     plain = loader(dataset, dm.ImagePipeline(geometry=TRAIN.geometry, flip=0.5, mean=(0, 0, 0), std=(1, 1, 1)))
     levels = [(images * 255).round().permute(0, 2, 3, 1).numpy() for images, _ in plain]
@@ -180,6 +180,17 @@ def test_float_targets_are_mixed_directly(dataset, targets):
     assert mixed.shape == labels.shape
     assert mixed.sum().item() == pytest.approx(labels.sum().item(), rel=0.5)
     assert not torch.equal(mixed, labels)
+
+
+@pytest.mark.parametrize("mixer", [dm.MixUp, dm.CutMix, lambda **options: dm.RandomChoice([dm.MixUp(**options), dm.CutMix(**options)])])
+def test_dense_targets_are_the_stacked_ones_in_rows(dataset, mixer):
+    numbered = dm.FileList(dataset.paths, list(range(len(dataset))))
+    images, stacked = samples(loader(numbered, mixup=mixer()))
+    same, dense = samples(loader(numbered, mixup=mixer(targets="dense", num_classes=25)))
+    assert torch.equal(images, same)
+    torch.testing.assert_close(dense.double(), reference.dense_targets(*dm.unstack_targets(stacked), 25), rtol=0, atol=6e-8)
+    with pytest.raises(ValueError, match=r"dataset.targets must be class indices from 0 to 21 \(num_classes=22\), got 22"):
+        loader(numbered, mixup=mixer(targets="dense", num_classes=22))
 
 
 def test_a_single_sample_comes_unmixed(dataset):
@@ -318,7 +329,7 @@ def test_an_epoch_resumes_from_a_state(dataset):
             r"batch_size must be at most 23 with drop_last \(23 samples, 1 ranks\), got 24",
         ),
         ({"shuffle": 1}, TypeError, "shuffle must be True or False, got 1"),
-        ({"mixup": 0.4}, TypeError, "mixup must be a MixUp or None, got 0.4"),
+        ({"mixup": 0.4}, TypeError, "mixup must be a MixUp, CutMix, RandomChoice or None, got 0.4"),
         ({"seed": -1}, ValueError, "seed must be an int of at least 0, got -1"),
         ({"seed": 2**64}, ValueError, r"seed must be below 2\*\*64"),
         ({"device": "cuda"}, ValueError, "device must be \"cpu\", since torch finds no GPU, got 'cuda'"),
@@ -344,7 +355,7 @@ def test_things_that_are_no_dataset_or_pipeline_are_named(dataset):
         loader("data/train")
     with pytest.raises(TypeError, match="pipeline must be an ImagePipeline"):
         loader(dataset, imagenet.train)
-    with pytest.raises(ValueError, match=r"dataset.targets must be below 2\*\*24 for mixup, got 16777216"):
+    with pytest.raises(ValueError, match=r"dataset.targets must be below 2\*\*24 .*, got 16777216"):
         loader(dm.FileList(dataset.paths, [2**24] * 23), mixup=dm.MixUp())
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 import dali_mixup as dm
 from dali_mixup.plan import Plan
@@ -96,6 +97,73 @@ def test_one_lam_per_batch_is_one_lam(dataset):
     draws = [made.batch(0, made.order(0), step).draw for step in made.steps()]
     assert all(len(set(draw.lam.tolist())) == 1 for draw in draws)
     assert len({draw.lam[0].item() for draw in draws}) == len(draws)
+
+
+def boxes(dataset, **options):
+    """lam and box by position."""
+    made = plan(dataset, **options)
+    found = {}
+    for step in made.steps():
+        draw = made.batch(0, made.order(0), step).draw
+        found |= dict(enumerate(zip(draw.lam.tolist(), map(tuple, draw.boxes.tolist()), strict=True), start=step[0]))
+    return found
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 23, 64])
+def test_a_box_belongs_to_a_position_whatever_the_batch_size(dataset, batch_size):
+    expected = boxes(dataset, mixup=dm.CutMix(), batch_size=3)
+    found = boxes(dataset, mixup=dm.CutMix(), batch_size=batch_size)
+    if 23 % batch_size == 1:  # a batch of one is left as it is
+        expected.pop(22), found.pop(22)
+    assert found == expected
+    assert len(set(expected.values())) > 15
+    other = boxes(dataset, mixup=dm.CutMix(), batch_size=3, seed=8)
+    assert set(other.values()) != set(expected.values())
+
+
+def test_boxes_fit_the_pipelines_size_and_scale_with_it(dataset):
+    wide = plan(dataset, mixup=dm.CutMix(), pipeline=dm.ImagePipeline(geometry=dm.RandomResizedCrop((16, 64))))
+    draw = wide.batch(0, wide.order(0), (0, 23, 23)).draw
+    small = plan(dataset, mixup=dm.CutMix()).batch(0, None, (0, 23, 23)).draw
+    assert draw.size == (16, 64)
+    assert torch.equal(draw.boxes[:, ::2], small.boxes[:, ::2])
+    assert draw.boxes[:, 3].max() > 32
+    assert torch.equal(draw.partner, small.partner)
+
+
+def test_one_box_per_batch_is_one_box(dataset):
+    made = plan(dataset, mixup=dm.CutMix(per_sample=False))
+    draws = [made.batch(0, made.order(0), step).draw for step in made.steps()]
+    assert all(len(draw.boxes.unique(dim=0)) == len(draw.lam.unique()) == 1 for draw in draws)
+    assert len({tuple(draw.boxes[0].tolist()) for draw in draws}) == len(draws)
+
+
+def test_a_choice_belongs_to_a_batch_and_leaves_each_mixers_numbers_alone(dataset):
+    mixers = dm.MixUp(), dm.CutMix()
+    chosen = plan(dataset, mixup=dm.RandomChoice(mixers), batch_size=2)
+    kinds = set()
+    for epoch in range(3):
+        for step in chosen.steps():
+            draw = chosen.batch(epoch, None, step).draw
+            kinds.add((epoch, type(draw)))
+            alone = plan(dataset, mixup=mixers[isinstance(draw, dm.CutMixDraw)], batch_size=2).batch(epoch, None, step).draw
+            assert torch.equal(draw.lam, alone.lam)
+            assert torch.equal(draw.partner, alone.partner)
+    assert len(kinds) == 6
+    again = plan(dataset, mixup=dm.RandomChoice(mixers), batch_size=2)
+    for step in again.steps():
+        assert type(again.batch(0, None, step).draw) is type(chosen.batch(0, None, step).draw)
+
+
+def test_mixups_numbers_are_the_same_in_every_version(dataset):
+    """A saved state means these numbers."""
+    draw = plan(dataset).batch(1, None, (4, 4, 8)).draw
+    assert draw.lam.tolist() == [0.9679787755012512, 0.7192073464393616, 0.9611545205116272, 0.9573631882667542]
+    assert draw.partner.tolist() == [2, 0, 3, 1]
+    made = plan(dataset, mixup=dm.MixUp(prob=0.5, fold=False, per_sample=False, partner="permutation"))
+    draws = [made.batch(0, None, step).draw for step in made.steps()]
+    assert [draw.lam[0].item() for draw in draws] == [0.8714034557342529, 1.0, 1.0, 0.060343820601701736, 1.0, 1.0]
+    assert draws[1].partner.tolist() == [1, 3, 0, 2]
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])

@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -21,7 +22,7 @@ def pipeline(height=9, width=13):
 
 
 def plan(count, mixup=None, windows=None, flips=None, seed=0):
-    draw = None if mixup is None else mixup.draw(count, np.random.default_rng(seed))
+    draw = None if mixup is None else mixup.draw(count, np.random.default_rng(seed), (9, 13))
     flips = np.zeros(count, bool) if flips is None else flips
     return BatchPlan(epoch=0, first=0, end=count, indices=np.arange(count), windows=windows, flips=flips, draw=draw)
 
@@ -47,7 +48,13 @@ def build():
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 8, 17])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("memory_format", LAYOUTS)
-@pytest.mark.parametrize("mixup", [None, dm.MixUp(fold=False), dm.MixUp(partner="permutation"), dm.MixUp(prob=0.5)])
+@pytest.mark.parametrize(
+    "mixup",
+    [
+        None, dm.MixUp(fold=False), dm.MixUp(partner="permutation"), dm.MixUp(prob=0.5),
+        dm.CutMix(), dm.CutMix(partner="permutation", prob=0.5), dm.CutMix(0.2, per_sample=False),
+    ],
+)  # fmt: skip
 def test_finished_images_equal_the_formula(build, count, dtype, memory_format, mixup):
     levels, batch = images(count), plan(count, mixup)
     ours = build(dtype=dtype, memory_format=memory_format, num_threads=3)(levels, batch)
@@ -92,10 +99,22 @@ def test_centre_crops_are_cut_from_the_resized_image(build):
         assert np.abs(ours[row].numpy().transpose(1, 2, 0) * 255 - expected).max() < 1.001
 
 
+@pytest.mark.parametrize("memory_format", LAYOUTS)
+def test_every_box_is_pasted_where_it_lies(build, memory_format):
+    """Boxes at all edges, of one pixel, of the whole image, empty in one direction."""
+    boxes = [[0, 0, 9, 13], [0, 0, 1, 1], [8, 12, 9, 13], [3, 2, 3, 9], [2, 5, 7, 5], [0, 3, 9, 4], [4, 0, 5, 13], [1, 2, 6, 11]]
+    levels, lam = images(8), [1 - (b - t) * (r - left) / 117 for t, left, b, r in boxes]
+    draw = dm.CutMixDraw(lam=torch.tensor(lam), partner=torch.arange(8).roll(-1), boxes=torch.tensor(boxes), size=(9, 13))
+    batch = dataclasses.replace(plan(8), draw=draw)
+    expected = reference.normalized_batch(levels.numpy(), pipeline().mean, pipeline().std, draw)
+    assert np.abs(build(memory_format=memory_format)(levels, batch).numpy() - expected).max() < 2e-6
+
+
 @pytest.mark.parametrize("num_threads", [1, 2, 5])
 def test_the_number_of_threads_changes_nothing(build, num_threads):
-    levels, batch = images(11), plan(11, dm.MixUp())
-    assert torch.equal(build(num_threads=num_threads)(levels, batch), build(num_threads=3)(levels, batch))
+    for mixup in (dm.MixUp(), dm.CutMix()):
+        levels, batch = images(11), plan(11, mixup)
+        assert torch.equal(build(num_threads=num_threads)(levels, batch), build(num_threads=3)(levels, batch))
 
 
 def test_batches_of_growing_and_shrinking_size_are_right(build):

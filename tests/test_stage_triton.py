@@ -4,38 +4,52 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 import dali_mixup as dm
 from dali_mixup.stage import TorchStage
+from tests import reference
 
 pytest.importorskip("triton")
 PIPELINE = dm.ImagePipeline(geometry=dm.RandomResizedCrop((5, 7)))
 CODE = "from tests.test_stage_triton import compare_all; compare_all('cpu')"
 
 
-def compare(device, count, dtype, memory_format, mixes):
+def draw(mixer, count):
+    if mixer is None:
+        return None
+    if mixer == "mixup":
+        return dm.MixUpDraw(lam=torch.rand(count), partner=torch.randperm(count))
+    return dm.CutMix().draw(count, np.random.default_rng(count), (5, 71))
+
+
+def compare(device, count, dtype, memory_format, mixer):
     """The kernel against whole-batch torch expressions."""
     from dali_mixup.stage_triton import TritonStage
 
     torch.manual_seed(count)
     images = torch.randint(0, 256, (count, 5, 71, 3), dtype=torch.uint8, device=device)
-    draw = dm.MixUpDraw(lam=torch.rand(count), partner=torch.randperm(count)).to(device) if mixes else None
+    drawn = draw(mixer, count)
+    drawn = None if drawn is None else drawn.to(device)
     options = {"dtype": dtype, "memory_format": memory_format}
-    ours = TritonStage(PIPELINE, **options)(images, draw)
-    expected = TorchStage(PIPELINE, device=torch.device(device), **options)(images, draw)
+    ours = TritonStage(PIPELINE, **options)(images, drawn)
+    expected = TorchStage(PIPELINE, device=torch.device(device), **options)(images, drawn)
     assert ours.dtype == dtype
     assert ours.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(ours, expected, rtol=torch.finfo(dtype).eps * 2, atol=1e-5)
+    if device == "cpu":
+        slow = torch.from_numpy(reference.normalized_batch(images.numpy(), PIPELINE.mean, PIPELINE.std, drawn))
+        torch.testing.assert_close(ours.double(), slow, rtol=torch.finfo(dtype).eps * 2, atol=1e-5)
 
 
 def compare_all(device):
     for count in (0, 1, 2, 3, 5):
         for dtype in (torch.float32, torch.float16, torch.bfloat16):
             for memory_format in (torch.contiguous_format, torch.channels_last):
-                for mixes in (False, True):
-                    compare(device, count, dtype, memory_format, mixes)
+                for mixer in (None, "mixup", "cutmix"):
+                    compare(device, count, dtype, memory_format, mixer)
 
 
 def test_the_kernel_equals_torch_expressions_in_the_interpreter():

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dali_mixup import stack_targets, unstack_targets
-from dali_mixup.targets import is_stacked
+from dali_mixup.targets import densify_targets, is_stacked
+from tests import reference
 
 LARGEST = 2**24 - 1
 HALF = torch.tensor([0.5])
@@ -125,3 +126,44 @@ def test_targets_of_another_dtype_or_shape_cannot_be_unstacked(targets):
     match = rf"^targets must be float32 \(B, 3\), rows \[label, partner label, lam\], got a {dtype} tensor of shape {shape}"
     with pytest.raises(TypeError, match=match):
         unstack_targets(targets)
+
+
+# dense targets
+
+
+@settings(deadline=None, max_examples=100)
+@given(rows=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.floats(0, 1, width=32)), max_size=9))
+def test_dense_rows_agree_with_the_reference_and_sum_to_one(rows):
+    ids = torch.tensor([row[:2] for row in rows], dtype=torch.int64).reshape(-1, 2)
+    lam = torch.tensor([row[2] for row in rows], dtype=torch.float32)
+    dense = densify_targets(ids[:, 0], ids[:, 1], lam, 7)
+    assert dense.dtype == torch.float32
+    torch.testing.assert_close(dense.double(), reference.dense_targets(ids[:, 0], ids[:, 1], lam, 7), rtol=0, atol=6e-8)
+    assert torch.equal(dense.sum(1), torch.ones(len(rows)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_every_integer_type_becomes_dense(dtype):
+    dense = densify_targets(torch.tensor([2, 1], dtype=dtype), torch.tensor([0, 1], dtype=dtype), torch.tensor([0.75, 0.25]), 3)
+    assert dense.tolist() == [[0.25, 0, 0.75], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        ([0, 3], r"labels must be class indices from 0 to 2 \(num_classes=3\), got 3; num_classes counts all classes"),
+        ([5, 3], r"labels must be class indices from 0 to 2 \(num_classes=3\), got \[3, 5\]"),
+        ([-100, 1], r"labels must be class indices .*, got -100; a label to ignore needs stacked targets"),
+    ],
+)
+@pytest.mark.parametrize("side", ["labels", "partner_labels"])
+def test_labels_that_are_no_class_are_named(labels, match, side):
+    pair = [torch.zeros(2).long(), torch.zeros(2).long()]
+    pair[side == "partner_labels"] = torch.tensor(labels)
+    with pytest.raises(ValueError, match=rf"^{'partner_' if side == 'partner_labels' else ''}{match}"):
+        densify_targets(*pair, torch.ones(2), 3)
+
+
+def test_float_labels_do_not_become_dense():
+    with pytest.raises(TypeError, match=r"labels must be an integer tensor .*; float labels are mixed by `mix`, not made dense"):
+        densify_targets(torch.rand(2), torch.zeros(2).long(), torch.ones(2), 3)

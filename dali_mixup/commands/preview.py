@@ -11,10 +11,11 @@ from dali_mixup.commands.folders import find_splits, open_good_images
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
 from dali_mixup.dataset import FileList
+from dali_mixup.draws import Draw
 from dali_mixup.errors import check_int, must_be
 from dali_mixup.geometry import RandomResizedCrop
 from dali_mixup.loader import Loader
-from dali_mixup.mixup import MixUp, MixUpDraw
+from dali_mixup.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
 
 
@@ -52,7 +53,7 @@ def draw_preview(
     batch = loader.plan.batch(0, loader.plan.order(0), next(loader.plan.steps()))
     mixed = _as_pixels(loader)
     parents = _as_pixels(_open_loader(dataset, pipeline, None, tiles, seed))  # mixup changes no crop
-    draw = cast(MixUpDraw, batch.draw)  # there is one, since the Loader mixes
+    draw = cast(Draw, batch.draw)  # there is one, since the Loader mixes
     lam, partner = draw.lam.numpy(), draw.partner.numpy()
     names = [_name(dataset, index) for index in batch.indices]
     chosen = np.argsort(abs(lam - 0.5), kind="stable")[:tiles]
