@@ -25,6 +25,7 @@ class Purpose(IntEnum):
     REPLACEMENT = 5
     GRAPH = 6
     ITERATOR = 7
+    TRANSFORM = 9
 
 
 def check_seed(seed: object) -> None:
