@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 
 from dali_mixup import affine, pixels
 from dali_mixup.affine import Interpolation
@@ -51,18 +53,18 @@ class Strengths(NamedTuple):
     bits: int
 
     def of(self, name: str, place: int, bins: int) -> float:
-        """The strength at one of `bins` places from 0 to the strongest; torch computes with float32 and so does this."""
+        """The strength at one of `bins` places, from 0 to the strongest."""
         if name == "Posterize":
             return 8.0 - round(place / ((bins - 1) / self.bits))
         if name == "Solarize":
-            return _linspace(255.0, 0.0, bins, place)
+            return _linspace(255.0, 0.0, bins)[place]
         strongest = {
             "Shear": self.shear,
             "TranslateY": self.translate[0],
             "TranslateX": self.translate[1],
             "Rotate": self.rotate,
         }.get(name if name.startswith("Translate") else name.rstrip("XY"), self.factor)
-        return _linspace(0.0, strongest, bins, place)
+        return _linspace(0.0, strongest, bins)[place]
 
 
 def make_operation(
@@ -188,13 +190,13 @@ class AutoAugment:
         ValueError, TypeError: an option out of range.
     """
 
-    policy: Literal["imagenet", "cifar10"] = "imagenet"
+    policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
     interpolation: Interpolation = "nearest"
     fill: Fill = 0
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
-            raise ValueError(must_be("policy", '"imagenet" or "cifar10"', self.policy))
+            raise ValueError(must_be("policy", '"imagenet", "cifar10" or "svhn"', self.policy))
         _check_warp(self.interpolation, self.fill)
 
     @property
@@ -228,11 +230,10 @@ def _signed(name: str, strength: float, number: float) -> float:
     return -strength if number < 0.5 and (name in MOVE or name in ADJUST or name == "Rotate") else strength
 
 
-def _linspace(start: float, end: float, bins: int, place: int) -> float:
-    """An element of torch.linspace, which counts from both ends in float32."""
-    first, last = np.float32(start), np.float32(end)
-    step = (last - first) / np.float32(bins - 1)
-    return float(first + step * np.float32(place) if place < bins // 2 else last - step * np.float32(bins - 1 - place))
+@cache
+def _linspace(start: float, end: float, bins: int) -> tuple[float, ...]:
+    """torchvision's strengths, to the last bit of float32."""
+    return tuple(torch.linspace(start, end, bins).tolist())
 
 
 def _check_warp(interpolation: object, fill: object) -> None:
@@ -301,5 +302,32 @@ TranslateY 9 9 TranslateY 7 9
 AutoContrast 9 0 Solarize 8 3
 Equalize 8 0 Invert 1 0
 TranslateY 7 9 AutoContrast 9 0
+    """),
+    "svhn": _parse("""
+ShearX 9 4 Invert 2 0
+ShearY 9 8 Invert 7 0
+Equalize 6 0 Solarize 6 6
+Invert 9 0 Equalize 6 0
+Equalize 6 0 Rotate 9 3
+ShearX 9 4 AutoContrast 8 0
+ShearY 9 8 Invert 4 0
+ShearY 9 5 Solarize 2 6
+Invert 9 0 AutoContrast 8 0
+Equalize 6 0 Rotate 9 3
+ShearX 9 4 Solarize 3 3
+ShearY 8 8 Invert 7 0
+Equalize 9 0 TranslateY 6 6
+Invert 9 0 Equalize 6 0
+Contrast 3 3 Rotate 8 4
+Invert 8 0 TranslateY 0 2
+ShearY 7 6 Solarize 4 8
+Invert 6 0 Rotate 8 4
+ShearY 3 7 TranslateX 9 3
+ShearX 1 6 Invert 6 0
+Solarize 7 2 TranslateY 6 7
+ShearY 8 4 Invert 8 0
+ShearX 7 9 TranslateY 8 3
+ShearY 8 5 AutoContrast 7 0
+ShearX 7 2 Invert 1 0
     """),
 }

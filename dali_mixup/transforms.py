@@ -220,6 +220,8 @@ class RandomErasing:
             raise ValueError(must_be("noise", '"pixel", "color" or None', self.noise))
         for number in self.count:
             check_int("count", number, at_least=1)
+        if len(self.count) != 2 or self.count[0] > self.count[1]:
+            raise ValueError(must_be("count", "(least, most)", self.count))
 
     @property
     def uniforms(self) -> int:

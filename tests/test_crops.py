@@ -53,7 +53,6 @@ def test_random_crops_begin_where_torchvisions_do_for_the_same_random_numbers(mo
     fits = ~ours.too_small(height, width)
     uniform = rng.random((200, ours.uniforms))
     offset = ours.windows(height, width, uniform).offset
-    left, top, _, _ = ours.margins
     for i in range(200):
         draws = iter(uniform[i])
         image = torch.empty(3, height[i], width[i])
@@ -191,7 +190,7 @@ def test_images_of_one_size_need_no_crop(tmp_path):
     same = dm.FileList([tmp_path / f"{i}.png" for i in range(3)], [0, 1, 2])
     for geometry, shape in ((dm.KeepSize(), (20, 30)), (dm.Resize(10), (10, 15)), (dm.Resize(10, 12), (8, 12))):
         pipeline = dm.ImagePipeline(geometry=geometry)
-        with pytest.raises(ValueError, match="geometry must be of a fixed size, got .*; a Loader takes the size from its dataset"):
+        with pytest.raises(ValueError, match=r"geometry must be of a fixed size, got .*; a Loader takes the size from its dataset"):
             _ = pipeline.size
         ((images, _),) = dm.Loader(same, pipeline, batch_size=3, device="cpu")
         assert images.shape == (3, 3, *shape)
