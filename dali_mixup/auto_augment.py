@@ -232,7 +232,7 @@ def _signed(name: str, strength: float, number: float) -> float:
 
 @cache
 def _linspace(start: float, end: float, bins: int) -> tuple[float, ...]:
-    """torchvision's strengths, to the last bit of float32."""
+    """Torchvision's strengths, to the last bit of float32."""
     return tuple(torch.linspace(start, end, bins).tolist())
 
 
