@@ -114,8 +114,7 @@ def _erased(step: Any, image: torch.Tensor, operation: Operation) -> torch.Tenso
     """The value of a rectangle, in the scale of the images."""
     top, left, height, width = map(int, operation.numbers[:4])
     if operation.function is pixels.erase_with_noise:
-        size = tuple(image.shape[-2:])
-        noise = torch.empty(*size, 3).normal_(generator=torch.Generator().manual_seed(int(operation.numbers[4])))
-        return noise.permute(2, 0, 1)[:, top : top + height, left : left + width]
+        noise = torch.empty(image.shape).normal_(generator=torch.Generator().manual_seed(int(operation.numbers[4])))
+        return noise[:, top : top + height, left : left + width]
     value = np.atleast_1d(getattr(step, "value", 0.0)).astype(np.float32)
     return torch.from_numpy(value).view(-1, 1, 1)

@@ -48,10 +48,10 @@ def rotate(degrees: float, height: int, width: int) -> Matrix:
 
 
 def warp(images: torch.Tensor, numbers: torch.Tensor, interpolation: Interpolation, fill: tuple[int, int, int]) -> torch.Tensor:
-    """Images (n, H, W, 3) uint8 through the matrices `numbers` (n, 6) float64; what comes from outside is `fill`."""
+    """Images (n, 3, H, W) uint8 through the matrices `numbers` (n, 6) float64; what comes from outside is `fill`."""
     sample = _nearest if interpolation == "nearest" else _bilinear
     found, inside = sample(images, numbers)
-    return torch.where(inside, found, torch.tensor(fill, dtype=torch.uint8, device=images.device))
+    return torch.where(inside[:, None], found, torch.tensor(fill, dtype=torch.uint8, device=images.device).view(3, 1, 1))
 
 
 def _nearest(images: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -61,20 +61,20 @@ def _nearest(images: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor,
     rows, columns = _grid(images, torch.int64)
     a, b, c, d, e, f = (terms[:, k].view(-1, 1, 1) for k in range(6))
     x, y = (a * columns + b * rows + c) >> 16, (d * columns + e * rows + f) >> 16
-    height, width = images.shape[1:3]
+    height, width = images.shape[2:]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return _gather(images, y, x), inside[..., None]
+    return _gather(images, y, x), inside
 
 
 def _bilinear(images: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     rows, columns = (steps + 0.5 for steps in _grid(images, torch.float64))
     a, b, c, d, e, f = (numbers[:, k].view(-1, 1, 1) for k in range(6))
     x, y = a * columns + b * rows + c, d * columns + e * rows + f
-    height, width = images.shape[1:3]
+    height, width = images.shape[2:]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     x, y = x - 0.5, y - 0.5
     left, top = x.floor(), y.floor()
-    across, down = (x - left)[..., None], (y - top)[..., None]
+    across, down = (x - left)[:, None], (y - top)[:, None]
     left, top = left.long(), top.long()
 
     def between(row: torch.Tensor) -> torch.Tensor:
@@ -82,18 +82,17 @@ def _bilinear(images: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor
         return first + (second - first) * across
 
     upper, lower = between(top), between(top + 1)
-    return (upper + (lower - upper) * down).clamp_(0, 255).to(torch.uint8), inside[..., None]
+    return (upper + (lower - upper) * down).clamp_(0, 255).to(torch.uint8), inside
 
 
 def _grid(images: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    height, width = images.shape[1:3]
+    height, width = images.shape[2:]
     rows = torch.arange(height, dtype=dtype, device=images.device).view(1, -1, 1)
     return rows, torch.arange(width, dtype=dtype, device=images.device).view(1, 1, -1)
 
 
 def _gather(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Pixels (n, H, W, 3) at places (n, H, W); the nearest ones for places outside."""
-    count, height, width = images.shape[:3]
-    places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
-    offset = torch.arange(count, device=images.device).view(-1, 1, 1) * (height * width)
-    return images.reshape(-1, 3)[(places + offset).flatten()].view(images.shape)
+    """Pixels (n, 3, H, W) at places (n, H, W); the nearest ones for places outside."""
+    height, width = images.shape[2:]
+    places = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten(1).long()
+    return images.flatten(2).gather(2, places[:, None].expand(-1, 3, -1)).view(images.shape)

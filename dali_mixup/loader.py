@@ -341,7 +341,8 @@ class Loader:
             finished = self._stage(images, batch)
         else:
             if batch.operations is not None:
-                images = apply_batch(cast(torch.Tensor, images), batch.operations)
+                planes = cast(torch.Tensor, images).permute(0, 3, 1, 2).contiguous()
+                images = apply_batch(planes, batch.operations).permute(0, 2, 3, 1).contiguous()
             targets = targets.pin_memory().to(self.device, non_blocking=True)
             draw = None if draw is None else draw.to(self.device)
             finished = self._stage(cast(torch.Tensor, images), draw)

@@ -12,7 +12,7 @@ class Operation(NamedTuple):
     """One operation on one image.
 
     Attributes:
-        function: takes images (n, H, W, 3) uint8, numbers (n, k) float64 and `fixed`; gives new images.
+        function: takes images (n, 3, H, W) uint8, numbers (n, k) float64 and `fixed`; gives new images.
         numbers: what may differ between images of a group.
         fixed: what may not.
     """
@@ -26,14 +26,14 @@ FLIP = Operation(flip_horizontally)
 
 
 def apply_one(image: torch.Tensor, operations: Sequence[Operation]) -> torch.Tensor:
-    """An image (1, H, W, 3) uint8 through its operations."""
+    """An image (1, 3, H, W) uint8 through its operations."""
     for function, numbers, fixed in operations:
         image = function(image, torch.tensor(numbers, dtype=torch.float64)[None], *fixed)
     return image
 
 
 def apply_batch(images: torch.Tensor, operations: Sequence[Sequence[Operation]]) -> torch.Tensor:
-    """Images (B, H, W, 3) uint8, each through its own operations; images with the same one at the same place share the work."""
+    """Images (B, 3, H, W) uint8, each through its own operations; images with the same one at the same place share the work."""
     images = images.clone()
     for place in range(max(map(len, operations), default=0)):
         groups: dict[tuple, list[int]] = {}

@@ -114,13 +114,13 @@ class CpuStage:
                 found = resize(image, size, codes[i], out=pixels if self.planar or batch.operations is not None else level)
             else:
                 found = cut(resize(image, resized[i], codes[i]), offset[i], self.size, self.border)
-            flip = flips[i]
             if batch.operations is not None:
-                todo = [FLIP, *batch.operations[i]] if flip else batch.operations[i]
-                found, flip = apply_one(found.permute(0, 2, 3, 1), todo).permute(0, 3, 1, 2), False
+                todo = [FLIP, *batch.operations[i]] if flips[i] else batch.operations[i]
+                level.copy_(apply_one(found.contiguous(), todo))
+                continue
             if self.planar:
-                split_planes(found, level, flip=flip)
-            elif flip:
+                split_planes(found, level, flip=flips[i])
+            elif flips[i]:
                 level.copy_(found.flip(-1))
             elif found is not level:
                 level.copy_(found)
@@ -130,7 +130,7 @@ class CpuStage:
         if batch.operations is not None:
             levels = self._as_images(self.levels)
             for i in run:
-                levels[i : i + 1].copy_(apply_one(images[i : i + 1], batch.operations[i]).permute(0, 3, 1, 2))
+                levels[i : i + 1].copy_(apply_one(images[i : i + 1].permute(0, 3, 1, 2).contiguous(), batch.operations[i]))
             return
         rows = slice(run[0], run[-1] + 1)
         split_planes(images[rows].permute(0, 3, 1, 2), self._as_images(self.levels)[rows], flip=False)
