@@ -8,6 +8,7 @@ from dali_mixup.accuracy import Accuracy, MixUpAccuracy
 from dali_mixup.auto_augment import AutoAugment, RandAugment, TrivialAugmentWide
 from dali_mixup.crops import CenterCrop, KeepSize, RandomCrop, Resize
 from dali_mixup.dataset import FileList, ImageFolder
+from dali_mixup.erasing import RandomErasing
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
 from dali_mixup.from_torchvision import from_torchvision
 from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
@@ -20,7 +21,6 @@ from dali_mixup.transforms import (
     ColorJitter,
     GaussianBlur,
     RandomApply,
-    RandomErasing,
     RandomGrayscale,
     RandomHorizontalFlip,
     RandomVerticalFlip,

@@ -8,9 +8,9 @@ import torch
 
 from bench import parity
 from bench.parity_cases import build_cases
-from dali_mixup.from_torchvision import MIRRORED, MIRRORED_NEAREST
 from dali_mixup.parity import Parity
-from dali_mixup.torchvision_transforms import NOISE, TABLE
+from dali_mixup.translation.pixel_table import NOISE, TABLE
+from dali_mixup.translation.step_table import MIRRORED, MIRRORED_NEAREST
 
 CASES = build_cases()
 

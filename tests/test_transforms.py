@@ -10,9 +10,10 @@ from torchvision.transforms import autoaugment
 
 import dali_mixup as dm
 from dali_mixup import affine, pixels
-from dali_mixup.auto_augment import NAMES, POLICIES, WIDE, make_operation
+from dali_mixup.auto_augment import NAMES, WIDE, make_operation
 from dali_mixup.auto_augment import _strengths as strengths_of
 from dali_mixup.operations import Operation
+from dali_mixup.policies import POLICIES
 from dali_mixup.transforms import count_uniforms, plan_operations
 
 SIZE = (48, 64)

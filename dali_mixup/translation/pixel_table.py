@@ -8,9 +8,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dali_mixup.auto_augment import AutoAugment, RandAugment, TrivialAugmentWide
+from dali_mixup.erasing import RandomErasing
 from dali_mixup.errors import must_be
 from dali_mixup.parity import Parity
-from dali_mixup.torchvision_options import (
+from dali_mixup.transforms import (
+    ColorJitter,
+    GaussianBlur,
+    RandomApply,
+    RandomGrayscale,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
+    Transform,
+)
+from dali_mixup.translation.options import (
     Triple,
     as_levels,
     fill_of,
@@ -21,16 +31,6 @@ from dali_mixup.torchvision_options import (
     text_of,
     three,
     unknown,
-)
-from dali_mixup.transforms import (
-    ColorJitter,
-    GaussianBlur,
-    RandomApply,
-    RandomErasing,
-    RandomGrayscale,
-    RandomHorizontalFlip,
-    RandomVerticalFlip,
-    Transform,
 )
 
 # Measured by bench.parity, and checked against it by a test.
@@ -74,11 +74,9 @@ def is_pointwise(transform: Transform) -> bool:
     if isinstance(transform, RandomApply):
         return all(is_pointwise(inner) for inner in transform.transforms)
     if isinstance(transform, ColorJitter):
-        return transform.ranges[ADJUSTS_CONTRAST] is None
+        _, contrast, _, _ = transform.ranges
+        return contrast is None
     return isinstance(transform, RandomGrayscale)
-
-
-ADJUSTS_CONTRAST = 1
 
 
 def _color_jitter(step: Any, _: Values) -> Transform:
