@@ -5,10 +5,14 @@ Importing this package does not import DALI; building a `Loader` does.
 """
 
 from dali_mixup.accuracy import Accuracy, MixUpAccuracy
+from dali_mixup.auto_augment import AutoAugment, RandAugment, TrivialAugmentWide
+from dali_mixup.crops import CenterCrop, KeepSize, RandomCrop, Resize
 from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList, ImageFolder
 from dali_mixup.draws import CutMixDraw, MixUpDraw
+from dali_mixup.erasing import RandomErasing
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
+from dali_mixup.from_torchvision import from_torchvision
 from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
 from dali_mixup.loader import Loader
 from dali_mixup.loss import MixUpLoss
@@ -18,6 +22,14 @@ from dali_mixup.mixup_iterator import MixUpIterator
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
 from dali_mixup.random_choice import RandomChoice
 from dali_mixup.targets import stack_targets, unstack_targets
+from dali_mixup.transforms import (
+    ColorJitter,
+    GaussianBlur,
+    RandomApply,
+    RandomGrayscale,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
+)
 
 __version__ = "0.1.0"
 
@@ -25,16 +37,21 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Accuracy",
+    "AutoAugment",
     "BadFileWarning",
     "BadSample",
     "BadSampleError",
+    "CenterCrop",
+    "ColorJitter",
     "CropPad",
     "CutMix",
     "CutMixDraw",
     "DatasetError",
     "FileList",
+    "GaussianBlur",
     "ImageFolder",
     "ImagePipeline",
+    "KeepSize",
     "Loader",
     "MixUp",
     "MixUpAccuracy",
@@ -42,8 +59,18 @@ __all__ = [
     "MixUpIterator",
     "MixUpLoss",
     "RandomChoice",
+    "RandAugment",
+    "RandomApply",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
     "RandomResizedCrop",
+    "RandomVerticalFlip",
+    "Resize",
     "ResizeCenterCrop",
+    "TrivialAugmentWide",
+    "from_torchvision",
     "mix",
     "paste",
     "stack_targets",

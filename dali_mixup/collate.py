@@ -10,9 +10,9 @@ import torch
 from torch.utils.data import default_collate
 
 from dali_mixup.cutmix import CutMix
-from dali_mixup.choice import RandomChoice
 from dali_mixup.errors import must_be
 from dali_mixup.mixup import MixUp
+from dali_mixup.random_choice import RandomChoice
 
 MIXERS = ("MixUp", "CutMix", "RandomChoice")
 RULE = "default_collate, or v2.MixUp, v2.CutMix or a v2.RandomChoice of them after default_collate"
@@ -40,7 +40,7 @@ def find_mixup(collate_fn: Callable, classes: list[str] | None) -> MixUp | CutMi
 
 
 def _mixers_in(value: Any, depth: int) -> Iterator[Callable]:
-    """torchvision's batch transforms that a function refers to: in its closure, arguments, attributes and globals."""
+    """The batch transforms of torchvision that a function refers to: in its closure, arguments, attributes and globals."""
     if _is_mixer(value):
         yield value
     elif depth:

@@ -184,7 +184,9 @@ class Decoder:
             return inputs
         return inputs | {
             "offset": windows.offset,
+            "resized": windows.resized.astype(np.float32),
             "roi": windows.roi(self.plan.pipeline.size),
+            "interpolation": windows.interpolation,
             "flip": batch.plan.flips.astype(np.int32),
         }
 

@@ -1,6 +1,5 @@
 """`from_dataloader`: what a torch DataLoader does with files of images, done by a `Loader`."""
 
-import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any, Literal

@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,11 +17,13 @@ with warnings.catch_warnings():
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, pipeline_def
 
-from dali_mixup.geometry import CropPad, height_width
-from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.crops import CenterCrop, RandomCrop
+from dali_mixup.geometry import INTERPOLATIONS, CropPad, height_width
+from dali_mixup.pipeline import Geometry, ImagePipeline
 
 AUTO_AUG_ALIASES = re.compile(r"`nvidia\.dali\.fn\.experimental\.(filter|equalize)` is now deprecated")
 
+PaddedCrop = CropPad | CenterCrop | RandomCrop
 Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
 
 
@@ -42,7 +44,7 @@ def build_graph(
     Args:
         pipeline: what to do.
         source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor" and "shape"; unless `windows_only`
-            also "offset" and "roi" (see `Windows`), "flip" (B,) int32.
+            also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip" (B,) int32.
         windows_only: stop after the decoder; resize and flip are left to the stage.
         batch_size: the largest batch that `source` gives.
         device_id: the GPU that decodes and resizes; None for the CPU.
@@ -56,8 +58,10 @@ def build_graph(
     """
     kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
     if not windows_only:
-        pads = isinstance(pipeline.geometry, CropPad)
+        pads = pipeline.geometry.border is not None
         kinds |= {"offset": (types.INT32, 1)} if pads else {"roi": (types.FLOAT, 1)}
+        kinds |= {"resized": (types.FLOAT, 1)} if getattr(pipeline.geometry, "resize", None) and pads else {}
+        kinds |= {"interpolation": (types.INT32, 0)} if _interpolation(pipeline.geometry) == "random" else {}
         kinds |= {"flip": (types.INT32, 0)} if pipeline.flip > 0 else {}
 
     def inputs_in_order(info: types.BatchInfo) -> tuple:
@@ -85,10 +89,17 @@ def build_graph(
         )
         inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
         images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], on_gpu=device_id is not None)
+        if "resized" in inputs:
+            images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(_interpolation(pipeline.geometry))))
         if "offset" in inputs:
-            images = _crop_with_padding(images, inputs["offset"], cast(CropPad, pipeline.geometry))
-        if "roi" in inputs:
-            images = _resize(images, inputs["roi"], pipeline.size)
+            images = _crop_with_padding(images, inputs["offset"], cast(PaddedCrop, pipeline.geometry))
+        if "interpolation" in inputs:
+            if inputs["interpolation"] == INTERPOLATIONS.index("bicubic"):  # pyright: ignore[reportGeneralTypeIssues]  of each image, for DALI
+                images = _resize(images, inputs["roi"], pipeline.size, "bicubic")
+            else:
+                images = _resize(images, inputs["roi"], pipeline.size, "bilinear")
+        elif "roi" in inputs:
+            images = _resize(images, inputs["roi"], pipeline.size, _interpolation(pipeline.geometry))
         if "flip" in inputs:
             images = fn.flip(images, horizontal=inputs["flip"], vertical=0)
         return images if pipeline.augment is None else pipeline.augment(images)
@@ -160,24 +171,46 @@ def _decode(path: DataNode, anchor: DataNode, shape: DataNode, *, on_gpu: bool) 
     )
 
 
-def _resize(images: DataNode, roi: DataNode, size: tuple[int, int]) -> DataNode:
-    return fn.resize(
-        images, size=np.array(size, np.float32), roi_start=roi[:2], roi_end=roi[2:], interp_type=types.INTERP_LINEAR, antialias=True
-    )
+def _interpolation(geometry: Geometry) -> str:
+    """How this geometry resizes; "random" is decided for each image."""
+    return getattr(geometry, "interpolation", None) or getattr(getattr(geometry, "resize", None), "interpolation", "bilinear")
 
 
-def _crop_with_padding(images: DataNode, offset: DataNode, geometry: CropPad) -> DataNode:
-    if geometry.padding_mode == "reflect" and geometry.padding > 0:
-        images, offset = _pad_by_reflection(images, geometry.padding), offset + geometry.padding
+def _filter(interpolation: str) -> dict[str, Any]:
+    """DALI's name of an interpolation; all but nearest are antialiased, as in Pillow."""
+    names = {"nearest": "NN", "bilinear": "LINEAR", "bicubic": "CUBIC", "lanczos": "LANCZOS3"}
+    return {"interp_type": getattr(types, f"INTERP_{names[interpolation]}"), "antialias": interpolation != "nearest"}
+
+
+def _resize(images: DataNode, roi: DataNode, size: tuple[int, int], interpolation: str) -> DataNode:
+    return fn.resize(images, size=list(map(float, size)), roi_start=roi[:2], roi_end=roi[2:], **_filter(interpolation))
+
+
+def _crop_with_padding(images: DataNode, offset: DataNode, geometry: PaddedCrop) -> DataNode:
+    border, (left, top, right, bottom) = geometry.border, geometry.margins
+    if border.mode != "constant":
+        images = _pad(_pad(images, border.mode, top, bottom, axis=0), border.mode, left, right, axis=1)
+        offset = offset + np.array([top, left], np.int32)
     size = np.array(height_width(geometry.size), np.int32)
-    return fn.slice(images, offset, size, axes=(0, 1), out_of_bounds_policy="pad", fill_values=0)
+    return fn.slice(images, offset, size, axes=(0, 1), out_of_bounds_policy="pad", fill_values=list(border.fill))
 
 
-def _pad_by_reflection(images: DataNode, padding: int) -> DataNode:
-    """Reflect `padding` pixels outwards at each side without repeating the edge, as numpy's and torch's "reflect"."""
-    height = fn.cast(images.shape()[0], dtype=types.INT32)
-    top, bottom = images[1 : padding + 1], images[height - padding - 1 : height - 1]
-    images = fn.cat(fn.flip(top, vertical=1, horizontal=0), images, fn.flip(bottom, vertical=1, horizontal=0), axis=0)
-    width = fn.cast(images.shape()[1], dtype=types.INT32)
-    left, right = images[:, 1 : padding + 1], images[:, width - padding - 1 : width - 1]
-    return fn.cat(fn.flip(left, horizontal=1), images, fn.flip(right, horizontal=1), axis=1)
+def _pad(images: DataNode, mode: str, before: int, after: int, *, axis: int) -> DataNode:
+    """Add `before` and `after` pixels at two sides, as numpy's pad does in the modes "edge", "reflect" and "symmetric"."""
+    side = cast(DataNode, fn.cast(images.shape()[axis], dtype=types.INT32))
+
+    def part(start: DataNode | int, end: DataNode | int) -> DataNode:
+        return images[start:end] if axis == 0 else images[:, start:end]
+
+    if mode == "edge":
+        parts = [part(0, 1)] * before + [images] + [part(side - 1, side)] * after
+    else:
+        skipped = 1 if mode == "reflect" else 0
+        parts = [_mirror(part(skipped, skipped + before), axis)] if before else []
+        parts += [images]
+        parts += [_mirror(part(side - after - skipped, side - skipped), axis)] if after else []
+    return fn.cat(*parts, axis=axis) if len(parts) > 1 else images
+
+
+def _mirror(images: DataNode, axis: int) -> DataNode:
+    return fn.flip(images, vertical=int(axis == 0), horizontal=int(axis == 1))

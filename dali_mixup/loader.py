@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
+from dali_mixup.crops import RandomCrop
 from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
@@ -19,6 +20,7 @@ from dali_mixup.errors import BadSample, check_int, check_probability, must_be
 from dali_mixup.faults import MAX_PIXELS, Faults
 from dali_mixup.geometry import CropPad
 from dali_mixup.mixup import MixUp
+from dali_mixup.operations import apply_batch
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan import BatchPlan, Plan
@@ -44,7 +46,7 @@ class LoaderStats:
         batches: how many were delivered.
         wait: the consumer waited for a batch.
         decode: waiting for DALI: reading and decoding; where DALI also resizes (with `augment`, on a GPU), that too.
-        resize: resizing outside of DALI.
+        resize: resizing outside of DALI, and on the CPU the pipeline's `transforms`.
         stage: mixup, normalization, cast and layout.
     """
 
@@ -172,6 +174,7 @@ class Loader:
         check_probability("max_bad_fraction", max_bad_fraction)
         rank, world = pick_shard(shard)
 
+        pipeline = pipeline.settled(dataset.heights, dataset.widths)
         _check_images_are_large_enough(dataset, pipeline)
 
         self.dataset, self.pipeline, self.mixup = dataset, pipeline, mixup
@@ -393,6 +396,9 @@ class Loader:
         if isinstance(self._stage, CpuStage):
             finished = self._stage(images, batch)
         else:
+            if batch.operations is not None:
+                planes = cast(torch.Tensor, images).permute(0, 3, 1, 2).contiguous()
+                images = apply_batch(planes, batch.operations).permute(0, 2, 3, 1).contiguous()
             targets = targets.pin_memory().to(self.device, non_blocking=True)
             draw = None if draw is None else draw.to(self.device)
             finished = self._stage(cast(torch.Tensor, images), draw)
@@ -410,7 +416,7 @@ def _seed_of_rank(seed: int, rank: int) -> int:
 
 
 def _check_images_are_large_enough(dataset: FileList, pipeline: ImagePipeline) -> None:
-    if not isinstance(pipeline.geometry, CropPad):
+    if not isinstance(pipeline.geometry, CropPad | RandomCrop):
         return
     small = np.flatnonzero(pipeline.geometry.too_small(dataset.heights, dataset.widths) & (dataset.heights > 0))
     if len(small):

@@ -1,26 +1,36 @@
 """`ImagePipeline`: what happens to one image, as data. The graph and the stage carry it out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from dali_mixup.crops import CenterCrop, KeepSize, RandomCrop, Resize
 from dali_mixup.errors import check_probability, must_be
 from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop, height_width
+from dali_mixup.parity import Translation
+from dali_mixup.transforms import Transform, check_transforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+Geometry = RandomResizedCrop | ResizeCenterCrop | CropPad | Resize | KeepSize | CenterCrop | RandomCrop
+GEOMETRIES = "or one of Resize, KeepSize, CenterCrop and RandomCrop"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePipeline:
-    """Geometry, flip, the user's own DALI operators, normalization: in this order.
+    """Geometry, flip, the user's own DALI operators, transforms, normalization: in this order.
 
     Args:
         geometry: the crop and the output size.
         flip: probability of a horizontal flip.
         augment: a plain function on DALI nodes, uint8 HWC of the output size in and out: any of DALI's operators, random ones too.
+        transforms: such as `(dm.ColorJitter(0.4, 0.4, 0.4), dm.RandomErasing())`, planned from (seed, epoch, position) as the crops are.
         mean: per channel (RGB), of values in [0, 1].
         std: per channel, likewise; an output value is (pixel / 255 - mean) / std.
+        translation: where `from_torchvision` made the pipeline from; for `print` alone.
 
     Raises:
         ValueError, TypeError: an option out of range.
@@ -31,25 +41,60 @@ class ImagePipeline:
     ValueError: flip must be a probability from 0 to 1, got 1.5
     """
 
-    geometry: RandomResizedCrop | ResizeCenterCrop | CropPad
+    geometry: Geometry
     flip: float = 0.0
     augment: Callable[[Any], Any] | None = None
+    transforms: tuple[Transform, ...] = ()
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    translation: Translation | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.geometry, RandomResizedCrop | ResizeCenterCrop | CropPad):
-            raise TypeError(must_be("geometry", "a RandomResizedCrop, ResizeCenterCrop or CropPad", self.geometry))
+        if not isinstance(self.geometry, Geometry):
+            raise TypeError(must_be("geometry", "a RandomResizedCrop, ResizeCenterCrop or CropPad", self.geometry, GEOMETRIES))
         check_probability("flip", self.flip)
         if self.augment is not None and not callable(self.augment):
             raise TypeError(must_be("augment", "a function on DALI nodes, or None", self.augment))
+        check_transforms(self.transforms)
         for name, value in (("mean", self.mean), ("std", self.std)):
             if not isinstance(value, tuple | list) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
                 raise TypeError(must_be(name, "three numbers, for R, G and B", value))
         if min(self.std) <= 0:
             raise ValueError(must_be("std", "three numbers above 0", self.std))
 
+    def __str__(self) -> str:
+        """The translation, line by line; of any other pipeline its fields."""
+        if self.translation is None or self.translation.parts != self.parts:
+            return repr(self)
+        return "\n".join(map(str, self.translation.lines))
+
+    @property
+    def parts(self) -> tuple:
+        """All that the pipeline does."""
+        return self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std
+
     @property
     def size(self) -> tuple[int, int]:
-        """Output height and width in pixels."""
-        return height_width(self.geometry.size)
+        """Output height and width in pixels.
+
+        Raises:
+            ValueError: it depends on the dataset.
+        """
+        size = self.geometry.size
+        if size is None or (isinstance(self.geometry, Resize) and isinstance(size, int)):
+            raise ValueError(must_be("geometry", "of a fixed size", self.geometry, "a Loader takes the size from its dataset"))
+        return height_width(size)
+
+    def settled(self, height: np.ndarray, width: np.ndarray) -> "ImagePipeline":
+        """The pipeline with a fixed output size, for a dataset of images of `height`, `width` (N,); 0 stands for files that are none.
+
+        Raises:
+            ValueError: the images come out with different sizes.
+        """
+        if not isinstance(self.geometry, Resize | KeepSize):
+            return self
+        images = height > 0
+        made = replace(self, geometry=self.geometry.settled(height[images], width[images]))
+        if self.translation is None or self.translation.parts != self.parts:
+            return made
+        return replace(made, translation=replace(self.translation, parts=made.parts))

@@ -15,10 +15,12 @@ from dali_mixup.dataset import FileList
 from dali_mixup.draws import Draw
 from dali_mixup.geometry import Windows
 from dali_mixup.mixup import MixUp
+from dali_mixup.operations import Operation
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.random_choice import RandomChoice
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
 from dali_mixup.sampler import Sampled
+from dali_mixup.transforms import count_uniforms, plan_operations
 
 REPLACEMENT_TRIES = 16
 
@@ -35,6 +37,7 @@ class BatchPlan:
         windows: what to decode and resize.
         flips: (B,) bool.
         draw: lam, partner and, with CutMix, boxes; None without mixup.
+        operations: for each image, what its pipeline's `transforms` do to it; None without them.
     """
 
     epoch: int
@@ -44,6 +47,7 @@ class BatchPlan:
     windows: Windows
     flips: np.ndarray
     draw: Draw | None
+    operations: list[list[Operation]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -128,6 +132,7 @@ class Plan:
             windows=self.windows(epoch, first, indices),
             flips=self._draw_at(Purpose.FLIP, epoch, first, count, 1)[:, 0] < self.pipeline.flip,
             draw=self._mixup_draw(epoch, first, count),
+            operations=self._operations(epoch, first, count),
         )
 
     def windows(self, epoch: int, first: int, indices: np.ndarray) -> Windows:
@@ -152,6 +157,14 @@ class Plan:
     def _draw_at(self, purpose: Purpose, epoch: int, first: int, count: int, columns: int) -> np.ndarray:
         """Uniform numbers (count, columns) in [0, 1)."""
         return draw_at(first, count, lambda n, generator: generator.random((n, columns)), seed=self.seed, purpose=purpose, epoch=epoch)
+
+    def _operations(self, epoch: int, first: int, count: int) -> list[list[Operation]] | None:
+        """What the transforms do at the positions from `first` on."""
+        transforms, size = self.pipeline.transforms, self.pipeline.size
+        if not transforms:
+            return None
+        uniform = self._draw_at(Purpose.TRANSFORM, epoch, first, count, count_uniforms(transforms))
+        return [plan_operations(transforms, numbers, size) for numbers in uniform]
 
     def _mixup_draw(self, epoch: int, first: int, count: int) -> Draw | None:
         """Draw lam and boxes by position; partners, and which of several mixers has its turn, by batch."""

@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     RANK = 8
     BOX = 9
     CHOICE = 10
+    TRANSFORM = 11
 
 
 def check_seed(seed: object) -> None:

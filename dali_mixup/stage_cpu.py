@@ -15,12 +15,11 @@ import torch
 
 from dali_mixup.buffers import BufferPool
 from dali_mixup.draws import CutMixDraw, MixUpDraw
+from dali_mixup.operations import FLIP, apply_one
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan
+from dali_mixup.resampling import BILINEAR, cut, resize
 from dali_mixup.threads import single_threaded_pool
-
-# The operator behind torch.nn.functional.interpolate(..., mode="bilinear", antialias=True), which takes no `out`.
-_resize = torch.ops.aten._upsample_bilinear2d_aa
 
 
 class CpuStage:
@@ -42,6 +41,7 @@ class CpuStage:
         self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads)
         self.buffers = BufferPool(keep)
         self.resizing = 0.0  # seconds so far
+        self.border = pipeline.geometry.border
         with torch.inference_mode(False):  # what is allocated here is written in threads, which are never in that mode
             self.parts = split_image(pipeline, planar=self.planar)
             # an image in memory: three planes, or rows of RGB pixels
@@ -77,14 +77,14 @@ class CpuStage:
 
     def _as_levels(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
         """uint8 (B, *shape): images of the output size, in the output's layout."""
-        if isinstance(images, torch.Tensor) and not self.planar:
+        if isinstance(images, torch.Tensor) and not self.planar and batch.operations is None:
             return images.reshape(len(images), *self.shape)
         if len(self.levels) < len(images):
             with torch.inference_mode(False):
                 self.levels = torch.empty(len(images), *self.shape, dtype=torch.uint8)
         start = time.perf_counter()
         if isinstance(images, torch.Tensor):
-            self._in_threads(lambda run, _: self._split_run(images, run), list(range(len(images))))
+            self._in_threads(lambda run, _: self._split_run(images, batch, run), list(range(len(images))))
         else:
             self._in_threads(lambda run, scratch: self._resize_run(images, batch, run, scratch.pixels), list(range(len(images))))
             self.resizing += time.perf_counter() - start
@@ -106,16 +106,21 @@ class CpuStage:
 
     def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, run: list[int], pixels: torch.Tensor) -> None:
         """Decoded windows to levels."""
-        resized, offset, flips = batch.windows.resized.tolist(), batch.windows.offset.tolist(), batch.flips.tolist()
-        height, width = self.size
+        planned, flips = batch.windows, batch.flips.tolist()
+        resized, offset = planned.resized.tolist(), planned.offset.tolist()
+        codes = [BILINEAR] * len(windows) if planned.interpolation is None else planned.interpolation.tolist()
+        size = list(self.size)
         levels = self._as_images(self.levels)
         for i in run:
             image, level = windows[i][None].permute(0, 3, 1, 2), levels[i : i + 1]
-            if resized[i] == [height, width]:
-                found = _resize.out(image, resized[i], False, None, out=pixels if self.planar else level)
+            if resized[i] == size and offset[i] == [0, 0]:
+                found = resize(image, size, codes[i], out=pixels if self.planar or batch.operations is not None else level)
             else:
-                top, left = offset[i]
-                found = _resize(image, resized[i], False, None)[..., top : top + height, left : left + width]
+                found = cut(resize(image, resized[i], codes[i]), offset[i], self.size, self.border)
+            if batch.operations is not None:
+                todo = [FLIP, *batch.operations[i]] if flips[i] else batch.operations[i]
+                level.copy_(apply_one(found.contiguous(), todo))
+                continue
             if self.planar:
                 split_planes(found, level, flip=flips[i])
             elif flips[i]:
@@ -123,8 +128,13 @@ class CpuStage:
             elif found is not level:
                 level.copy_(found)
 
-    def _split_run(self, images: torch.Tensor, run: list[int]) -> None:
-        """Finished images (B, H, W, 3) to planes."""
+    def _split_run(self, images: torch.Tensor, batch: BatchPlan, run: list[int]) -> None:
+        """Cropped and flipped images (B, H, W, 3) to levels."""
+        if batch.operations is not None:
+            levels = self._as_images(self.levels)
+            for i in run:
+                levels[i : i + 1].copy_(apply_one(images[i : i + 1].permute(0, 3, 1, 2).contiguous(), batch.operations[i]))
+            return
         rows = slice(run[0], run[-1] + 1)
         split_planes(images[rows].permute(0, 3, 1, 2), self._as_images(self.levels)[rows], flip=False)
 

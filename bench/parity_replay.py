@@ -1,0 +1,120 @@
+"""torchvision's transforms on one PIL image, with the numbers that a Loader has planned in the place of those that they would draw."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from bench.torchvision_fix import import_torchvision
+from dali_mixup import affine, pixels
+from dali_mixup.geometry import INTERPOLATIONS
+from dali_mixup.operations import Operation
+from dali_mixup.plan import BatchPlan
+
+functional = import_torchvision("torchvision.transforms.functional")
+Mode = functional.InterpolationMode
+ERASE = (pixels.erase, pixels.erase_with_noise)
+RANDOM_PIXELS = ("AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomApply", "RandomErasing", "RandomGrayscale")
+RANDOM_PIXELS += ("RandomVerticalFlip", "TrivialAugmentWide")
+THEIRS = {
+    pixels.autocontrast: functional.autocontrast,
+    pixels.brightness: functional.adjust_brightness,
+    pixels.contrast: functional.adjust_contrast,
+    pixels.equalize: functional.equalize,
+    pixels.flip_horizontally: functional.hflip,
+    pixels.flip_vertically: functional.vflip,
+    pixels.grayscale: lambda image: functional.to_grayscale(image, 3),
+    pixels.hue: functional.adjust_hue,
+    pixels.invert: functional.invert,
+    pixels.posterize: lambda image, bits: functional.posterize(image, int(bits)),
+    pixels.saturation: functional.adjust_saturation,
+    pixels.sharpness: functional.adjust_sharpness,
+    pixels.solarize: functional.solarize,
+}
+
+
+def replay(transform: Any, image: Image.Image, batch: BatchPlan, row: int) -> torch.Tensor:
+    """What torchvision makes of `image` (3, H, W) with the windows, flip and operations of a row of `batch`."""
+    operations = list(batch.operations[row]) if batch.operations else []
+    found: Any = image
+    for step in steps_of(transform):
+        name = type(step).__name__
+        if name.startswith("RandomResizedCrop"):
+            found = _resized_crop(step, found, batch, row)
+        elif name == "RandomCrop":
+            found = _padded_crop(step, found, batch, row)
+        elif name == "RandomHorizontalFlip":
+            found = functional.hflip(found) if batch.flips[row] else found
+        elif name in RANDOM_PIXELS:
+            mine = [operation for operation in operations if (operation.function in ERASE) == (name == "RandomErasing")]
+            operations = [operation for operation in operations if operation not in mine]
+            for operation in mine:
+                found = _apply(step, found, operation)
+        else:
+            found = step(found)
+    return found if isinstance(found, torch.Tensor) else functional.to_tensor(found)
+
+
+def steps_of(transform: Any) -> Iterator[Any]:
+    """Out of nested containers."""
+    if hasattr(transform, "transforms") and type(transform).__name__ != "RandomApply":
+        for step in transform.transforms:
+            yield from steps_of(step)
+    else:
+        yield transform
+
+
+def _resized_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> Image.Image:
+    windows = batch.windows
+    (top, left), (height, width) = windows.anchor[row].tolist(), windows.shape[row].tolist()
+    mode = step.interpolation
+    if isinstance(mode, tuple):  # timm's "random"
+        code = INTERPOLATIONS.index("bilinear") if windows.interpolation is None else int(windows.interpolation[row])
+        mode = next(each for each in mode if each.value == INTERPOLATIONS[code])
+    mode = Mode(getattr(mode, "value", mode))  # v2 keeps names
+    return functional.resized_crop(image, top, left, height, width, list(step.size), mode)
+
+
+def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> Image.Image:
+    top, left = batch.windows.offset[row].tolist()
+    fill = step.fill or 0
+    margins = [0, 0, 0, 0] if step.padding is None else _margins(step)
+    if step.pad_if_needed:
+        height, width = step.size
+        wide, high = max(0, width - image.width - margins[0] - margins[2]), max(0, height - image.height - margins[1] - margins[3])
+        margins = [margin + more for margin, more in zip(margins, (wide, high, wide, high), strict=True)]
+    padded = functional.pad(image, margins, fill, step.padding_mode)
+    return functional.crop(padded, top + margins[1], left + margins[0], *step.size)
+
+
+def _margins(step: Any) -> list[int]:
+    """Left, top, right and bottom."""
+    sides = [step.padding] * 4 if isinstance(step.padding, int) else list(step.padding)
+    if len(sides) == 2:
+        return sides * 2
+    return [sides[k] for k in (0, 2, 1, 3)] if ".v2." in type(step).__module__ else sides
+
+
+def _apply(step: Any, image: Any, operation: Operation) -> Any:
+    function, numbers, fixed = operation
+    if function is affine.warp:
+        mode, fill = fixed
+        return image.transform(image.size, Image.Transform.AFFINE, numbers, Image.Resampling[mode.upper()], fillcolor=fill)
+    if function is pixels.gaussian_blur:
+        return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
+    if function in ERASE:
+        top, left, height, width = map(int, numbers[:4])
+        return functional.erase(image, top, left, height, width, _erased(step, image, operation))
+    return THEIRS[function](image, *numbers)
+
+
+def _erased(step: Any, image: torch.Tensor, operation: Operation) -> torch.Tensor:
+    """The value of a rectangle, in the scale of the images."""
+    top, left, height, width = map(int, operation.numbers[:4])
+    if operation.function is pixels.erase_with_noise:
+        noise = torch.empty(image.shape).normal_(generator=torch.Generator().manual_seed(int(operation.numbers[4])))
+        return noise[:, top : top + height, left : left + width]
+    value = np.atleast_1d(getattr(step, "value", 0.0)).astype(np.float32)
+    return torch.from_numpy(value).view(-1, 1, 1)

@@ -1,0 +1,173 @@
+"""The table of torchvision's and timm's transforms of pixels: what each of them is here, and how close that comes.
+
+Parity is that of the operations with PIL images; `tests/test_parity.py` measures each.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from dali_mixup.auto_augment import AutoAugment, RandAugment, TrivialAugmentWide
+from dali_mixup.erasing import RandomErasing
+from dali_mixup.errors import must_be
+from dali_mixup.parity import Parity
+from dali_mixup.transforms import (
+    ColorJitter,
+    GaussianBlur,
+    RandomApply,
+    RandomGrayscale,
+    RandomHorizontalFlip,
+    RandomVerticalFlip,
+    Transform,
+)
+from dali_mixup.translation.options import (
+    Triple,
+    as_levels,
+    fill_of,
+    interpolation_of,
+    name_of,
+    number_or_pair,
+    pair,
+    text_of,
+    three,
+    unknown,
+)
+
+# Measured by bench.parity, and checked against it by a test.
+NOISE = "noise is clipped to what uint8 holds: by 0.16 levels in the mean, 180 at most (with ImageNet's mean and std)"
+
+
+class Values(NamedTuple):
+    """What pixels are worth at a transform's place: (level / 255 - mean) / std."""
+
+    mean: Triple
+    std: Triple
+
+    def to_levels(self, value: Triple) -> Triple:
+        """Levels of R, G and B."""
+        return three(255 * (mean + std * each) for mean, std, each in zip(self.mean, self.std, value, strict=True))
+
+
+class Translated(NamedTuple):
+    """A transform of ours for one of theirs."""
+
+    transform: Transform
+    parity: Parity = Parity.EXACT
+    note: str = ""
+
+
+def translate(step: Any, values: Values) -> Translated:
+    """The transform that stands for `step`.
+
+    Raises:
+        TypeError: there is none.
+        ValueError: an option that has no counterpart.
+    """
+    if name_of(step) not in TABLE:
+        raise unknown(step)
+    found = TABLE[name_of(step)](step, values)
+    return found if isinstance(found, Translated) else Translated(found)
+
+
+def is_pointwise(transform: Transform) -> bool:
+    """Whether it commutes with crops: each pixel by itself, and black stays black."""
+    if isinstance(transform, RandomApply):
+        return all(is_pointwise(inner) for inner in transform.transforms)
+    if isinstance(transform, ColorJitter):
+        _, contrast, _, _ = transform.ranges
+        return contrast is None
+    return isinstance(transform, RandomGrayscale)
+
+
+def _color_jitter(step: Any, _: Values) -> Transform:
+    options = (step.brightness, step.contrast, step.saturation, step.hue)
+    return ColorJitter(*(0.0 if option is None else number_or_pair(option) for option in options))
+
+
+def _grayscale(step: Any, _: Values) -> Transform:
+    if step.num_output_channels != 3:
+        raise ValueError(must_be("num_output_channels", "3, since images are delivered as RGB", text_of(step)))
+    return RandomGrayscale(1.0)
+
+
+def _gaussian_blur(step: Any, _: Values) -> Translated:
+    width, height = (int(side) for side in step.kernel_size)
+    low, high = pair(step.sigma)
+    blur = GaussianBlur(width if width == height else (width, height), low if low == high else (low, high))
+    return Translated(blur, Parity.ONE_LEVEL)
+
+
+def _random_erasing(step: Any, values: Values) -> Translated:
+    options = {"p": float(step.p), "scale": pair(step.scale), "ratio": pair(step.ratio)}
+    if step.value is None or step.value == "random":
+        return _noisy(RandomErasing(**options, **_noise("pixel", values)))
+    fill = three([step.value] if isinstance(step.value, int | float) else step.value, "value")
+    return _erasing(RandomErasing(**options, fill=values.to_levels(fill)))
+
+
+def _erasing_of_timm(step: Any, values: Values) -> Translated:
+    low, high = step.log_aspect_ratio
+    options = {
+        "p": float(step.probability),
+        "scale": (step.min_area, step.max_area),
+        "ratio": (math.exp(low), math.exp(high)),
+        "count": (step.min_count, step.max_count),
+    }
+    if step.num_splits > 1:
+        raise ValueError(must_be("num_splits", "0 or 1, since it belongs to timm's loader", step.num_splits))
+    if step.per_pixel or step.rand_color:
+        return _noisy(RandomErasing(**options, **_noise("pixel" if step.per_pixel else "color", values)))
+    return _erasing(RandomErasing(**options, fill=values.to_levels((0.0, 0.0, 0.0))))
+
+
+def _noise(kind: str, values: Values) -> dict[str, Any]:
+    return {"noise": kind, "fill": values.to_levels((0.0, 0.0, 0.0)), "std": three(255 * std for std in values.std)}
+
+
+def _noisy(transform: RandomErasing) -> Translated:
+    return Translated(transform, Parity.APPROXIMATE, NOISE)
+
+
+def _erasing(transform: RandomErasing) -> Translated:
+    whole = all(level == min(255, max(0, round(level))) for level in transform.fill)
+    if not whole and not all(0 <= level <= 255 for level in transform.fill):
+        raise ValueError(must_be("value", "within the range of images", transform.fill, "erased pixels would be clipped"))
+    return Translated(transform, Parity.EXACT if whole else Parity.ONE_LEVEL)
+
+
+def _rand_augment(step: Any, _: Values) -> Transform:
+    return RandAugment(step.num_ops, step.magnitude, step.num_magnitude_bins, **_warp(step))
+
+
+def _trivial_augment(step: Any, _: Values) -> Transform:
+    return TrivialAugmentWide(step.num_magnitude_bins, **_warp(step))
+
+
+def _auto_augment(step: Any, _: Values) -> Transform:
+    return AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step))
+
+
+def _warp(step: Any) -> dict[str, Any]:
+    return {"interpolation": interpolation_of(step), "fill": as_levels(fill_of(step))}
+
+
+def _random_apply(step: Any, values: Values) -> Translated:
+    inner = [translate(each, values) for each in step.transforms]
+    parity = max((each.parity for each in inner), key=list(Parity).index, default=Parity.EXACT)
+    note = "; ".join(each.note for each in inner if each.note)
+    return Translated(RandomApply(tuple(each.transform for each in inner), float(step.p)), parity, note)
+
+
+TABLE: dict[str, Callable[[Any, Values], Transform | Translated]] = {
+    "AutoAugment": _auto_augment,
+    "ColorJitter": _color_jitter,
+    "GaussianBlur": _gaussian_blur,
+    "Grayscale": _grayscale,
+    "RandAugment": _rand_augment,
+    "RandomApply": _random_apply,
+    "RandomErasing": lambda step, values: (_erasing_of_timm if hasattr(step, "per_pixel") else _random_erasing)(step, values),
+    "RandomGrayscale": lambda step, _: RandomGrayscale(float(step.p)),
+    "RandomHorizontalFlip": lambda step, _: RandomHorizontalFlip(float(step.p)),
+    "RandomVerticalFlip": lambda step, _: RandomVerticalFlip(float(step.p)),
+    "TrivialAugmentWide": _trivial_augment,
+}

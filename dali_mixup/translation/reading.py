@@ -1,0 +1,89 @@
+"""What has been read of a chain of transforms, and what the next one may still do."""
+
+from dataclasses import replace
+from typing import Any
+
+from dali_mixup.crops import KeepSize, Resize
+from dali_mixup.errors import must_be
+from dali_mixup.parity import Line, Parity, Translation
+from dali_mixup.pipeline import Geometry, ImagePipeline
+from dali_mixup.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
+from dali_mixup.translation.options import name_of, text_of
+from dali_mixup.translation.pixel_table import Values, is_pointwise, translate
+
+ONE = (1.0, 1.0, 1.0)
+ZERO = (0.0, 0.0, 0.0)
+LEVEL = (1 / 255, 1 / 255, 1 / 255)
+COMMUTE = ("RandomErasing", "RandomHorizontalFlip", "RandomVerticalFlip")  # with normalization
+
+Found = tuple[str, Parity, str]  # what does it here, how close, why not closer
+
+
+class Reading:
+    """What has been read so far.
+
+    Attributes:
+        lines: the table.
+        resize: what comes before the crop.
+        crop: the geometry that gives images their size.
+        flip: probability of a flip before all other transforms.
+        mirrored: the text of a flip that came before the crop.
+        transforms: of pixels.
+        tensor: whether images are tensors.
+        floating: whether they are floats.
+        normalized: whether `Normalize` has come.
+        values: what pixels are worth.
+    """
+
+    def __init__(self):
+        self.lines: list[Line] = []
+        self.resize: Resize | None = None
+        self.crop: Geometry | None = None
+        self.flip = 0.0
+        self.mirrored = ""
+        self.transforms: list[Transform] = []
+        self.tensor = self.floating = self.normalized = False
+        self.values = Values(ZERO, LEVEL)
+
+    def pipeline(self) -> ImagePipeline:
+        """All that was read."""
+        values = self.values if self.tensor else Values(ZERO, ONE)
+        made = ImagePipeline(
+            geometry=self.crop or self.resize or KeepSize(),
+            flip=self.flip,
+            transforms=tuple(self.transforms),
+            mean=values.mean,
+            std=values.std,
+        )
+        return replace(made, translation=Translation(lines=tuple(self.lines), parts=made.parts))
+
+    def add_pixels(self, step: Any) -> Found:
+        """A transform of pixels, at its place among the others."""
+        if self.normalized and name_of(step) not in COMMUTE:
+            raise misplaced(step, "it works on levels; put it before Normalize")
+        transform, parity, note = translate(step, self.values)
+        if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and self.crop is None:
+            self.mirrored = text_of(step)
+        if isinstance(transform, RandomHorizontalFlip) and not self.transforms:
+            self.flip += transform.p - 2 * self.flip * transform.p
+            return f"flip={self.flip:g}", parity, note
+        self.transforms.append(transform)
+        return repr(transform), parity, note
+
+    def check_before(self, step: Any, *, resizes: bool, black: bool = True) -> None:
+        """Raise if what was read changes pixels in a way that can't be put off until after `step`, a resize or a crop."""
+        for transform in self.transforms:
+            flips = isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip)
+            if not flips and (resizes or not black or not is_pointwise(transform)):
+                raise misplaced(step, f"{transform} would work on the whole image; put it behind the crop, where it costs less, too")
+
+    def set_crop(self, step: Any, crop: Geometry) -> None:
+        """Make `crop` the geometry."""
+        if self.crop is not None:
+            raise misplaced(step, f"the images are cropped already, by {self.crop}; crop once")
+        self.crop = crop
+
+
+def misplaced(step: Any, why: str) -> ValueError:
+    """The error for a transform that can't be done at its place."""
+    return ValueError(must_be("transform", "in an order that one decoding and resizing can follow", text_of(step), why))

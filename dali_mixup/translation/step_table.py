@@ -1,0 +1,186 @@
+"""The table of torchvision's and timm's transforms of geometry and of values: what each of them is here, and how close that comes."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from dali_mixup.crops import CenterCrop, RandomCrop, Resize
+from dali_mixup.errors import must_be
+from dali_mixup.geometry import RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.parity import Parity
+from dali_mixup.translation.options import as_levels, fill_of, interpolation_of, pair, side_or_pair, square_or_pair, text_of, three
+from dali_mixup.translation.pixel_table import Values
+from dali_mixup.translation.reading import ONE, ZERO, Found, Reading, misplaced
+
+# Measured by bench.parity, and checked against it by a test.
+MIRRORED_NEAREST = (
+    "the flip comes after resizing here, where nearest neighbours differ: by 0.07 levels in the mean, 160 at most (224 to 100 pixels)"
+)
+MIRRORED = "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4.6 levels in the mean, 190 at most"
+
+
+def _parity(interpolation: str) -> Parity:
+    return Parity.ONE_LEVEL if interpolation in ("bilinear", "random") else Parity.EXACT
+
+
+def _resize(reading: Reading, step: Any) -> Found:
+    if step.antialias is False and reading.tensor:
+        raise ValueError(must_be("antialias", "True, as it always is for PIL images", text_of(step)))
+    if reading.crop is not None or reading.resize is not None:
+        raise misplaced(step, "the images are resized or cropped already; resize once, and before the crop")
+    reading.check_before(step, resizes=True)
+    interpolation = interpolation_of(step)
+    reading.resize = Resize(None if step.size is None else side_or_pair(step.size), step.max_size, interpolation)
+    if reading.mirrored and interpolation == "nearest":
+        return repr(reading.resize), Parity.APPROXIMATE, MIRRORED_NEAREST
+    return repr(reading.resize), _parity(interpolation), ""
+
+
+def _center_crop(reading: Reading, step: Any) -> Found:
+    size, resize = square_or_pair(step.size), reading.resize
+    sides = size if isinstance(size, tuple) else (size,)
+    if resize and isinstance(resize.size, int) and resize.max_size is None and resize.size >= max(sides):
+        crop = ResizeCenterCrop(resize.size, size, resize.interpolation)
+    else:
+        crop = CenterCrop(size, resize, as_levels(reading.values.to_levels(ZERO)))
+    reading.check_before(step, resizes=False, black=getattr(crop, "fill", 0) == 0)
+    reading.set_crop(step, crop)
+    if reading.mirrored:
+        return repr(crop), Parity.APPROXIMATE, MIRRORED
+    return repr(crop), Parity.EXACT, ""
+
+
+def _random_crop(reading: Reading, step: Any) -> Found:
+    fill = reading.values.to_levels(fill_of(step))
+    crop = RandomCrop(
+        square_or_pair(step.size),
+        _padding(step),
+        bool(step.pad_if_needed),
+        as_levels(fill),
+        step.padding_mode,
+        reading.resize,
+    )
+    left, top, right, bottom = crop.margins
+    if reading.mirrored and (left, top) != (right, bottom):
+        raise misplaced(step, f"its padding differs from side to side; put {reading.mirrored} behind it")
+    pads = crop.pad_if_needed or any(crop.margins)
+    black = crop.border.mode != "constant" or crop.fill == 0 or not pads
+    reading.check_before(step, resizes=False, black=black)
+    reading.set_crop(step, crop)
+    rounded = pads and crop.padding_mode == "constant" and any(level != round(level) for level in fill)
+    return repr(crop), Parity.ONE_LEVEL if rounded else Parity.EXACT, ""
+
+
+def _padding(step: Any) -> Any:
+    """Of v1 as it was given, of v2 parsed: left, right, top, bottom."""
+    if step.padding is None:
+        return 0
+    if isinstance(step.padding, int):
+        return step.padding
+    sides = tuple(int(side) for side in step.padding)
+    if ".v2." in type(step).__module__ and len(sides) == 4:
+        left, right, top, bottom = sides
+        sides = (left, top, right, bottom)
+    if len(set(sides)) == 1:
+        return sides[0]
+    return sides
+
+
+def _random_resized_crop(reading: Reading, step: Any) -> Found:
+    if getattr(step, "antialias", True) is False and reading.tensor:
+        raise ValueError(must_be("antialias", "True, as it always is for PIL images", text_of(step)))
+    if reading.resize is not None:
+        raise misplaced(step, "it resizes once more; leave out the Resize before it")
+    reading.check_before(step, resizes=True)
+    # timm's "random" is a tuple of two
+    interpolation = "random" if isinstance(step.interpolation, tuple | list) else interpolation_of(step)
+    crop = RandomResizedCrop(square_or_pair(step.size), pair(step.scale), pair(step.ratio), interpolation)
+    reading.set_crop(step, crop)
+    if reading.mirrored and interpolation == "nearest":
+        return repr(crop), Parity.APPROXIMATE, MIRRORED_NEAREST
+    return repr(crop), _parity(interpolation), ""
+
+
+def _preset(reading: Reading, step: Any) -> Found:
+    """`weights.transforms()` of torchvision's classification models."""
+    first = SimpleNamespace(size=step.resize_size, max_size=None, interpolation=step.interpolation, antialias=step.antialias)
+    _, parity, _ = _resize(reading, first)
+    crop, _, _ = _center_crop(reading, SimpleNamespace(size=step.crop_size))
+    _to_float(reading, step)
+    _normalize(reading, step)
+    return f"{crop}, mean and std", parity, ""
+
+
+def _to_tensor(reading: Reading, step: Any) -> Found:
+    if type(step).__module__ == "timm.data.transforms" and type(step).__name__ == "ToTensor":  # floats from 0 to 255
+        reading.tensor = reading.floating = True
+        return "images from 0 to 255", Parity.EXACT, ""
+    return _to_float(reading, step)
+
+
+def _to_float(reading: Reading, _step: Any) -> Found:
+    if not reading.floating:
+        reading.values = Values(ZERO, ONE)
+    reading.tensor = reading.floating = True
+    return "images from 0 to 1", Parity.EXACT, ""
+
+
+def _to_uint8_tensor(reading: Reading, _step: Any) -> Found:
+    reading.tensor = True
+    return "nothing", Parity.EXACT, ""
+
+
+def _to_dtype(reading: Reading, step: Any) -> Found:
+    dtype = step.dtype
+    if isinstance(dtype, dict):  # of v2, by type
+        named = {getattr(key, "__name__", key): value for key, value in dtype.items()}
+        dtype = named.get("Image", named.get("others"))
+    if dtype is None or (dtype == torch.uint8 and not reading.floating):
+        return "nothing", Parity.EXACT, ""
+    if dtype != torch.float32:
+        raise ValueError(must_be("dtype", "torch.float32", text_of(step), "the Loader's dtype= delivers float16 and bfloat16"))
+    if getattr(step, "scale", True):
+        return _to_float(reading, step)
+    reading.tensor = reading.floating = True
+    return "nothing", Parity.EXACT, ""
+
+
+def _normalize(reading: Reading, step: Any) -> Found:
+    if not reading.floating:
+        raise misplaced(step, "it needs floats; put ToTensor or ToDtype(torch.float32, scale=True) before it")
+    given_mean, given_std = three(step.mean, "mean"), three(step.std, "std")
+    mean, std = reading.values
+    reading.values = Values(
+        three(m + s * given for m, s, given in zip(mean, std, given_mean, strict=True)),
+        three(s * given for s, given in zip(std, given_std, strict=True)),
+    )
+    reading.normalized = True
+    return f"mean={reading.values.mean}, std={reading.values.std}", Parity.EXACT, ""
+
+
+def _nothing(_reading: Reading, _step: Any) -> Found:
+    return "nothing", Parity.EXACT, ""
+
+
+STEPS: dict[str, Callable[[Reading, Any], Found]] = {
+    "CenterCrop": _center_crop,
+    "ConvertImageDtype": _to_dtype,
+    "Identity": _nothing,
+    "ImageClassification": _preset,
+    "MaybePILToTensor": _to_uint8_tensor,
+    "MaybeToTensor": _to_float,
+    "Normalize": _normalize,
+    "PILToTensor": _to_uint8_tensor,
+    "RGB": _nothing,
+    "RandomCrop": _random_crop,
+    "RandomResizedCrop": _random_resized_crop,
+    "RandomResizedCropAndInterpolation": _random_resized_crop,
+    "Resize": _resize,
+    "ToDtype": _to_dtype,
+    "ToImage": _to_uint8_tensor,
+    "ToNumpy": _to_uint8_tensor,
+    "ToPureTensor": _nothing,
+    "ToTensor": _to_tensor,
+}

@@ -1,0 +1,74 @@
+"""What the library states of its parity is what `bench.parity` measures."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from bench import parity
+from bench.parity_cases import build_cases
+from dali_mixup.parity import Parity
+from dali_mixup.translation.pixel_table import NOISE, TABLE
+from dali_mixup.translation.step_table import MIRRORED, MIRRORED_NEAREST
+
+CASES = build_cases()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Pools of torch's own would outnumber the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def sources(photos, tmp_path_factory):
+    """The photos as they are, and copies of one size."""
+    folder = tmp_path_factory.mktemp("copies")
+    files = sorted(str(path) for path in photos.glob("*/*"))
+    return files, [parity._copy(path, str(folder / f"{k}.png")) for k, path in enumerate(files)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}, {case.options}")
+def test_no_transform_differs_by_more_than_the_library_states(sources, case):
+    files, copies = sources
+    found = parity.measure(case, files if case.whole else copies, epochs=2)
+    assert found.holds, found
+    assert (found.parity == "by parts") == case.chain
+    if found.parity == Parity.APPROXIMATE:
+        assert found.largest > 1.01, f"{found} is better than that"
+    if found.parity == Parity.ONE_LEVEL:
+        assert found.largest > 0.01, f"{found} is exact"
+
+
+NOTES = {"RandomErasing": NOISE, "CenterCrop": MIRRORED, "Resize": MIRRORED_NEAREST}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_notes_give_the_differences_that_are_measured(sources, name):
+    (case,) = [case for case in CASES if case.name == name and ("after a flip" in case.options or "random" in case.options)]
+    mean, largest = map(float, re.search(r"by ([\d.]+) levels in the mean, ([\d.]+) at most", NOTES[name]).groups())
+    found = parity.measure(case, sources[1], epochs=5)
+    assert found.mean == pytest.approx(mean, rel=0.25)
+    assert 0.8 * largest < found.largest <= largest
+
+
+def test_every_transform_of_pixels_is_measured():
+    named = {name for case in CASES for name in re.findall(r"\w+", f"{case.name} {case.options} {case.transform!r}")}
+    assert set(TABLE) <= named
+
+
+def test_a_statement_that_does_not_hold_is_marked_and_fails(sources, monkeypatch, capsys, tmp_path):
+    folder = sources[0][0].rsplit("/", 1)[0]
+    resize = next(case for case in CASES if case.options == "256, 224, bilinear")
+    monkeypatch.setattr(parity, "build_cases", lambda: [resize])
+    assert parity.main([folder, "--json", str(tmp_path / "parity.json")]) == 0
+    assert "NOT" not in capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "parity.json").read_text())["derived"]["differences"]
+    assert (row["name"], row["parity"]) == ("Resize, CenterCrop", "within one level")
+    monkeypatch.setattr(parity, "_stated", lambda case, pipeline: "exact")
+    assert parity.main([folder]) == 1
+    assert "1.00  NOT exact" in capsys.readouterr().out
