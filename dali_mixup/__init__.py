@@ -12,6 +12,7 @@ from dali_mixup.dataset import FileList, ImageFolder
 from dali_mixup.draws import CutMixDraw, MixUpDraw
 from dali_mixup.erasing import RandomErasing
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
+from dali_mixup.from_dataloader import from_dataloader
 from dali_mixup.from_torchvision import from_torchvision
 from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
 from dali_mixup.loader import Loader
@@ -70,6 +71,7 @@ __all__ = [
     "Resize",
     "ResizeCenterCrop",
     "TrivialAugmentWide",
+    "from_dataloader",
     "from_torchvision",
     "mix",
     "paste",

@@ -12,7 +12,7 @@ from torch.utils.data import default_collate
 from dali_mixup.cutmix import CutMix
 from dali_mixup.errors import must_be
 from dali_mixup.mixup import MixUp
-from dali_mixup.random_choice import RandomChoice
+from dali_mixup.random_choice import AnyMixer, RandomChoice
 
 MIXERS = ("MixUp", "CutMix", "RandomChoice")
 RULE = "default_collate, or v2.MixUp, v2.CutMix or a v2.RandomChoice of them after default_collate"
@@ -21,12 +21,12 @@ DEPTH = 4  # a function in a partial in an object, and what it holds
 SEEDS = range(4)
 
 
-def find_mixup(collate_fn: Callable, classes: list[str] | None) -> MixUp | CutMix | RandomChoice | None:
+def find_mixup(collate_fn: Callable, num_classes: int | None) -> AnyMixer | None:
     """The mixup that a collate_fn applies after `default_collate`, with torchvision's conventions; None for none.
 
     Args:
         collate_fn: of a DataLoader. It is called on a few drawn batches.
-        classes: names, for the width of dense targets where the collate_fn's mixup doesn't say it.
+        num_classes: width of dense targets where the collate_fn's mixup doesn't say it.
 
     Raises:
         ValueError: it does something else.
@@ -35,7 +35,7 @@ def find_mixup(collate_fn: Callable, classes: list[str] | None) -> MixUp | CutMi
         return None
     for mixer in _mixers_in(collate_fn, DEPTH):
         if _does_the_same(collate_fn, mixer):
-            return _translate(mixer, len(classes or ()))
+            return _translate(mixer, num_classes)
     raise ValueError(must_be("loader.collate_fn", RULE, collate_fn, WAY_OUT))
 
 
@@ -93,8 +93,14 @@ def _call(collate_fn: Callable, samples: list) -> Any:
         raise ValueError(must_be("loader.collate_fn", rule, collate_fn, WAY_OUT)) from error
 
 
-def _translate(mixer: Any, classes: int) -> MixUp | CutMix | RandomChoice:
+def _translate(mixer: Any, num_classes: int | None) -> AnyMixer:
     if type(mixer).__name__ == "RandomChoice":
-        return RandomChoice([_translate(one, classes) for one in mixer.transforms], p=mixer.p)
-    dense = {"per_sample": False, "targets": "dense", "num_classes": mixer.num_classes or classes or None}
-    return MixUp(mixer.alpha, fold=False, **dense) if type(mixer).__name__ == "MixUp" else CutMix(mixer.alpha, **dense)
+        return RandomChoice([_translate_one(one, num_classes) for one in mixer.transforms], p=mixer.p)
+    return _translate_one(mixer, num_classes)
+
+
+def _translate_one(mixer: Any, num_classes: int | None) -> MixUp | CutMix:
+    num_classes = mixer.num_classes or num_classes
+    if type(mixer).__name__ == "MixUp":
+        return MixUp(mixer.alpha, per_sample=False, fold=False, targets="dense", num_classes=num_classes)
+    return CutMix(mixer.alpha, per_sample=False, targets="dense", num_classes=num_classes)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,8 @@ from dali_mixup.errors import must_be
 from dali_mixup.faults import MAX_PIXELS
 from dali_mixup.from_torchvision import from_torchvision
 from dali_mixup.header import open_with_pillow
-from dali_mixup.loader import Loader, MixUpKind
+from dali_mixup.loader import Loader
+from dali_mixup.random_choice import AnyMixer, RandomChoice
 
 WAY_OUT = "list the files in a FileList and build a Loader, or keep the DataLoader and put MixUp, CutMix or MixUpIterator behind it"
 # torchvision's image readers, all of which give RGB as Pillow reads it.
@@ -25,7 +27,7 @@ KNOWN_READERS = ("default_loader", "pil_loader", "accimage_loader")
 def from_dataloader(
     loader: DataLoader,
     *,
-    mixup: MixUpKind | None = None,
+    mixup: AnyMixer | None = None,
     targets: Literal["stacked", "dense"] | None = None,
     strict: bool = False,
     seed: int | None = None,
@@ -58,7 +60,15 @@ def from_dataloader(
         strict: refuse transforms that are only approximately torchvision's.
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws one from torch's
             default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
-        device, dtype, memory_format, num_threads, prefetch, shard, on_bad_sample, max_bad_fraction, max_pixels: see `Loader`.
+        device: see `Loader`, as for all that follow.
+        dtype: of the images.
+        memory_format: of the images.
+        num_threads: DALI's.
+        prefetch: batches that are prepared ahead.
+        shard: (rank, world size), for a DataLoader whose sampler shares nothing out.
+        on_bad_sample: "raise" or "replace".
+        max_bad_fraction: where "replace" ends.
+        max_pixels: of one image.
 
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
@@ -67,12 +77,12 @@ def from_dataloader(
         raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
     if targets not in (None, "stacked", "dense"):
         raise ValueError(must_be("targets", '"stacked", "dense" or None', targets))
-    files, transform = _read_dataset(loader.dataset)
-    mixup = mixup or find_mixup(loader.collate_fn, files.classes)
-    sampler = loader.sampler
     own_batches = loader.batch_size is None
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
+    files, transform = _read_dataset(loader.dataset)
+    mixup = mixup or find_mixup(loader.collate_fn, count_classes(files))
+    sampler = loader.sampler
     own_order = own_batches or not (type(sampler) is SequentialSampler or _is_plain_shuffle(sampler, len(files)))
     return Loader(
         files,
@@ -116,6 +126,13 @@ def _read_dataset(dataset: Any) -> tuple[FileList, Any]:
     _check_reader(getattr(base, "loader", None), files)
     _check_items(base, chosen[0], files)
     return files, transform
+
+
+def count_classes(files: FileList) -> int | None:
+    """The width of dense targets; None for labels that are no class indices."""
+    if files.classes is not None:
+        return len(files.classes)
+    return int(files.targets.max()) + 1 if files.targets.dtype == np.int64 else None
 
 
 def _is_path_and_target(sample: Any) -> bool:
@@ -174,7 +191,10 @@ def _find_shard(loader: DataLoader) -> tuple[int, int] | None:
     return (0, 1) if type(sampler) in (SequentialSampler, RandomSampler) else None
 
 
-def _with_targets(mixup: MixUpKind | None, targets: str | None, files: FileList) -> MixUpKind | None:
-    if mixup is None or targets is None:
-        return mixup
-    return mixup.with_targets(targets, num_classes=len(files.classes or ()) or None)
+def _with_targets(mixer: AnyMixer | None, targets: str | None, files: FileList) -> AnyMixer | None:
+    """The same mixer with targets of another form."""
+    if mixer is None or targets is None:
+        return mixer
+    if isinstance(mixer, RandomChoice):
+        return replace(mixer, mixers=[_with_targets(one, targets, files) for one in mixer.mixers])
+    return replace(mixer, targets=targets, num_classes=count_classes(files) if targets == "dense" else None)

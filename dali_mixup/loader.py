@@ -13,18 +13,16 @@ import torch
 
 from dali_mixup.ahead import run_ahead
 from dali_mixup.crops import RandomCrop
-from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import Decoder
 from dali_mixup.errors import BadSample, check_int, check_probability, must_be
 from dali_mixup.faults import MAX_PIXELS, Faults
 from dali_mixup.geometry import CropPad
-from dali_mixup.mixup import MixUp
 from dali_mixup.operations import apply_batch
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan import BatchPlan, Plan
-from dali_mixup.random_choice import RandomChoice
+from dali_mixup.random_choice import AnyMixer
 from dali_mixup.randomness import Purpose, check_seed, keyed_generator
 from dali_mixup.sampler import EpochSampler, UserSampler, check_order
 from dali_mixup.stage import build_gpu_stage
@@ -118,7 +116,7 @@ class Loader:
         sampler: Iterable[int] | None = None,
         batch_sampler: Iterable[list[int]] | None = None,
         drop_last: bool = False,
-        mixup: MixUp | CutMix | RandomChoice | None = None,
+        mixup: AnyMixer | None = None,
         seed: int = 0,
         device: torch.device | str | None = None,
         dtype: torch.dtype = torch.float32,
@@ -156,7 +154,7 @@ class Loader:
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             _check_type(name, value, bool, "True or False")
         if mixup is not None:
-            _check_type("mixup", mixup, MixUp | CutMix | RandomChoice, "a MixUp, CutMix, RandomChoice or None")
+            _check_type("mixup", mixup, AnyMixer, "a MixUp, CutMix, RandomChoice or None")
             if dataset.targets.dtype == np.int64:
                 mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         check_order(batch_size, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, drop_last=drop_last)

@@ -10,14 +10,14 @@ from functools import partial
 
 import numpy as np
 
-from dali_mixup.cutmix import CutMix, draw_centre
+from dali_mixup.cutmix import draw_centre
 from dali_mixup.dataset import FileList
 from dali_mixup.draws import Draw
 from dali_mixup.geometry import Windows
 from dali_mixup.mixup import MixUp
 from dali_mixup.operations import Operation
 from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.random_choice import RandomChoice
+from dali_mixup.random_choice import AnyMixer, RandomChoice
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
 from dali_mixup.sampler import Sampled
 from dali_mixup.transforms import count_uniforms, plan_operations
@@ -71,7 +71,7 @@ class Plan:
     batch_size: int
     shuffle: bool
     drop_last: bool
-    mixup: MixUp | CutMix | RandomChoice | None
+    mixup: AnyMixer | None
     seed: int
     rank: int
     world: int

@@ -79,6 +79,9 @@ class RandomChoice(Mixer):
             mixer.check_images(images)
 
 
+AnyMixer = MixUp | CutMix | RandomChoice
+
+
 def _check_shares(p: object, count: int) -> None:
     if not isinstance(p, list | tuple) or not all(isinstance(share, int | float) and not isinstance(share, bool) for share in p):
         raise TypeError(must_be("p", "a list of numbers, or None", p))
