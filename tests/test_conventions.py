@@ -100,7 +100,7 @@ def test_torchvisions_mixup_gives_the_same_batch(monkeypatch):
 
 
 def test_fastais_rule_gives_the_same_batch_and_loss():
-    """fastai v1's MixUpCallback: lam = max(lam, 1 - lam) per image from Beta(0.4, 0.4), a shuffle, the mean of lam * l1 + (1 - lam) * l2."""
+    """fastai v1: lam = max(lam, 1 - lam) per image from Beta(0.4, 0.4), a shuffle, the mean of lam * l1 + (1 - lam) * l2."""
     images, labels, logits = batch(9)
     generator = np.random.default_rng(0)
     lam = np.random.default_rng(0).beta(0.4, 0.4, 9)
