@@ -237,7 +237,7 @@ def test_datasets_that_cant_be_read_are_refused_by_name_with_the_way_out(folder,
 def test_what_is_no_dataloader_and_no_batch_is_refused(folder):
     with pytest.raises(TypeError, match=r"loader must be a torch.utils.data.DataLoader, got \[1\]"):
         dm.from_dataloader([1])
-    with pytest.raises(ValueError, match="loader.batch_size must be an int, got None"):
+    with pytest.raises(ValueError, match=r"loader.batch_size must be an int, got None"):
         swap(DataLoader(image_folder(folder), batch_size=None))
     with pytest.raises(ValueError, match='targets must be "stacked", "dense" or None'):
         swap(DataLoader(image_folder(folder)), targets="soft")
@@ -360,5 +360,3 @@ def test_bad_files_are_the_loaders_business(folder, tmp_path):
     with pytest.warns(dm.BadFileWarning):
         made = swap(theirs, on_bad_sample="replace", max_bad_fraction=0.5)
     assert labels(made) == [[0, 0]]
-
-
