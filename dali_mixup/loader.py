@@ -233,15 +233,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         self._check_process()
-        start = self._next_start
-        if self._user_sampler is not None and start.sampled is None:
-            start = start._replace(sampled=self._user_sampler.draw(len(self.dataset)))
-        self._cursor = start
-        self._next_start = Cursor(start.epoch + 1, 0)
-        self._iteration += 1
-        if self._running is not None:
-            self._running.close()
-        return self._deliver(start, self._iteration)
+        return self._deliver()
 
     @property
     def bad_samples(self) -> list[BadSample]:
@@ -334,8 +326,22 @@ class Loader:
         resize = self._stage.resizing if isinstance(self._stage, CpuStage) else 0.0
         return LoaderStats(batches=self._delivered, wait=self._waited, decode=self._decoding, resize=resize, stage=self._staging - resize)
 
-    def _deliver(self, cursor: Cursor, iteration: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        self._check_current(iteration)
+    def _begin(self) -> tuple[Cursor, int]:
+        """Begin the next epoch; an earlier one ends."""
+        self._check_process()
+        start = self._next_start
+        if self._user_sampler is not None and start.sampled is None:
+            start = start._replace(sampled=self._user_sampler.draw(len(self.dataset)))
+        self._cursor = start
+        self._next_start = Cursor(start.epoch + 1, 0)
+        self._iteration += 1
+        if self._running is not None:
+            self._running.close()
+        return start, self._iteration
+
+    def _deliver(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """One epoch; it begins with its first batch, since trainers call iter() just to see, and set the epoch after it."""
+        cursor, iteration = self._begin()
         steps = list(self.plan.steps(cursor.position, cursor.sampled))
         batches = self._batches(cursor, len(steps))
         if self.device.type == "cpu":

@@ -131,8 +131,7 @@ def test_the_older_of_two_iterators_says_that_it_ended(dataset):
     third = iter(made)
     fourth = iter(made)
     assert len(list(fourth)) == 6
-    with pytest.raises(RuntimeError, match="this epoch ended"):
-        next(third)
+    assert len(list(third)) == 6  # it hadn't begun
 
 
 def test_two_loaders_at_once_do_not_disturb_each_other(dataset):
@@ -453,3 +452,20 @@ def test_a_pickled_loader_gives_the_same_batches_from_the_start(dataset):
         for (images, targets), (expected, expected_targets) in zip(again, first, strict=True):
             assert torch.equal(images, expected)
             assert torch.equal(targets, expected_targets)
+
+
+def test_an_epoch_begins_with_its_first_batch_not_with_iter(dataset):
+    numbered = dm.FileList(dataset.paths, list(range(len(dataset))))
+    made = loader(numbered)
+    expected = [[targets.tolist() for _, targets in made] for _ in range(2)]
+    made.set_epoch(0)
+    iter(made)
+    epoch = iter(made)
+    iter(made)
+    made.set_epoch(0)
+    assert [targets.tolist() for _, targets in epoch] == expected[0]
+    assert made.next_epoch == 1
+    running = iter(made)
+    first = next(running)[1].tolist()
+    iter(made)
+    assert [first, *(targets.tolist() for _, targets in running)] == expected[1]

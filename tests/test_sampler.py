@@ -255,7 +255,7 @@ def test_orders_that_cant_be_are_named(numbered, options, error, message):
 def test_what_a_sampler_may_not_give_is_named_and_the_loader_stays_usable(numbered, options, error, message):
     made = loader(numbered, **options)
     with pytest.raises(error, match=message):
-        iter(made)
+        next(iter(made))
     source = next(iter(options.values()))
     source[:] = [[2]] if "batch_sampler" in options else [2]
     assert labels(made) == [[2]]

@@ -1,0 +1,125 @@
+"""A swapped loader in other people's training loops: Lightning, Accelerate, and a plain one with timm's loss."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import dali_mixup as dm
+from bench.torchvision_fix import import_torchvision
+
+datasets = import_torchvision("torchvision.datasets")
+v2 = import_torchvision("torchvision.transforms.v2")
+
+FLOATS = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.5,) * 3, (0.25,) * 3)]
+TRAIN = v2.Compose([v2.RandomResizedCrop(16), v2.RandomHorizontalFlip(), v2.ColorJitter(0.2, 0.2), *FLOATS])
+VAL = v2.Compose([v2.Resize(18), v2.CenterCrop(16), *FLOATS])
+
+
+@pytest.fixture
+def loaders(folder):
+    """A training loader with mixup, and a validation loader, both swapped for DataLoaders."""
+    train = DataLoader(datasets.ImageFolder(folder, TRAIN), batch_size=4, shuffle=True, drop_last=True)
+    val = DataLoader(datasets.ImageFolder(folder, VAL), batch_size=4)
+    return (
+        dm.from_dataloader(train, mixup=dm.MixUp(alpha=0.4), seed=1, device="cpu", num_threads=1),
+        dm.from_dataloader(val, device="cpu", num_threads=1),
+    )
+
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(128, 3))
+
+
+def train_by_hand(train, val, epochs):
+    """What every trainer must arrive at: losses of each step, validation losses of each epoch."""
+    model, criterion = network(), dm.MixUpLoss(torch.nn.CrossEntropyLoss())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses, validation = [], []
+    for epoch in range(epochs):
+        train.set_epoch(epoch)
+        for images, targets in train:
+            loss = criterion(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        with torch.no_grad():
+            validation += [criterion(model(images), labels).item() for images, labels in val]
+    return losses, validation
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_fits_and_validates_as_a_plain_loop_does(loaders, tmp_path):
+    lightning = pytest.importorskip("lightning.pytorch")
+    train, val = loaders
+    expected = train_by_hand(train, val, epochs=3)
+    seen, validated = [], []
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network, self.criterion = network(), dm.MixUpLoss(torch.nn.CrossEntropyLoss())
+
+        def training_step(self, batch, _):
+            loss = self.criterion(self.network(batch[0]), batch[1])
+            seen.append(loss.item())
+            return loss
+
+        def validation_step(self, batch, _):
+            validated.append(self.criterion(self.network(batch[0]), batch[1]).item())
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = lightning.Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    )
+    train.set_epoch(0)
+    trainer.fit(Model(), train, val)
+    assert trainer.num_training_batches == len(train) == 5
+    assert seen == expected[0]
+    assert validated == expected[1]
+
+
+@pytest.mark.filterwarnings("ignore")  # Accelerate's own
+def test_accelerate_prepares_and_trains_as_a_plain_loop_does(loaders):
+    accelerate = pytest.importorskip("accelerate")
+    train, val = loaders
+    expected, _ = train_by_hand(train, val, epochs=2)
+    accelerator = accelerate.Accelerator(cpu=True)
+    model = network()
+    model, optimizer, prepared = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.1), train)
+    criterion = dm.MixUpLoss(torch.nn.CrossEntropyLoss())
+    losses = []
+    for epoch in range(2):
+        prepared.set_epoch(epoch)
+        for images, targets in prepared:
+            with accelerator.accumulate(model):
+                loss = criterion(model(images), targets)
+                accelerator.backward(loss)
+                optimizer.step()
+                optimizer.zero_grad()
+            losses.append(loss.item())
+    assert len(prepared) == 5
+    assert losses == expected
+
+
+def test_stacked_and_dense_targets_train_to_the_same_losses(loaders, folder):
+    train, _ = loaders
+    theirs = DataLoader(datasets.ImageFolder(folder, TRAIN), batch_size=4, shuffle=True, drop_last=True)
+    dense = dm.from_dataloader(theirs, mixup=dm.MixUp(alpha=0.4), targets="dense", seed=1, device="cpu", num_threads=1)
+    timm_loss = pytest.importorskip("timm.loss").SoftTargetCrossEntropy()
+    model, criterion = network(), dm.MixUpLoss(torch.nn.CrossEntropyLoss())
+    with torch.no_grad():
+        for (images, stacked), (others, probabilities) in zip(train, dense, strict=True):
+            assert torch.equal(images, others)
+            logits = model(images)
+            assert torch.allclose(criterion(logits, stacked), timm_loss(logits, probabilities), atol=1e-6)
