@@ -89,6 +89,12 @@ def test_geometries_are_found(module, make, expected):
         (lambda m: m.RandAugment(3, 5, 11, Mode.BILINEAR, 128), dm.RandAugment(3, 5, 11, "bilinear", 128)),
         (lambda m: m.TrivialAugmentWide(21, Mode.BILINEAR, (1, 2, 3)), dm.TrivialAugmentWide(21, "bilinear", (1, 2, 3))),
         (lambda m: m.AutoAugment(), dm.AutoAugment()),
+        (lambda m: m.RandomAdjustSharpness(3, 0.1), dm.RandomOperation("Sharpness", 2.0, 0.1)),
+        (lambda m: m.RandomSolarize(100.5), dm.RandomOperation("Solarize", 100.5)),
+        (lambda m: m.RandomPosterize(3), dm.RandomOperation("Posterize", 3)),
+        (lambda m: m.RandomInvert(0.2), dm.RandomOperation("Invert", p=0.2)),
+        (lambda m: m.RandomAutocontrast(), dm.RandomOperation("AutoContrast")),
+        (lambda m: m.RandomEqualize(1.0), dm.RandomOperation("Equalize", p=1.0)),
         (lambda m: m.AutoAugment(m.AutoAugmentPolicy.CIFAR10, fill=[5, 5, 5]), dm.AutoAugment("cifar10", fill=5)),
         (
             lambda m: m.RandomApply([m.GaussianBlur(3), m.RandomHorizontalFlip(0.1)], 0.3),

@@ -18,7 +18,7 @@ from dali_mixup.translation.reading import ONE, ZERO, Found, Reading, misplaced
 MIRRORED_NEAREST = (
     "the flip comes after resizing here, where nearest neighbours differ: by 0.07 levels in the mean, 160 at most (224 to 100 pixels)"
 )
-MIRRORED = "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4.6 levels in the mean, 190 at most"
+MIRRORED = "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4 levels in the mean, 190 at most"
 
 
 def _parity(interpolation: str) -> Parity:
