@@ -300,6 +300,24 @@ def test_strict_names_what_is_approximate_and_by_how_much():
     assert {line.parity for line in dm.from_torchvision(v1.Compose(steps)).translation.lines} == {Parity.EXACT, Parity.APPROXIMATE}
 
 
+def parities(*steps):
+    return [str(line.parity) for line in dm.from_torchvision(v1.Compose(steps)).translation.lines]
+
+
+def test_parity_depends_on_the_options_and_on_what_comes_before():
+    flip = v1.RandomHorizontalFlip()
+    assert parities(v1.Resize((8, 8), Mode.BICUBIC)) == ["exact"]
+    assert parities(flip, v1.Resize((8, 8), Mode.BICUBIC)) == ["exact", "within one level"]
+    assert parities(flip, v1.Resize((8, 8), Mode.NEAREST)) == ["exact", "approximate"]
+    assert parities(flip, torchvision.models.ResNet18_Weights.DEFAULT.transforms()) == ["exact", "approximate"]
+    for level in range(256):
+        assert parities(v1.RandomCrop(8, 1, fill=level)) == ["exact"]
+        assert parities(v1.PILToTensor(), v1.RandomErasing(value=level)) == ["exact", "exact"]
+    assert parities(*AFTER, v1.RandomCrop(8, 1)) == ["exact", "exact", "within one level"]
+    assert parities(*AFTER, v1.RandomCrop(8, 1, padding_mode="edge")) == ["exact", "exact", "exact"]
+    assert parities(v1.RandomApply([v1.GaussianBlur(3), v1.RandomInvert()])) == ["within one level"]
+
+
 def test_timms_training_recipe_is_read():
     transform = create_transform(
         96, is_training=True, interpolation="random", re_prob=0.25, re_mode="pixel", re_count=3, vflip=0.1, grayscale_prob=0.2

@@ -22,6 +22,7 @@ from dali_mixup.transforms import (
 )
 from dali_mixup.translation.options import (
     Triple,
+    are_whole,
     as_levels,
     fill_of,
     interpolation_of,
@@ -129,10 +130,9 @@ def _noisy(transform: RandomErasing) -> Translated:
 
 
 def _erasing(transform: RandomErasing) -> Translated:
-    whole = all(level == min(255, max(0, round(level))) for level in transform.fill)
-    if not whole and not all(0 <= level <= 255 for level in transform.fill):
+    if not all(-0.5 <= level <= 255.5 for level in transform.fill):
         raise ValueError(must_be("value", "within the range of images", transform.fill, "erased pixels would be clipped"))
-    return Translated(transform, Parity.EXACT if whole else Parity.ONE_LEVEL)
+    return Translated(transform, Parity.EXACT if are_whole(transform.fill) else Parity.ONE_LEVEL)
 
 
 def _rand_augment(step: Any, _: Values) -> Transform:
