@@ -17,7 +17,8 @@ functional = import_torchvision("torchvision.transforms.functional")
 Mode = functional.InterpolationMode
 ERASE = (pixels.erase, pixels.erase_with_noise)
 RANDOM_PIXELS = ("AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomApply", "RandomErasing", "RandomGrayscale")
-RANDOM_PIXELS += ("RandomVerticalFlip", "TrivialAugmentWide")
+RANDOM_PIXELS += ("RandomVerticalFlip", "TrivialAugmentWide", "RandomAdjustSharpness", "RandomAutocontrast", "RandomEqualize")
+RANDOM_PIXELS += ("RandomInvert", "RandomPosterize", "RandomSolarize")
 THEIRS = {
     pixels.autocontrast: functional.autocontrast,
     pixels.brightness: functional.adjust_brightness,

@@ -5,7 +5,7 @@ Importing this package does not import DALI; building a `Loader` does.
 """
 
 from dali_mixup.accuracy import Accuracy, MixUpAccuracy
-from dali_mixup.auto_augment import AutoAugment, RandAugment, TrivialAugmentWide
+from dali_mixup.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
 from dali_mixup.crops import CenterCrop, KeepSize, RandomCrop, Resize
 from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList, ImageFolder
@@ -66,6 +66,7 @@ __all__ = [
     "RandomErasing",
     "RandomGrayscale",
     "RandomHorizontalFlip",
+    "RandomOperation",
     "RandomResizedCrop",
     "RandomVerticalFlip",
     "Resize",

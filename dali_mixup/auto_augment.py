@@ -1,5 +1,6 @@
-"""`RandAugment`, `TrivialAugmentWide` and `AutoAugment` with torchvision's operations, strengths and policies."""
+"""`RandAugment`, `TrivialAugmentWide`, `AutoAugment` and their operations by name, with torchvision's strengths and policies."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,7 @@ import torch
 from dali_mixup import affine, pixels
 from dali_mixup.affine import Interpolation
 from dali_mixup.crops import check_fill, rgb
-from dali_mixup.errors import check_int, must_be
+from dali_mixup.errors import check_int, check_probability, must_be
 from dali_mixup.operations import Operation
 from dali_mixup.policies import BINS, POLICIES
 
@@ -213,6 +214,43 @@ class AutoAugment:
                 strength = _signed(name, strengths.of(name, place, BINS), sign)
                 found.append(make_operation(name, strength, size, interpolation=self.interpolation, fill=self.fill))
         return [operation for operation in found if operation]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomOperation:
+    """One named operation with probability `p`, such as torchvision's `RandomSolarize` or `RandomAdjustSharpness`.
+
+    Args:
+        name: "Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize" or "Invert".
+        strength: a factor less 1 for the first four, bits that stay for "Posterize", a threshold for "Solarize".
+        p: probability.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    name: str
+    strength: float = 0.0
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        named = (*ADJUST, "Posterize", "Solarize", *PLAIN)
+        if self.name not in named:
+            raise ValueError(must_be("name", f"one of {', '.join(named)}", self.name))
+        low, high = {"Posterize": (1, 8), "Solarize": (0, 256)}.get(self.name, (-1, math.inf))
+        if not isinstance(self.strength, int | float) or not low <= self.strength <= high:
+            raise ValueError(must_be("strength", f"from {low} to {high} for {self.name}", self.strength))
+        check_probability("p", self.p)
+
+    @property
+    def uniforms(self) -> int:
+        """Random numbers per image."""
+        return 1
+
+    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+        """One or none."""
+        operation = make_operation(self.name, self.strength, size)
+        return [operation] if operation and uniform[0] < self.p else []
 
 
 WIDE = Strengths(shear=0.99, translate=(32.0, 32.0), rotate=135.0, factor=0.99, bits=6)

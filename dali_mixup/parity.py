@@ -7,7 +7,8 @@ from enum import StrEnum
 class Parity(StrEnum):
     """The largest difference from torchvision on PIL images with the same parameters; `python -m bench.parity` measures it.
 
-    Of bilinear resizing one value in 30 million was two levels off. A transform alone is meant: a later one may amplify one level.
+    Of bilinear resizing fewer than one value in ten million is two levels off: both of its roundings were ties. A transform alone is
+    meant: a later one may amplify one level.
     """
 
     EXACT = "exact"

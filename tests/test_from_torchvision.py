@@ -89,6 +89,12 @@ def test_geometries_are_found(module, make, expected):
         (lambda m: m.RandAugment(3, 5, 11, Mode.BILINEAR, 128), dm.RandAugment(3, 5, 11, "bilinear", 128)),
         (lambda m: m.TrivialAugmentWide(21, Mode.BILINEAR, (1, 2, 3)), dm.TrivialAugmentWide(21, "bilinear", (1, 2, 3))),
         (lambda m: m.AutoAugment(), dm.AutoAugment()),
+        (lambda m: m.RandomAdjustSharpness(3, 0.1), dm.RandomOperation("Sharpness", 2.0, 0.1)),
+        (lambda m: m.RandomSolarize(100.5), dm.RandomOperation("Solarize", 100.5)),
+        (lambda m: m.RandomPosterize(3), dm.RandomOperation("Posterize", 3)),
+        (lambda m: m.RandomInvert(0.2), dm.RandomOperation("Invert", p=0.2)),
+        (lambda m: m.RandomAutocontrast(), dm.RandomOperation("AutoContrast")),
+        (lambda m: m.RandomEqualize(1.0), dm.RandomOperation("Equalize", p=1.0)),
         (lambda m: m.AutoAugment(m.AutoAugmentPolicy.CIFAR10, fill=[5, 5, 5]), dm.AutoAugment("cifar10", fill=5)),
         (
             lambda m: m.RandomApply([m.GaussianBlur(3), m.RandomHorizontalFlip(0.1)], 0.3),
@@ -292,6 +298,24 @@ def test_strict_names_what_is_approximate_and_by_how_much():
     ):
         dm.from_torchvision(v1.Compose(steps), strict=True)
     assert {line.parity for line in dm.from_torchvision(v1.Compose(steps)).translation.lines} == {Parity.EXACT, Parity.APPROXIMATE}
+
+
+def parities(*steps):
+    return [str(line.parity) for line in dm.from_torchvision(v1.Compose(steps)).translation.lines]
+
+
+def test_parity_depends_on_the_options_and_on_what_comes_before():
+    flip = v1.RandomHorizontalFlip()
+    assert parities(v1.Resize((8, 8), Mode.BICUBIC)) == ["exact"]
+    assert parities(flip, v1.Resize((8, 8), Mode.BICUBIC)) == ["exact", "within one level"]
+    assert parities(flip, v1.Resize((8, 8), Mode.NEAREST)) == ["exact", "approximate"]
+    assert parities(flip, torchvision.models.ResNet18_Weights.DEFAULT.transforms()) == ["exact", "approximate"]
+    for level in range(256):
+        assert parities(v1.RandomCrop(8, 1, fill=level)) == ["exact"]
+        assert parities(v1.PILToTensor(), v1.RandomErasing(value=level)) == ["exact", "exact"]
+    assert parities(*AFTER, v1.RandomCrop(8, 1)) == ["exact", "exact", "within one level"]
+    assert parities(*AFTER, v1.RandomCrop(8, 1, padding_mode="edge")) == ["exact", "exact", "exact"]
+    assert parities(v1.RandomApply([v1.GaussianBlur(3), v1.RandomInvert()])) == ["within one level"]
 
 
 def test_timms_training_recipe_is_read():

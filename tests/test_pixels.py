@@ -163,3 +163,18 @@ def test_a_batch_gives_what_each_image_gives_by_itself():
     assert torch.equal(images, before)
     for row, own in enumerate(operations):
         assert torch.equal(together[row : row + 1], apply_one(images[row : row + 1], own)), own
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("ours", "values"), [(ours, values) for ours, _, values in WITH_PARAMETER], ids=[case[0].__name__ for case in WITH_PARAMETER]
+)
+def test_a_gpu_gives_the_same_pixels(ours, values):
+    images, rows = stacked(pictures()), numbers([values[k % len(values)] for k in range(len(pictures()))])
+    assert torch.equal(ours(images.cuda(), rows.cuda()).cpu(), ours(images, rows))
+    for plain, _ in PLAIN:
+        assert torch.equal(plain(images.cuda(), rows.cuda()).cpu(), plain(images, rows))
+    matrix = numbers([affine.rotate(33.0, *SIZE)] * len(images))
+    for interpolation in ("nearest", "bilinear"):
+        turned = affine.warp(images.cuda(), matrix.cuda(), interpolation, (1, 2, 3))
+        assert torch.equal(turned.cpu(), affine.warp(images, matrix, interpolation, (1, 2, 3)))

@@ -106,6 +106,7 @@ def test_noise_is_one_colour_or_a_seed_and_different_each_time():
         dm.RandomGrayscale,
         lambda p: dm.RandomApply((dm.GaussianBlur(3),), p),
         lambda p: dm.RandomErasing(p),
+        lambda p: dm.RandomOperation("Invert", p=p),
     ],
 )
 def test_probabilities_are_those_that_were_asked_for(make, p):
@@ -242,6 +243,9 @@ def test_fill_and_interpolation_reach_the_operations():
         (lambda: dm.RandAugment(interpolation="bicubic"), ValueError, 'interpolation must be "nearest" or "bilinear", got \'bicubic\''),
         (lambda: dm.TrivialAugmentWide(1), ValueError, "num_magnitude_bins must be an int of at least 2, got 1"),
         (lambda: dm.TrivialAugmentWide(fill=300), ValueError, "fill must be a level"),
+        (lambda: dm.RandomOperation("Blur"), ValueError, "name must be one of Brightness, .*, Invert, got 'Blur'"),
+        (lambda: dm.RandomOperation("Posterize", 9), ValueError, "strength must be from 1 to 8 for Posterize, got 9"),
+        (lambda: dm.RandomOperation("Invert", p=2), ValueError, "p must be a probability"),
         (lambda: dm.AutoAugment("mnist"), ValueError, 'policy must be "imagenet", "cifar10" or "svhn", got \'mnist\''),
         (
             lambda: dm.ImagePipeline(geometry=dm.CenterCrop(8), transforms=[dm.RandomGrayscale()]),

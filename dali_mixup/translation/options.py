@@ -89,6 +89,11 @@ def fill_of(step: Any) -> Triple:
     return three([fill] if isinstance(fill, int | float) else fill, "fill")
 
 
+def are_whole(values: Triple) -> bool:
+    """Whether the values are levels from 0 to 255."""
+    return all(abs(value - min(255, max(0, round(value)))) < 1e-6 for value in values)
+
+
 def as_levels(values: Triple) -> int | tuple[int, int, int]:
     """The nearest levels from 0 to 255; one for a grey."""
     red, green, blue = (min(255, max(0, round(value))) for value in values)

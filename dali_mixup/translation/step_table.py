@@ -10,7 +10,17 @@ from dali_mixup.crops import CenterCrop, RandomCrop, Resize
 from dali_mixup.errors import must_be
 from dali_mixup.geometry import RandomResizedCrop, ResizeCenterCrop
 from dali_mixup.parity import Parity
-from dali_mixup.translation.options import as_levels, fill_of, interpolation_of, pair, side_or_pair, square_or_pair, text_of, three
+from dali_mixup.translation.options import (
+    are_whole,
+    as_levels,
+    fill_of,
+    interpolation_of,
+    pair,
+    side_or_pair,
+    square_or_pair,
+    text_of,
+    three,
+)
 from dali_mixup.translation.pixel_table import Values
 from dali_mixup.translation.reading import ONE, ZERO, Found, Reading, misplaced
 
@@ -18,11 +28,16 @@ from dali_mixup.translation.reading import ONE, ZERO, Found, Reading, misplaced
 MIRRORED_NEAREST = (
     "the flip comes after resizing here, where nearest neighbours differ: by 0.07 levels in the mean, 160 at most (224 to 100 pixels)"
 )
-MIRRORED = "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4.6 levels in the mean, 190 at most"
+MIRRORED = "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4 levels in the mean, 190 at most"
 
 
-def _parity(interpolation: str) -> Parity:
-    return Parity.ONE_LEVEL if interpolation in ("bilinear", "random") else Parity.EXACT
+def _resampled(reading: Reading, interpolation: str) -> tuple[Parity, str]:
+    """How close resizing comes, after a flip that is done after it here."""
+    if interpolation == "nearest" and reading.mirrored:
+        return Parity.APPROXIMATE, MIRRORED_NEAREST
+    if interpolation in ("bilinear", "random") or reading.mirrored:
+        return Parity.ONE_LEVEL, ""
+    return Parity.EXACT, ""
 
 
 def _resize(reading: Reading, step: Any) -> Found:
@@ -33,9 +48,7 @@ def _resize(reading: Reading, step: Any) -> Found:
     reading.check_before(step, resizes=True)
     interpolation = interpolation_of(step)
     reading.resize = Resize(None if step.size is None else side_or_pair(step.size), step.max_size, interpolation)
-    if reading.mirrored and interpolation == "nearest":
-        return repr(reading.resize), Parity.APPROXIMATE, MIRRORED_NEAREST
-    return repr(reading.resize), _parity(interpolation), ""
+    return repr(reading.resize), *_resampled(reading, interpolation)
 
 
 def _center_crop(reading: Reading, step: Any) -> Found:
@@ -69,7 +82,7 @@ def _random_crop(reading: Reading, step: Any) -> Found:
     black = crop.border.mode != "constant" or crop.fill == 0 or not pads
     reading.check_before(step, resizes=False, black=black)
     reading.set_crop(step, crop)
-    rounded = pads and crop.padding_mode == "constant" and any(level != round(level) for level in fill)
+    rounded = pads and crop.padding_mode == "constant" and not are_whole(fill)
     return repr(crop), Parity.ONE_LEVEL if rounded else Parity.EXACT, ""
 
 
@@ -98,19 +111,17 @@ def _random_resized_crop(reading: Reading, step: Any) -> Found:
     interpolation = "random" if isinstance(step.interpolation, tuple | list) else interpolation_of(step)
     crop = RandomResizedCrop(square_or_pair(step.size), pair(step.scale), pair(step.ratio), interpolation)
     reading.set_crop(step, crop)
-    if reading.mirrored and interpolation == "nearest":
-        return repr(crop), Parity.APPROXIMATE, MIRRORED_NEAREST
-    return repr(crop), _parity(interpolation), ""
+    return repr(crop), *_resampled(reading, interpolation)
 
 
 def _preset(reading: Reading, step: Any) -> Found:
     """`weights.transforms()` of torchvision's classification models."""
     first = SimpleNamespace(size=step.resize_size, max_size=None, interpolation=step.interpolation, antialias=step.antialias)
-    _, parity, _ = _resize(reading, first)
-    crop, _, _ = _center_crop(reading, SimpleNamespace(size=step.crop_size))
+    found = [_resize(reading, first), _center_crop(reading, SimpleNamespace(size=step.crop_size))]
     _to_float(reading, step)
     _normalize(reading, step)
-    return f"{crop}, mean and std", parity, ""
+    _, parity, note = max(found, key=lambda each: list(Parity).index(each[1]))
+    return f"{reading.crop}, mean and std", parity, note
 
 
 def _to_tensor(reading: Reading, step: Any) -> Found:
