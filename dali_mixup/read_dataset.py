@@ -12,6 +12,7 @@ from torch.utils.data import Subset
 from dali_mixup.dataset import FileList
 from dali_mixup.errors import DatasetError, must_be
 from dali_mixup.header import open_with_pillow
+from dali_mixup.trying import seeded
 
 WAY_OUT = (
     "list the files in a FileList and build a Loader: dm.Loader(dm.FileList(paths, targets, classes), dm.from_torchvision(transform), "
@@ -87,7 +88,7 @@ def _check_item(dataset: Any, number: int, path: str, target: np.ndarray) -> Non
         given.append(image)
         return made
 
-    with torch.random.fork_rng(devices=()):
+    with seeded(0):
         item = _with_transform(dataset, transform)[number]
     name = f"an item of loader.dataset, a {type(dataset).__name__},"
     if not isinstance(item, tuple | list) or len(item) != 2 or not isinstance(item[0], torch.Tensor):

@@ -1,6 +1,7 @@
 """One line swaps a torch DataLoader: the same samples in the same order, the same pixels, or an error that says why not."""
 
 import functools
+import random
 from itertools import chain
 from pathlib import Path
 
@@ -429,8 +430,24 @@ def test_a_collate_fn_that_only_collates_means_no_mixup(folder):
 
 @pytest.mark.parametrize("collate", [reversed_pairs, lambda batch: batch, lambda batch: (*default_collate(batch), 1)])
 def test_a_collate_fn_that_does_something_else_is_refused(folder, collate):
-    with pytest.raises(ValueError, match=r"loader.collate_fn must be default_collate, or v2.MixUp.*got <function.*pass mixup="):
+    with pytest.raises(
+        ValueError, match=r"loader.collate_fn must be default_collate, or v2.MixUp.*got <function.*pass from_dataloader a mixup="
+    ):
         swap(DataLoader(image_folder(folder), collate_fn=collate))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(()).item()])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_collate_fn_that_mixes_some_batches_is_refused(folder, draw, share):
+    def collate(batch):
+        return COMMON(*default_collate(batch)) if draw() < share else default_collate(batch)
+
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"loader.collate_fn must be default_collate.*; pass from_dataloader a mixup="):
+        swap(DataLoader(image_folder(folder), collate_fn=collate), seed=1)
+    assert (random.getstate(), str(np.random.get_state())) == states[:2]
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert swap(DataLoader(image_folder(folder), collate_fn=collate), mixup=dm.MixUp(0.4)).mixup == dm.MixUp(0.4)
 
 
 def test_a_collate_fn_that_fails_is_refused_with_its_error(folder):
