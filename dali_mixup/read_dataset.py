@@ -33,7 +33,8 @@ def read_dataset(dataset: Any) -> tuple[FileList, Any]:
         DatasetError: it holds no files.
         TypeError, ValueError: another one, or its items are something else than transform(image) and the target.
     """
-    base, numbers = dataset, None
+    base: Any = dataset
+    numbers = None
     while isinstance(base, Subset) and type(base).__getitem__ is Subset.__getitem__:
         inner = np.asarray(base.indices, np.int64)
         base, numbers = base.dataset, inner if numbers is None else inner[numbers]
