@@ -18,6 +18,8 @@ def held_by(value: Any) -> list[Any]:
     """What a function, method, partial or object refers to: in its closure, globals, arguments and attributes."""
     if isinstance(value, list | tuple):
         return list(value)
+    if isinstance(value, dict):
+        return list(value.values())
     if isinstance(value, functools.partial):
         return [value.func, *value.args, *value.keywords.values()]
     if isinstance(value, types.MethodType):
