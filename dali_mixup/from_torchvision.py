@@ -9,6 +9,7 @@ from dali_mixup.translation.options import name_of, text_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.reading import Reading
 from dali_mixup.translation.step_table import STEPS
+from dali_mixup.translation.unwrap import unwrap
 
 
 def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
@@ -21,7 +22,8 @@ def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
     Without `Normalize` images are floats from 0 to 1, or from 0 to 255 where torchvision would deliver them so or as uint8.
 
     Args:
-        transform: from `torchvision.transforms`, its `v2`, or `timm.data.create_transform`.
+        transform: from `torchvision.transforms`, its `v2`, or `timm.data.create_transform`; also a function or an object of your own that
+            only calls one of them, as the presets of torchvision's reference scripts do. It is tried on a few images.
         strict: refuse approximate ones.
 
     Raises:
@@ -55,11 +57,13 @@ def _read(reading: Reading, step: Any) -> None:
 
 
 def _flatten(transform: Any) -> Iterator[Any]:
-    """The transforms one by one, out of nested containers."""
+    """The transforms one by one, out of nested containers and of functions and objects that only pass images on."""
     if name_of(transform) == "Compose":
         inner = transform.transforms
     elif name_of(transform) in ("Sequential", "ModuleList") or isinstance(transform, list | tuple):
         inner = transform
+    elif not name_of(transform) and (chain := unwrap(transform)) is not None:
+        inner = [chain]
     else:
         yield transform
         return
