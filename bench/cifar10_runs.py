@@ -1,0 +1,99 @@
+"""Trainings that are done: kept in a JSON file that later trainings add to, as a table, and as curves."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.plots import draw_curves
+from bench.report import Report, format_table, make_stamp, read_json, write_json
+
+CURVES = {"train_loss": "train loss, as trained on", "test_loss": "test loss", "test_accuracy": "test accuracy"}
+
+
+class Runs:
+    """All trainings of a benchmark, those of an earlier call included.
+
+    Args:
+        benchmark: its name.
+        path: the JSON file, written anew after each training; None for none.
+    """
+
+    def __init__(self, benchmark: str, path: str | None):
+        self.benchmark, self.path = benchmark, path
+        earlier = read_json(path).derived["runs"] if path and Path(path).exists() else []
+        self.done: list[dict[str, Any]] = earlier
+
+    def holds(self, name: str, seed: int) -> bool:
+        """Is this training done?"""
+        return any(run["name"] == name and run["recipe"]["seed"] == seed for run in self.done)
+
+    def add(self, name: str, recipe: Any, outcome: Any) -> None:
+        """Keep one training, in the place of an earlier one of the same name and seed."""
+        run = {"name": name, "recipe": asdict(recipe), "outcome": asdict(outcome)}
+        self.done = [run for run in self.done if (run["name"], run["recipe"]["seed"]) != (name, recipe.seed)] + [run]
+        if self.path:
+            write_json(self.report(), self.path)
+
+    def report(self) -> Report:
+        """What the JSON file holds."""
+        derived = {"runs": self.done, "summary": self.summary()}
+        return Report(benchmark=self.benchmark, unit="images", settings={}, stamp=make_stamp(), results=(), derived=derived)
+
+    def by_name(self) -> dict[str, list[dict[str, Any]]]:
+        """Outcomes by name, in the order of their first."""
+        names = dict.fromkeys(run["name"] for run in self.done)
+        return {name: [run["outcome"] for run in self.done if run["name"] == name] for name in names}
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """By name: means and, from two seeds on, standard deviations (n - 1)."""
+        return {name: _summarize(outcomes) for name, outcomes in self.by_name().items()}
+
+    def describe(self) -> str:
+        """A row per name."""
+        header = ["", "seeds", "accuracy", "averaged", "train loss", "test loss", "ECE", "images/s", "waiting", "s of training"]
+        rows = []
+        for name, outcomes in self.by_name().items():
+            cells = [_percent([run[key] for run in outcomes]) for key in ("accuracy", "averaged")]
+            cells += [plus_minus([run["epochs"][-1][key] for run in outcomes], 3) for key in ("train_loss", "test_loss")]
+            cells += [plus_minus([run["ece"] for run in outcomes], 4), plus_minus([run["images_per_second"] for run in outcomes], 0)]
+            cells += [_percent([run["waiting"] for run in outcomes])]
+            cells += [plus_minus([sum(epoch["seconds"] for epoch in run["epochs"]) for run in outcomes], 0)]
+            rows.append([name, str(len(outcomes)), *cells])
+        note = "Means and standard deviations over seeds. Averaged: over flips and shifts by a pixel along the diagonal, at test time."
+        return f"{format_table(header, rows)}\n\n{note}\n{make_stamp()}"
+
+    def plot(self, path: str) -> None:
+        """Losses and accuracy by epoch."""
+        panels = {
+            label: {name: [[epoch[key] for epoch in run["epochs"]] for run in outcomes] for name, outcomes in self.by_name().items()}
+            for key, label in CURVES.items()
+        }
+        stamp = make_stamp()
+        draw_curves(panels, path, x="epoch", title=f"{stamp.gpu or stamp.cpu}, {stamp.cores} cores; commit {stamp.commit}")
+
+
+def plus_minus(values: Sequence[float], digits: int) -> str:
+    """Mean and standard deviation.
+
+    >>> plus_minus([1.0, 2.0, 3.0], 1), plus_minus([1.0], 1)
+    ('2.0 ± 1.0', '1.0')
+    """
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def _percent(values: Sequence[float]) -> str:
+    return f"{plus_minus([100 * value for value in values], 2)} %"
+
+
+def _summarize(outcomes: Sequence[dict[str, Any]]) -> dict[str, float]:
+    figures = {key: [run[key] for run in outcomes] for key in ("accuracy", "averaged", "ece", "images_per_second", "waiting")}
+    figures |= {key: [run["epochs"][-1][key] for run in outcomes] for key in ("train_loss", "test_loss")}
+    summary = {"seeds": float(len(outcomes))}
+    for key, values in figures.items():
+        summary[key] = statistics.mean(values)
+        if len(values) > 1:
+            summary[f"{key}_sd"] = statistics.stdev(values)
+    return summary
