@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import dali_mixup as dm
 from bench import cifar10_prepare
-from bench.cifar10_runs import Runs
+from bench.cifar10_runs import Epoch, Outcome, Runs, accuracy_of, calibration_error
 from bench.options import add_outputs
 from dali_mixup.commands.progress import open_bar
 from pipelines import cifar10
@@ -31,7 +32,6 @@ EXAMPLES = """examples:
   python -m bench.cifar10 path/to/data --study --json study.json --plot study.png      # goes on where it was stopped
 """
 HOLDOUT = 10  # every tenth training image
-KEEP_MEMORY = ((-4, 0), (-1, -1))  # glibc's M_MMAP_MAX and M_TRIM_THRESHOLD
 WHITENING_IMAGES, WHITENING_EPS = 5000, 5e-4
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Muon's quintic: from 0 up steeply, then between about 0.7 and 1.2
 
@@ -47,9 +47,9 @@ class Recipe:
         batch_size: images per step.
         channels: of the three blocks.
         filter_rate: learning rate of the filters, in units of their orthogonalized step.
-        bias_rate: learning rate of the biases.
-        head_rate: learning rate of the last layer, times the square of its number of inputs.
-        decay: weight decay of biases and last layer, per step.
+        bias_rate: learning rate of the biases, per image of a batch.
+        head_rate: learning rate of the last layer, likewise, times the square of its number of inputs.
+        decay: part of biases and last layer that a step at the full rate takes away, likewise.
         padding: pixels that the random crop may reach beyond the image.
         seed: of initialisation, order, crops and mixup.
     """
@@ -60,51 +60,11 @@ class Recipe:
     batch_size: int = 2000
     channels: tuple[int, int, int] = (64, 256, 256)
     filter_rate: float = 0.24
-    bias_rate: float = 100.0
-    head_rate: float = 1300.0
-    decay: float = 0.004
+    bias_rate: float = 0.05
+    head_rate: float = 0.65
+    decay: float = 2e-6
     padding: int = 2
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Epoch:
-    """What one pass left.
-
-    Attributes:
-        train_loss: mean over the steps, with mixup and smoothing as they are trained on.
-        test_loss: cross-entropy on the test images, in nats.
-        test_accuracy: from 0 to 1, without averaging.
-        seconds: of training.
-        waiting: seconds of them that waited for the next batch.
-    """
-
-    train_loss: float
-    test_loss: float
-    test_accuracy: float
-    seconds: float
-    waiting: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A trained network's figures.
-
-    Attributes:
-        epochs: one by one.
-        accuracy: on the test images, from 0 to 1.
-        averaged: the same with test-time averaging.
-        ece: expected calibration error without averaging, 15 bins, from 0 to 1.
-        images_per_second: of training.
-        waiting: the part of the training's time that waited for the next batch.
-    """
-
-    epochs: tuple[Epoch, ...]
-    accuracy: float
-    averaged: float
-    ece: float
-    images_per_second: float
-    waiting: float
 
 
 def build_net(classes: int, channels: Sequence[int], images: torch.Tensor) -> nn.Sequential:
@@ -112,7 +72,7 @@ def build_net(classes: int, channels: Sequence[int], images: torch.Tensor) -> nn
     whiten = nn.Conv2d(3, 24, 2)
     whiten.weight.data = whitening_filters(images)
     whiten.weight.requires_grad_(False)
-    nn.init.zeros_(whiten.bias)
+    nn.init.zeros_(cast(nn.Parameter, whiten.bias))
     head = nn.Linear(channels[-1], classes, bias=False)
     nn.init.normal_(head.weight, std=1 / channels[-1])
     blocks = [layer for pair in zip((24, *channels), channels, strict=False) for layer in build_block(*pair)]
@@ -173,8 +133,9 @@ def build_optimizers(net: nn.Sequential, recipe: Recipe) -> list[torch.optim.Opt
     """Muon for the filters, SGD for biases and the last layer."""
     trained = [weight for weight in net.parameters() if weight.requires_grad]
     by_rank = {rank: [weight for weight in trained if weight.ndim == rank] for rank in (1, 2, 4)}
-    rates = {1: recipe.bias_rate, 2: recipe.head_rate / recipe.channels[-1] ** 2}
-    groups = [{"params": by_rank[rank], "lr": rate, "weight_decay": recipe.decay / rate} for rank, rate in rates.items()]
+    rates = {1: recipe.bias_rate * recipe.batch_size, 2: recipe.head_rate * recipe.batch_size / recipe.channels[-1] ** 2}
+    decay = recipe.decay * recipe.batch_size
+    groups = [{"params": by_rank[rank], "lr": rate, "weight_decay": decay / rate} for rank, rate in rates.items()]
     return [Muon(by_rank[4], recipe.filter_rate), torch.optim.SGD(groups, momentum=0.85, nesterov=True)]
 
 
@@ -192,6 +153,7 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
     steps = recipe.epochs * len(loader)
     schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: 1 - step / steps) for each in optimizers]
     epochs: list[Epoch] = []
+    logits = labels = torch.empty(0)
     with open_bar(name, steps * recipe.batch_size, "images") as bar:
         for number in range(1, recipe.epochs + 1):
             net.train()
@@ -211,26 +173,18 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
             seconds, waiting = time.perf_counter() - start, loader.stats().wait - waited
             logits, labels = predict(net, test_loader)
             test_loss, accuracy = F.cross_entropy(logits, labels).item(), accuracy_of(logits, labels)
-            epochs.append(
-                Epoch(train_loss=train_loss, test_loss=test_loss, test_accuracy=accuracy, seconds=seconds, waiting=waiting)
-            )
-            bar.write(
-                f"{name} epoch {number}/{recipe.epochs}: train loss {train_loss:.3f}, test loss {test_loss:.3f}, "
-                f"accuracy {accuracy:.2%}, {len(loader) * recipe.batch_size / seconds:.0f} images/s, "
-                f"{waiting / seconds:.1%} waiting for data",
-                file=sys.stdout,
-            )
-    seconds = sum(epoch.seconds for epoch in epochs)
-    outcome = Outcome(
+            epochs.append(Epoch(train_loss=train_loss, test_loss=test_loss, test_accuracy=accuracy, seconds=seconds, waiting=waiting))
+            speed = f"{len(loader) * recipe.batch_size / seconds:.0f} images/s, {waiting / seconds:.1%} waiting for data"
+            losses = f"train loss {train_loss:.3f}, test loss {test_loss:.3f}"
+            bar.write(f"{name} epoch {number}/{recipe.epochs}: {losses}, accuracy {accuracy:.2%}, {speed}", file=sys.stdout)
+    return Outcome(
         epochs=tuple(epochs),
         accuracy=epochs[-1].test_accuracy,
         averaged=accuracy_of(*predict(net, test_loader, average=True)),
         ece=calibration_error(logits, labels),
-        images_per_second=steps * recipe.batch_size / seconds,
-        waiting=sum(epoch.waiting for epoch in epochs) / seconds,
+        images_per_second=steps * recipe.batch_size / sum(epoch.seconds for epoch in epochs),
+        waiting=sum(epoch.waiting for epoch in epochs) / sum(epoch.seconds for epoch in epochs),
     )
-    print(f"{name}: {outcome.accuracy:.2%}, averaged {outcome.averaged:.2%}, {seconds:.0f} s of training", flush=True)
-    return outcome
 
 
 def first_images(files: dm.FileList) -> torch.Tensor:
@@ -254,8 +208,7 @@ def predict(net: nn.Module, loader: dm.Loader, *, average: bool = False) -> tupl
 
 
 def flips_and_shifts(images: torch.Tensor) -> Iterator[tuple[float, torch.Tensor]]:
-    """Six views (B, 3, H, W) and their weights, of sum 1: the images and their copies shifted by a pixel along the diagonal both ways,
-    each as it is and mirrored; a shift fills its gap by reflection."""
+    """Six views (B, 3, H, W) and their weights, of sum 1: the images, moved a pixel along the diagonal, and back; each mirrored, too."""
     height, width = images.shape[2:]
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
     for start, weight in ((1, 0.5), (0, 0.25), (2, 0.25)):
@@ -264,29 +217,15 @@ def flips_and_shifts(images: torch.Tensor) -> Iterator[tuple[float, torch.Tensor
         yield weight / 2, view.flip(3).contiguous(memory_format=torch.channels_last)
 
 
-def accuracy_of(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """From 0 to 1."""
-    return (logits.argmax(1) == labels).double().mean().item()
-
-
-def calibration_error(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al., 2017): how far confidence and accuracy lie apart, over bins of equal width."""
-    confidence, predicted = logits.double().softmax(1).max(1)
-    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gaps = torch.zeros(bins, dtype=torch.double, device=logits.device)
-    gaps.index_add_(0, bin_of, (predicted == labels).double() - confidence)
-    return gaps.abs().sum().item() / len(labels)
-
-
 def open_files(data: str, *, holdout: bool) -> tuple[dm.FileList, dm.FileList]:
     """Images to train on and to test on; with `holdout` both are training images."""
     folder = dm.ImageFolder(f"{data}/train")
     if not holdout:
         return folder, dm.ImageFolder(f"{data}/test")
-    return choose(folder, lambda number: number % HOLDOUT != 0), choose(folder, lambda number: number % HOLDOUT == 0)
+    return pick(folder, lambda number: number % HOLDOUT != 0), pick(folder, lambda number: number % HOLDOUT == 0)
 
 
-def choose(files: dm.FileList, wanted: Callable[[int], bool]) -> dm.FileList:
+def pick(files: dm.FileList, wanted: Callable[[int], bool]) -> dm.FileList:
     """Those files whose number is `wanted`; classes lie one after the other, so every tenth file is a tenth of each class."""
     numbers = [number for number in range(len(files)) if wanted(number)]
     return dm.FileList([files.paths[number] for number in numbers], files.targets[numbers], files.classes)
@@ -294,7 +233,7 @@ def choose(files: dm.FileList, wanted: Callable[[int], bool]) -> dm.FileList:
 
 def keep_freed_memory() -> None:
     """Let glibc keep what tensors leave: zeroing hundreds of fresh megabytes per layer costs a third of a CPU epoch."""
-    for option, value in KEEP_MEMORY:
+    for option, value in ((-4, 0), (-1, -1)):  # M_MMAP_MAX, M_TRIM_THRESHOLD
         ctypes.CDLL(None).mallopt(option, value)
 
 
@@ -320,26 +259,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_outputs(parser)
     options = parser.parse_args(arguments)
     keep_freed_memory()
-    train_files, test_files = open_files(options.data, holdout=options.holdout)
+    files = open_files(options.data, holdout=options.holdout)
     if options.study:
         from bench import cifar10_study  # which imports this module
 
-        return cifar10_study.run(train_files, test_files, json=options.json, plot=options.plot)
+        return cifar10_study.run(*files, options.json, options.plot)
     runs = Runs("cifar10", options.json)
+    name = "without mixup" if options.no_mixup else f"mixup {options.alpha:g}"
+    settings = {key: getattr(options, key) for key in ("epochs", "smoothing", "padding", "batch_size")}
     for seed in options.seeds:
-        recipe = Recipe(
-            epochs=options.epochs,
-            mixup=None if options.no_mixup else dm.MixUp(alpha=options.alpha),
-            smoothing=options.smoothing,
-            padding=options.padding,
-            batch_size=options.batch_size,
-            seed=seed,
-        )
-        name = "without mixup" if options.no_mixup else f"mixup {options.alpha:g}"
-        runs.add(f"{name}, {options.epochs} epochs", recipe, train(train_files, test_files, recipe, f"{name}, seed {seed}"))
-    print(runs.describe())
-    if options.plot:
-        runs.plot(options.plot)
+        recipe = Recipe(**settings, mixup=None if options.no_mixup else dm.MixUp(alpha=options.alpha), seed=seed)
+        runs.add(f"{name}, {options.epochs} epochs", recipe, train(*files, recipe, f"{name}, seed {seed}"))
+    runs.show(options.plot)
     return 0
 
 

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -33,7 +34,8 @@ def prepare(source: Path, target: Path, *, quality: int = 95) -> dict[str, tuple
 
     def write(path: Path) -> tuple[int, float]:
         pixels = np.asarray(Image.open(path).convert("RGB"))
-        data = jpeg.encode(pixels, quality=quality, pixel_format=PIXEL_FORMAT_RGB, jpeg_subsample=SUBSAMPLING_444)
+        encoded = jpeg.encode(pixels, quality=quality, pixel_format=PIXEL_FORMAT_RGB, jpeg_subsample=SUBSAMPLING_444)
+        data = cast(bytes, encoded)
         (target / path.relative_to(source)).with_suffix(".jpg").write_bytes(data)
         change = jpeg.decode(data, pixel_format=PIXEL_FORMAT_RGB).astype(np.int16) - pixels
         return len(data), float(np.abs(change).mean())

@@ -2,14 +2,56 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from bench.plots import draw_curves
 from bench.report import Report, format_table, make_stamp, read_json, write_json
 
 CURVES = {"train_loss": "train loss, as trained on", "test_loss": "test loss", "test_accuracy": "test accuracy"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What one pass left.
+
+    Attributes:
+        train_loss: mean over the steps, with mixup and smoothing as they are trained on.
+        test_loss: cross-entropy on the test images, in nats.
+        test_accuracy: from 0 to 1, without averaging.
+        seconds: of training.
+        waiting: seconds of them that waited for the next batch.
+    """
+
+    train_loss: float
+    test_loss: float
+    test_accuracy: float
+    seconds: float
+    waiting: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A trained network's figures.
+
+    Attributes:
+        epochs: one by one.
+        accuracy: on the test images, from 0 to 1.
+        averaged: the same with test-time averaging.
+        ece: expected calibration error without averaging, 15 bins, from 0 to 1.
+        images_per_second: of training.
+        waiting: the part of the training's time that waited for the next batch.
+    """
+
+    epochs: tuple[Epoch, ...]
+    accuracy: float
+    averaged: float
+    ece: float
+    images_per_second: float
+    waiting: float
 
 
 class Runs:
@@ -64,14 +106,31 @@ class Runs:
         note = "Means and standard deviations over seeds. Averaged: over flips and shifts by a pixel along the diagonal, at test time."
         return f"{format_table(header, rows)}\n\n{note}\n{make_stamp()}"
 
-    def plot(self, path: str) -> None:
-        """Losses and accuracy by epoch."""
+    def show(self, plot: str | None) -> None:
+        """Print the table; draw losses and accuracy by epoch into the file `plot`, if any."""
+        print(self.describe())
+        if not plot:
+            return
         panels = {
             label: {name: [[epoch[key] for epoch in run["epochs"]] for run in outcomes] for name, outcomes in self.by_name().items()}
             for key, label in CURVES.items()
         }
         stamp = make_stamp()
-        draw_curves(panels, path, x="epoch", title=f"{stamp.gpu or stamp.cpu}, {stamp.cores} cores; commit {stamp.commit}")
+        draw_curves(panels, plot, x="epoch", title=f"{stamp.gpu or stamp.cpu}, {stamp.cores} cores; commit {stamp.commit}")
+
+
+def accuracy_of(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """From 0 to 1."""
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
+def calibration_error(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al., 2017): how far confidence and accuracy lie apart, over bins of equal width."""
+    confidence, predicted = logits.double().softmax(1).max(1)
+    bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gaps = torch.zeros(bins, dtype=torch.double, device=logits.device)
+    gaps.index_add_(0, bin_of, (predicted == labels).double() - confidence)
+    return gaps.abs().sum().item() / len(labels)
 
 
 def plus_minus(values: Sequence[float], digits: int) -> str:
