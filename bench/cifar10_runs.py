@@ -83,10 +83,13 @@ class Runs:
         derived = {"runs": self.done, "summary": self.summary()}
         return Report(benchmark=self.benchmark, unit="images", settings={}, stamp=make_stamp(), results=(), derived=derived)
 
+    def by_seed(self, name: str) -> dict[int, dict[str, Any]]:
+        """Outcomes of one name."""
+        return {run["recipe"]["seed"]: run["outcome"] for run in self.done if run["name"] == name}
+
     def by_name(self) -> dict[str, list[dict[str, Any]]]:
         """Outcomes by name, in the order of their first."""
-        names = dict.fromkeys(run["name"] for run in self.done)
-        return {name: [run["outcome"] for run in self.done if run["name"] == name] for name in names}
+        return {name: list(self.by_seed(name).values()) for name in dict.fromkeys(run["name"] for run in self.done)}
 
     def summary(self) -> dict[str, dict[str, float]]:
         """By name: means and, from two seeds on, standard deviations (n - 1)."""
