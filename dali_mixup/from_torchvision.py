@@ -17,8 +17,8 @@ def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
 
     `print` of the result shows what became of each transform and how close that comes, by itself, to torchvision on PIL images: "exact",
     "within one level" (of 255) or "approximate"; `python -m bench.parity` measures it. Behind ToTensor or ToImage the class is that of
-    torchvision's own code for tensors, which is often less close. This holds on the CPU. On a GPU DALI resizes, and
-    edges differ by more. Random numbers have torchvision's distributions and are drawn from (seed, epoch, position) of the Loader.
+    torchvision's own code for tensors, which is often less close. This holds where torch resizes: on a GPU, and with an `augment`, DALI
+    resizes, and edges differ by more. Random numbers have torchvision's distributions and are drawn from (seed, epoch, position).
 
     Without `Normalize` images are floats from 0 to 1, or from 0 to 255 where torchvision would deliver them so or as uint8.
 
