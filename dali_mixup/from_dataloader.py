@@ -47,8 +47,8 @@ def from_dataloader(
 
     Args:
         loader: what to replace. It isn't run; of datasets and readers that torchvision doesn't have, a few samples are read.
-        mixup: a MixUp, CutMix or RandomChoice, in the place of any that the collate_fn applies. None keeps that one: one lam per batch, not
-            folded, dense targets.
+        mixup: dali_mixup's MixUp, CutMix or RandomChoice, in the place of the collate_fn, whatever that does. None keeps the mixup that it
+            applies: one lam per batch, not folded, dense targets.
         targets: form of the targets in place of the mixup's own: "stacked" (B, 3) for `MixUpLoss`, or "dense" (B, C) for a loss that takes
             probabilities.
         strict: refuse transforms that are only approximately torchvision's.

@@ -155,7 +155,7 @@ class Loader:
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             _check_type(name, value, bool, "True or False")
         if mixup is not None:
-            _check_type("mixup", mixup, AnyMixer, "a MixUp, CutMix, RandomChoice or None")
+            _check_type("mixup", mixup, AnyMixer, "dali_mixup's MixUp, CutMix, RandomChoice, or None")
             if dataset.targets.dtype == np.int64:
                 mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         check_order(batch_size, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, drop_last=drop_last)

@@ -13,7 +13,7 @@ from dali_mixup.translation.step_table import STEPS
 from dali_mixup.trying import DEPTH, held_by, seeded
 
 SEEDS = range(16)
-SIZE = (120, 160)
+SIZE = (240, 320)  # enough for a RandomCrop of the usual sizes
 CONTAINERS = ("Compose", "Sequential")
 
 
