@@ -223,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-sizes", type=int, nargs="+", default=[256, 64, 1024], help="images per batch (default 256 64 1024)")
     add("--tuned-at", type=int, default=TUNED_AT, help=f"images per batch while settings are tried (default {TUNED_AT})")
     add("--threads", type=int, nargs="+", default=[4, 8, 16], help="DALI's threads to try (default 4 8 16)")
-    add("--loads", type=float, nargs="+", default=[0.0, 0.25, 0.5, 0.65, 0.85, 1.0], help="hardware decoder shares to try")
+    add("--loads", type=float, nargs="+", default=[0.0, 0.35, 0.65, 1.0], help="hardware decoder shares to try (default 0 0.35 0.65 1)")
     add("--size", type=int, default=224, help="height and width of the output in pixels (default 224)")
     add("--workers", type=int, default=16, help="processes of torchvision's DataLoader (default 16)")
     add("--batches", type=int, default=12, help="timed batches per turn (default 12)")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import dali_mixup as dm
+from bench.feed import find_files
 from tests.conftest import picture
 
 EXIF_ORIENTATION, ROTATED = 0x0112, 6
@@ -56,5 +57,5 @@ def kinds(tmp_path_factory):
 @pytest.fixture(scope="session")
 def real(photos):
     """Real photos as a dataset; their labels are their numbers."""
-    folder = dm.ImageFolder(photos)
-    return dm.FileList(folder.paths, list(range(len(folder))))
+    paths, _ = find_files(photos, 64)
+    return dm.FileList(paths, list(range(len(paths))))
