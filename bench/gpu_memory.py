@@ -34,7 +34,8 @@ WARM = 0.2  # of the steps, after which memory should no longer grow
 def write_images(root: Path, count: int, seed: int = 0) -> dm.FileList:
     """JPEGs of as many sizes."""
     rng = np.random.default_rng(seed)
-    sides = np.exp(rng.uniform(*np.log(SIDES), (count, 2))).astype(int).tolist()
+    low, high = np.log(SIDES).tolist()
+    sides = np.exp(rng.uniform(low, high, (count, 2))).astype(int).tolist()
     paths = [root / f"{i:03}.jpg" for i in range(count)]
     for path, (height, width) in zip(paths, sides, strict=True):
         coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8))

@@ -7,6 +7,8 @@ last column counts those as well. A call is repeated between two CUDA events, so
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,24 +90,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     results: list[Result] = []
     moved: dict[str, int] = {}
+    settings = {name: getattr(options, name) for name in ("batch_sizes", "size", "rounds", "device")}
+    report = _report(settings, results, moved)
     for batch_size in options.batch_sizes:
         found, bytes_moved = measure_stages(
             batch_size, options.size, device=torch.device(options.device), rounds=options.rounds, progress=sys.stderr.isatty()
         )
         results += found
         moved |= bytes_moved
-        settings = {name: getattr(options, name) for name in ("batch_sizes", "size", "rounds", "device")}
-        report = Report(
-            benchmark="gpu_stage",
-            unit="bytes",
-            settings=settings,
-            stamp=make_gpu_stamp(),
-            results=tuple(results),
-            derived={"shares": shares_of_copy(results), "moved": moved},
-        )
-        save(report, options, lambda path, report=report: _plot(report, path))
+        report = _report(settings, results, moved)
+        save(report, options, partial(_plot, report))
     print(describe(report))
     return 0
+
+
+def _report(settings: dict[str, Any], results: Sequence[Result], moved: dict[str, int]) -> Report:
+    return Report(
+        benchmark="gpu_stage",
+        unit="bytes",
+        settings=settings,
+        stamp=make_gpu_stamp(),
+        results=tuple(results),
+        derived={"shares": shares_of_copy(results), "moved": dict(moved)},
+    )
 
 
 def _case(name: str, call: Callable[[], object], traffic: int, device: torch.device) -> Case:

@@ -1,10 +1,7 @@
 """Fixtures: small JPEGs made here, and real photos where they lie beside the project."""
 
-import ast
 import io
 import os
-import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +25,10 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """With `-m gpu` modules whose imports are missing are passed over: a GPU machine without a network has torch and little else."""
-    if config.option.markexpr == "gpu" and collection_path.suffix == ".py" and missing_imports(collection_path):
+    """With `-m gpu` only modules with such tests are imported: a GPU machine without a network has torch and little else."""
+    if config.option.markexpr == "gpu" and collection_path.suffix == ".py" and "pytest.mark.gpu" not in collection_path.read_text():
         return True
     return None
-
-
-def missing_imports(path: Path) -> list[str]:
-    """Packages that a module imports at its top and that aren't installed."""
-    names = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    packages = {name.partition(".")[0] for name in names} - {"reference"}  # of tests/, which pytest puts on the path as it collects
-    return sorted(package for package in packages if package not in sys.modules and find_spec(package) is None)
 
 
 @pytest.fixture(autouse=True)

@@ -34,7 +34,7 @@ def test_an_option_out_of_range_is_named(options, error, match):
 
 
 def test_the_loader_refuses_other_things(dataset):
-    with pytest.raises(TypeError, match="gpu_decode must be a GpuDecode, such as .*, got 0.5"):
+    with pytest.raises(TypeError, match=r"gpu_decode must be a GpuDecode, such as .*, got 0\.5"):
         dm.Loader(dataset, imagenet.train(16), batch_size=4, device="cpu", gpu_decode=0.5)
 
 

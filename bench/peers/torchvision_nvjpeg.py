@@ -16,7 +16,7 @@ from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 def batches(feed: Feed) -> Batches:
     """Files are read in threads, one batch ahead; no mixup."""
     io = import_torchvision("torchvision.io")
-    device = torch.device(feed.device)
+    device = torch.empty(0, device=feed.device).device  # with its number
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
     rng = np.random.default_rng(feed.seed)
     with ThreadPoolExecutor(feed.threads or cores()) as pool:

@@ -1,5 +1,8 @@
 """The stage of the GPU against the stage of the CPU, and what waits for nothing."""
 
+import gc
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +67,7 @@ def test_the_stage_gives_the_cpus_batches(count, size, dtype, layout, mixer):
     on_cpu.close()
     assert ours.dtype == dtype
     assert ours.is_contiguous(memory_format=layout)
-    torch.testing.assert_close(ours.cpu(), expected, rtol=torch.finfo(dtype).eps * 2, atol=2e-5 if dtype == torch.float32 else 2e-2)
+    torch.testing.assert_close(ours.cpu(), expected, rtol=torch.finfo(dtype).eps * 2, atol=2e-5)
 
 
 @needs_cuda
@@ -79,6 +82,20 @@ def test_the_stage_waits_for_nothing(mixer):
         stage(images, None if draw is None else draw.to(DEVICE))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@needs_cuda
+@pytest.mark.parametrize("mixer", [dm.MixUp(), dm.CutMix()])
+def test_a_draw_reaches_a_gpu_whole_and_without_waiting(mixer):
+    draw = mixer.draw(5, np.random.default_rng(0), (9, 9))
+    torch.cuda.init()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        moved = draw.to(DEVICE)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name in ("lam", "partner", *(["boxes"] if isinstance(draw, dm.CutMixDraw) else [])):
+        assert torch.equal(getattr(moved, name).cpu(), getattr(draw, name))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch about itself
@@ -113,6 +130,10 @@ def test_stage_and_loss_replay_in_a_cuda_graph():
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
+    # DALI frees what earlier tests left in a thread of its own, by a wait for the whole device, which no capture may meet.
+    gc.collect()
+    torch.cuda.synchronize()
+    time.sleep(1)
     graph = torch.cuda.CUDAGraph()
     model.zero_grad(set_to_none=True)
     with torch.cuda.graph(graph):
