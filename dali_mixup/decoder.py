@@ -139,6 +139,8 @@ class Decoder:
             self._checkpoint = self._graph.checkpoint()
         if self.windows_only:
             return Decoded(done.plan, [torch.from_numpy(np.asarray(image)) for image in images], None)
+        # No stream is passed to run(), so the batch is complete when it returns. Its memory may be dropped while kernels still read it:
+        # the deleter that DALI gives to DLPack waits for the device, in a thread of its own, before the memory is used again.
         return Decoded(done.plan, torch.from_dlpack(images.as_tensor()), self._checkpoint)
 
     def close(self) -> None:
