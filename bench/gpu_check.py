@@ -61,24 +61,24 @@ def make_parts(photos: str, out: Path, cifar: str | None, *, on_gpu: bool) -> li
     tests = ("-m", "pytest", "-m", "gpu", "-v", "--color=no", "--no-header", "-W", "default", "-p", "no:cacheprovider", "--tb=short")
     environment = {"DALI_MIXUP_PHOTOS": photos, "DALI_MIXUP_GPU_RECORDS": str(out / "records.jsonl")}
     small_throughput = ("--device=cpu", "--batch-sizes=4", "--tuned-at=4", "--threads=1", "--loads=0", "--workers=1", "--batches=1")
-    throughput = (f"--seconds={125 if on_gpu else 60}", *(() if on_gpu else (*small_throughput, "--rounds=1", "--size=64")))
+    throughput = (f"--seconds={120 if on_gpu else 60}", *(() if on_gpu else (*small_throughput, "--rounds=1", "--size=64")))
     stage = () if on_gpu else ("--device=cpu", "--batch-sizes=2", "--size=16", "--rounds=1")
     memory = () if on_gpu else ("--device=cpu", "--steps=3", "--batch-size=2", "--files=4")
     return [
         Part(
             name="tests",
             arguments=(*tests, "tests") if on_gpu else (*tests, "tests/gpu/test_gpu_decoding.py", "-k", "cmyk"),
-            seconds=130,
+            seconds=150,
             environment=environment if on_gpu else environment | {"DALI_MIXUP_GPU_TESTS_ON": "cpu"},
         ),
-        Part(name="throughput", arguments=("-m", "bench.gpu_throughput", photos, *throughput, _json(out, "throughput")), seconds=150),
-        Part(name="stage", arguments=("-m", "bench.gpu_stage", *stage, _json(out, "stage")), seconds=40),
+        Part(name="throughput", arguments=("-m", "bench.gpu_throughput", photos, *throughput, _json(out, "throughput")), seconds=145),
+        Part(name="stage", arguments=("-m", "bench.gpu_stage", *stage, _json(out, "stage")), seconds=35),
         Part(name="memory", arguments=("-m", "bench.gpu_memory", *memory, _json(out, "memory")), seconds=25),
         Part(name="memory_hints", arguments=("-m", "bench.gpu_memory", "--size-hints", *memory, _json(out, "memory_hints")), seconds=25),
         Part(
             name="cifar10",
             arguments=("-m", "bench.cifar10", str(Path(cifar or ".").resolve()), _json(out, "cifar10")),
-            seconds=105,
+            seconds=95,
             skipped="" if cifar else "no --cifar folder was given (train/ and test/ with one folder per class)",
         ),
     ]

@@ -27,7 +27,7 @@ EXAMPLES = """examples:
   python -m bench.gpu_memory --size-hints --load 0.5
   python -m bench.gpu_memory --device cpu --steps 10 --batch-size 4     # to see that it runs
 """
-SIDES = (64, 2000)  # pixels
+SIDES = (64, 1600)  # pixels
 WARM = 0.2  # of the steps, after which memory should no longer grow
 
 
@@ -122,8 +122,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench.gpu_memory", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=500, help="batches (default 500)")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
-    parser.add_argument("--files", type=int, default=200, help="images that are drawn (default 200)")
+    parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default 32)")
+    parser.add_argument("--files", type=int, default=120, help="images that are drawn (default 120)")
     parser.add_argument("--load", type=float, default=0.65, help="hardware decoder share (default 0.65)")
     parser.add_argument("--size-hints", action="store_true", help="set memory aside for the largest image at the start")
     parser.add_argument("--device", default="cuda", help="default cuda")

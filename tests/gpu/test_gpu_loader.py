@@ -8,7 +8,7 @@ import torch
 import dali_mixup as dm
 from pipelines import cifar10, finetune, imagenet
 from tests.conftest import jpeg_bytes, noise
-from tests.gpu.place import DEVICE, needs_cuda
+from tests.gpu.place import DEVICE, needs_cuda, nothing_waits
 
 pytestmark = pytest.mark.gpu
 TRAIN = imagenet.train(64)
@@ -132,13 +132,9 @@ def test_bad_files_give_way_and_all_others_stay(files, how):
 def test_a_step_of_the_loader_waits_for_nothing_in_torch(real, pipeline, memory_format):
     batches = iter(loader(real, pipeline, memory_format=memory_format))
     next(batches)  # compiles and allocates
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits():
         for _ in range(3):
             next(batches)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @needs_cuda

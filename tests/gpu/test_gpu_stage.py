@@ -14,7 +14,7 @@ from dali_mixup.plan import BatchPlan
 from dali_mixup.stage import TorchStage, build_gpu_stage
 from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.transforms import count_uniforms, plan_operations
-from tests.gpu.place import DEVICE, ON_GPU, needs_cuda
+from tests.gpu.place import DEVICE, ON_GPU, needs_cuda, nothing_waits
 
 pytestmark = pytest.mark.gpu
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -76,29 +76,21 @@ def test_the_stage_waits_for_nothing(mixer):
     images, draw = images_and_draw(8, (32, 32), mixer)
     images, stage = images.to(DEVICE), gpu_stage((32, 32), torch.float32, LAYOUTS[0])
     stage(images, None if draw is None else draw.to(DEVICE))  # compiles
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits():
         stage(images, None if draw is None else draw.to(DEVICE))
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @needs_cuda
 @pytest.mark.parametrize("mixer", [dm.MixUp(), dm.CutMix()])
 def test_a_draw_reaches_a_gpu_whole_and_without_waiting(mixer):
     draw = mixer.draw(5, np.random.default_rng(0), (9, 9))
-    torch.cuda.init()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with nothing_waits():
         moved = draw.to(DEVICE)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     for name in ("lam", "partner", *(["boxes"] if isinstance(draw, dm.CutMixDraw) else [])):
         assert torch.equal(getattr(moved, name).cpu(), getattr(draw, name))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch about itself
+@pytest.mark.filterwarnings("ignore")  # of torch about itself
 def test_the_stage_runs_behind_torch_compile():
     """A compiled train step takes the stage's output; the stage itself may be called inside of the compiled function."""
     images, draw = images_and_draw(8, (32, 32), dm.MixUp())
@@ -110,6 +102,7 @@ def test_the_stage_runs_behind_torch_compile():
 
 
 @needs_cuda
+@pytest.mark.filterwarnings("ignore")
 def test_stage_and_loss_replay_in_a_cuda_graph():
     """The inputs are copied into the memory that was captured, as with any CUDA graph."""
     stage, loss = gpu_stage((32, 32), torch.float32, LAYOUTS[0]), dm.MixUpLoss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
@@ -148,10 +141,10 @@ def test_stage_and_loss_replay_in_a_cuda_graph():
         torch.testing.assert_close(slope, torch.autograd.grad(direct, model.weight)[0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
-def test_the_loss_is_the_cpus_and_compiles_to_one_graph(weighted, reduction):
+def test_the_loss_is_the_cpus_and_its_mean_compiles_to_one_graph(weighted, reduction):
     weight = torch.rand(10) + 0.5 if weighted else None
     logits, labels, lam = torch.randn(16, 10), torch.randint(10, (16,)), torch.rand(16)
     targets = dm.stack_targets(labels, labels.roll(1), lam)
@@ -160,6 +153,8 @@ def test_the_loss_is_the_cpus_and_compiles_to_one_graph(weighted, reduction):
     ours = dm.MixUpLoss(torch.nn.CrossEntropyLoss(weight=weight, label_smoothing=0.1, reduction=reduction)).to(DEVICE)
     moved, moved_targets = logits.to(DEVICE), targets.to(DEVICE)
     torch.testing.assert_close(ours(moved, moved_targets).cpu(), expected, rtol=1e-5, atol=1e-5)
+    if reduction != "mean":
+        return  # a compilation takes seconds
     compiled = torch.compile(ours, fullgraph=True)
     for _ in range(3):
         torch.testing.assert_close(compiled(moved, moved_targets).cpu(), expected, rtol=1e-4, atol=1e-5)
