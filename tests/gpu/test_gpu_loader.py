@@ -1,6 +1,7 @@
 """A Loader on a GPU delivers the CPU's sample stream, resumes, and names or replaces bad files."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,13 @@ pytestmark = pytest.mark.gpu
 TRAIN = imagenet.train(64)
 NOISY = dm.ImagePipeline(geometry=dm.RandomResizedCrop(64), flip=0.5, augment=noise)
 EXACT = dm.GpuDecode(hw_decoder_load=0.0)
+TRANSFORMS = (
+    dm.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    dm.RandAugment(),
+    dm.GaussianBlur(3),
+    dm.RandomErasing(p=1.0, noise="pixel", std=(9, 9, 9)),
+    dm.TrivialAugmentWide(),
+)
 LEVELS = 255 * 0.225  # of one unit of a normalized batch, about
 
 
@@ -127,7 +135,9 @@ def test_bad_files_give_way_and_all_others_stay(files, how):
 @needs_cuda
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize(
-    "pipeline", [TRAIN, imagenet.val(64), cifar10.train(), finetune.train(32)], ids=["train", "val", "cifar10", "finetune"]
+    "pipeline",
+    [TRAIN, imagenet.val(64), cifar10.train(), finetune.train(32), replace(TRAIN, transforms=TRANSFORMS)],
+    ids=["train", "val", "cifar10", "finetune", "transforms"],
 )
 def test_a_step_of_the_loader_waits_for_nothing_in_torch(real, pipeline, memory_format):
     batches = iter(loader(real, pipeline, memory_format=memory_format))
