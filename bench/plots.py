@@ -69,6 +69,20 @@ def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) ->
     _save(figure, path, title)
 
 
+def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], path: str, *, x: str, title: str) -> None:
+    """A panel per figure; in it, in one colour per label, a thin line for each run over 1, 2, ..., as a legend beside the last panel."""
+    figure, all_axes = _figure(columns=len(panels), width=4 * len(panels) + 1.5, height=3.8)
+    for axes, (y, runs_by_label) in zip(all_axes, panels.items(), strict=True):
+        for number, (label, runs) in enumerate(runs_by_label.items()):
+            for run in runs:
+                axes.plot(range(1, len(run) + 1), run, color=f"C{number}", lw=1, label=label if run is runs[0] else None)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(axis="y", alpha=0.2)
+    figure.legend(*all_axes[-1].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    _save(figure, path, title)
+
+
 def draw_lines(lines: dict[str, tuple[Sequence[float], Sequence[float]]], path: str, *, x: str, y: str, title: str, limit: str) -> None:
     """One chart with a line (xs, ys) per label; the one called `limit` is dashed."""
     figure, (axes,) = _figure(width=9, height=4.5)

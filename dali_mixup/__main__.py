@@ -31,6 +31,7 @@ PREVIEW_EXAMPLES = """\
 examples:
   dali-mixup preview photos --out grid.png
   dali-mixup preview photos --out grid.png --tiles 8 --size 224 --alpha 1 --seed 3
+  dali-mixup preview photos --out grid.png --cutmix --alpha 1
 
 The images come from a Loader's first batch, which is three times as large as the grid: the third that is mixed
 the most is shown.
@@ -131,6 +132,7 @@ def _add_preview(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     _add_out(preview, default=None)
     preview.add_argument("--tiles", type=_at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)")
     preview.add_argument("--size", type=_at_least(16), default=160, metavar="PIXELS", help="side of an image (default: %(default)s)")
+    preview.add_argument("--cutmix", action="store_true", help="boxes of one image in the other (CutMix) instead of mixtures")
     _add_mixup(preview, alpha=0.4)
 
 

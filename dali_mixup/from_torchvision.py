@@ -9,19 +9,22 @@ from dali_mixup.translation.options import name_of, text_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.reading import Reading
 from dali_mixup.translation.step_table import STEPS
+from dali_mixup.translation.unwrap import unwrap
 
 
 def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
     """Translate a `Compose`, an `nn.Sequential`, the preset of a torchvision model's weights, or a single transform.
 
     `print` of the result shows what became of each transform and how close that comes, by itself, to torchvision on PIL images: "exact",
-    "within one level" (of 255) or "approximate"; `python -m bench.parity` measures it. This holds on the CPU. On a GPU DALI resizes, and
-    edges differ by more. Random numbers have torchvision's distributions and are drawn from (seed, epoch, position) of the Loader.
+    "within one level" (of 255) or "approximate"; `python -m bench.parity` measures it. Behind ToTensor or ToImage the class is that of
+    torchvision's own code for tensors, which is often less close. This holds where torch resizes: on a GPU, and with an `augment`, DALI
+    resizes, and edges differ by more. Random numbers have torchvision's distributions and are drawn from (seed, epoch, position).
 
     Without `Normalize` images are floats from 0 to 1, or from 0 to 255 where torchvision would deliver them so or as uint8.
 
     Args:
-        transform: from `torchvision.transforms`, its `v2`, or `timm.data.create_transform`.
+        transform: from `torchvision.transforms`, its `v2`, or `timm.data.create_transform`; also a function or an object of your own that
+            only calls one of them, as the presets of torchvision's reference scripts do. It is tried on a few images.
         strict: refuse approximate ones.
 
     Raises:
@@ -55,11 +58,13 @@ def _read(reading: Reading, step: Any) -> None:
 
 
 def _flatten(transform: Any) -> Iterator[Any]:
-    """The transforms one by one, out of nested containers."""
+    """The transforms one by one, out of nested containers and of functions and objects that only pass images on."""
     if name_of(transform) == "Compose":
         inner = transform.transforms
     elif name_of(transform) in ("Sequential", "ModuleList") or isinstance(transform, list | tuple):
         inner = transform
+    elif not name_of(transform) and (chain := unwrap(transform)) is not None:
+        inner = [chain]
     else:
         yield transform
         return

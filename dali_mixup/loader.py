@@ -15,6 +15,7 @@ from dali_mixup.ahead import run_ahead
 from dali_mixup.crops import RandomCrop
 from dali_mixup.dataset import FileList
 from dali_mixup.decoder import DEFAULT_GPU_DECODE, Decoder
+from dali_mixup.epoch_sampler import EpochSampler
 from dali_mixup.errors import BadSample, check_int, check_probability, must_be
 from dali_mixup.faults import MAX_PIXELS, Faults
 from dali_mixup.geometry import CropPad
@@ -25,7 +26,7 @@ from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.random_choice import AnyMixer
 from dali_mixup.randomness import Purpose, check_seed, keyed_generator
-from dali_mixup.sampler import EpochSampler, UserSampler, check_order
+from dali_mixup.sampler import UserSampler, check_order
 from dali_mixup.stage import build_gpu_stage
 from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.state import STATE_VERSION, Cursor, load_cursor, save_cursor
@@ -159,7 +160,7 @@ class Loader:
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
             _check_type(name, value, bool, "True or False")
         if mixup is not None:
-            _check_type("mixup", mixup, AnyMixer, "a MixUp, CutMix, RandomChoice or None")
+            _check_type("mixup", mixup, AnyMixer, "dali_mixup's MixUp, CutMix, RandomChoice, or None")
             if dataset.targets.dtype == np.int64:
                 mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         check_order(batch_size, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, drop_last=drop_last)
@@ -250,7 +251,9 @@ class Loader:
     @property
     def sampler(self) -> Any:
         """The sampler that the Loader was built with, or its own order in the form of one; `sampler.set_epoch` works as in torch."""
-        return EpochSampler(self) if self._user_sampler is None else self._user_sampler.shown
+        if self._user_sampler is not None:
+            return self._user_sampler.shown
+        return EpochSampler(self.plan, lambda: self._next_start.epoch, self.set_epoch)
 
     @property
     def next_epoch(self) -> int:

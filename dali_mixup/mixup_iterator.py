@@ -29,8 +29,8 @@ class MixUpIterator:
             a list of as many `(images, targets)`, each mixed by itself. Labels are (B,) or (B, 1).
         mixup: a `MixUp`, `CutMix` or `RandomChoice`; None leaves the images and gives class indices as (B,) int64, for validation.
         seed: the draws of step k of pass n depend on (seed, n, k) only; each `for` is one pass.
-        keys: names of the images and the labels where the source yields dicts; None takes "data" and "label", else the only two in their
-            order. Other outputs are left out.
+        keys: names of the images and the labels where the source yields dicts; None takes "data" and "label", else the only two: the
+            images are those with more dimensions, else the first. Other outputs are left out.
         layout: of the images, "NCHW" or "NHWC"; it matters to CutMix only.
 
     Raises:
@@ -54,7 +54,7 @@ class MixUpIterator:
         layout: Literal["NCHW", "NHWC"] = "NCHW",
     ):
         if mixup is not None and not isinstance(mixup, MixUp | CutMix | RandomChoice):
-            raise TypeError(must_be("mixup", "a MixUp, CutMix, RandomChoice or None", mixup))
+            raise TypeError(must_be("mixup", "dali_mixup's MixUp, CutMix, RandomChoice, or None", mixup))
         check_seed(seed)
         if keys is not None and not (isinstance(keys, tuple | list) and len(keys) == 2):
             raise TypeError(must_be("keys", "the names of the images and of the labels, or None", keys))
@@ -101,7 +101,9 @@ class MixUpIterator:
     def _pick(self, outputs: dict[str, Any]) -> Pair:
         keys = self.keys or DEFAULT_KEYS
         if self.keys is None and len(outputs) == 2 and not all(key in outputs for key in keys):
-            keys = tuple(outputs)
+            keys = sorted(
+                outputs, key=lambda key: -getattr(outputs[key], "ndim", 0)
+            )  # a stable order: images first where both have as many
         if not all(key in outputs for key in keys):
             remedy = "pass keys=(images, labels) with two of these names"
             raise TypeError(must_be("a batch of source", f"a dict with {tuple(keys)}", list(outputs), remedy))

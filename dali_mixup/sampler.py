@@ -1,18 +1,14 @@
-"""Orders from a user's sampler, drawn whole at the start of an epoch, and the sampler that a Loader shows without one."""
+"""Orders from a user's sampler, drawn whole at the start of an epoch."""
 
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
 
 from dali_mixup.errors import check_int, must_be
-
-if TYPE_CHECKING:
-    from dali_mixup.loader import Loader
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -139,26 +135,3 @@ def check_order(batch_size: object, *, shuffle: bool, sampler: object, batch_sam
     check_int("batch_size", batch_size, at_least=1)
     if sampler is not None and shuffle:
         raise ValueError("sampler excludes shuffle; the sampler decides the order, so leave shuffle out")
-
-
-class EpochSampler(Sampler[int]):
-    """A Loader's own order, in the form of torch's samplers.
-
-    Its items are the samples of this rank in the epoch that the next `for` over the Loader runs.
-    """
-
-    def __init__(self, loader: "Loader"):
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return sum(count for _, count, _ in self.loader.plan.steps())
-
-    def __iter__(self) -> Iterator[int]:
-        plan = self.loader.plan
-        order = plan.order(self.loader.next_epoch)
-        for first, count, _ in plan.steps():
-            yield from range(first, first + count) if order is None else order[first : first + count].tolist()
-
-    def set_epoch(self, epoch: int) -> None:
-        """As `Loader.set_epoch`."""
-        self.loader.set_epoch(epoch)

@@ -19,6 +19,7 @@ from dali_mixup.operations import FLIP, apply_one
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan import BatchPlan
 from dali_mixup.resampling import BILINEAR, cut, resize
+from dali_mixup.stage_small import SmallImages
 from dali_mixup.threads import single_threaded_pool
 
 
@@ -46,6 +47,7 @@ class CpuStage:
             self.parts = split_image(pipeline, planar=self.planar)
             # an image in memory: three planes, or rows of RGB pixels
             self.shape = (3, height * width) if self.planar else (1, height, width * 3)
+            self.small = SmallImages(pipeline, planar=self.planar)
             self.levels = torch.empty(0, dtype=torch.uint8)
             self.scratch = [Scratch(self.shape, self.size) for _ in range(num_threads)]
 
@@ -62,6 +64,9 @@ class CpuStage:
         count = len(images)
         out = self.buffers.take((count, *self.shape), self.dtype)
         levels = self._as_levels(images, batch)
+        if self.small.group > 1:
+            self._in_threads(lambda run, _: self.small.finish_run(levels, out, batch.draw, run), list(range(count)))
+            return self._as_images(out)
         partner = list(range(count)) if batch.draw is None else batch.draw.partner.tolist()
         if isinstance(batch.draw, MixUpDraw):
             lam = batch.draw.lam.tolist()

@@ -305,6 +305,19 @@ def test_every_tile_is_the_mix_of_the_parents_beside_it(animals, monkeypatch):
     assert weights[0] < 0.9
 
 
+def test_with_cutmix_every_tile_has_a_box_of_its_partner(animals, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(preview, "draw_tiles", lambda tiles, side: drawn.extend(tiles) or Image.new("RGB", (8, 8)))
+    assert main(["preview", str(animals), "--out", str(tmp_path / "grid.png"), "--size", "32", "--cutmix", "--alpha", "1"]) == 0
+    assert len(drawn) == 6
+    for tile in drawn:
+        of_partner = (tile.mixed == tile.partner).all(2) & ~(tile.own == tile.partner).all(2)
+        assert (of_partner | (tile.mixed == tile.own).all(2)).all()
+        if tile.own_name != tile.partner_name:
+            assert of_partner.mean() == pytest.approx(1 - tile.lam, abs=1e-6)
+    assert any(0.1 < tile.lam < 0.9 for tile in drawn)
+
+
 def test_a_preview_of_few_images_has_fewer_tiles(animals, monkeypatch):
     drawn = []
     monkeypatch.setattr(preview, "draw_tiles", lambda tiles, side: drawn.extend(tiles))

@@ -1,6 +1,7 @@
 """One line swaps a torch DataLoader: the same samples in the same order, the same pixels, or an error that says why not."""
 
 import functools
+import random
 from itertools import chain
 from pathlib import Path
 
@@ -8,7 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, Subset, SubsetRandomSampler, WeightedRandomSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    default_collate,
+)
 from torch.utils.data.distributed import DistributedSampler
 
 import dali_mixup as dm
@@ -113,6 +123,14 @@ def test_every_sampler_gives_the_order_that_it_gave(folder, name):
         assert ours.seed == 7
 
 
+@pytest.mark.parametrize("kind", [SequentialSampler, RandomSampler])
+def test_a_sampler_of_fewer_samples_gives_no_more(folder, kind):
+    theirs = DataLoader(numbered(folder), batch_size=4, sampler=kind(range(6)))
+    ours = swap(DataLoader(numbered(folder), batch_size=4, sampler=kind(range(6))))
+    assert len(ours) == len(theirs) == 2
+    assert sorted(chain.from_iterable(labels(ours))) == list(range(6))
+
+
 def test_a_batch_sampler_keeps_its_batches(folder):
     batches = [[3, 1, 2], [0], [22, 21, 5, 4, 9]]
     made = swap(DataLoader(numbered(folder), batch_sampler=batches))
@@ -185,6 +203,60 @@ class Shifted(datasets.ImageFolder):
         return image, label + 1
 
 
+class OneShifted(datasets.ImageFolder):
+    def __getitem__(self, number):
+        image, label = super().__getitem__(number)
+        return image, label + (number == len(self) // 2)
+
+
+class Grey(datasets.ImageFolder):
+    def __getitem__(self, number):
+        path, label = self.samples[number]
+        return self.transform(self.loader(path).convert("L").convert("RGB")), label
+
+
+class Doubled(datasets.ImageFolder):
+    def __getitem__(self, number):
+        image, label = super().__getitem__(number)
+        return image * 2, label
+
+
+class Cached(datasets.ImageFolder):
+    def __getitem__(self, number):
+        return torch.zeros(3, 16, 16), self.samples[number][1]
+
+
+class Half(datasets.ImageFolder):
+    def __len__(self):
+        return len(self.samples) // 2
+
+
+class OwnSubset(Subset):
+    """The inner dataset's images with something done to them."""
+
+    def __getitem__(self, number):
+        image, label = super().__getitem__(number)
+        return -image, label
+
+    def __getitems__(self, numbers):
+        return [self[number] for number in numbers]
+
+
+class Standard(datasets.VisionDataset):
+    """torchvision's base class, with its `transforms` for image and target."""
+
+    def __init__(self, folder, transform):
+        super().__init__(folder, transform=transform, target_transform=lambda label: 2 - label)
+        self.samples = datasets.ImageFolder(folder).samples
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, number):
+        path, label = self.samples[number]
+        return self.transforms(open_rgb(path), label)
+
+
 class Plain(torch.utils.data.Dataset):
     """A user's own dataset of files."""
 
@@ -200,8 +272,9 @@ class Plain(torch.utils.data.Dataset):
         return self.transform(open_rgb(path)), label
 
 
-def test_any_dataset_with_samples_and_transform_is_read(folder):
-    theirs = DataLoader(Plain(folder, VAL), batch_size=23)
+@pytest.mark.parametrize("kind", [Plain, Standard])
+def test_any_dataset_with_samples_and_transform_is_read(folder, kind):
+    theirs = DataLoader(kind(folder, VAL), batch_size=23)
     (images, targets), (expected, expected_targets) = next(iter(swap(theirs))), next(iter(theirs))
     assert torch.equal(targets, expected_targets)
     assert (images - expected).abs().max() < 0.1
@@ -223,8 +296,23 @@ class Endless(torch.utils.data.IterableDataset):
         (lambda _: Subset(in_memory(), [1]), TypeError, "got 'TensorDataset'"),
         (lambda _: datasets.FakeData(4), TypeError, "got 'FakeData'"),
         (lambda _: Endless(), TypeError, "got 'Endless'"),
-        (lambda folder: WithPath(folder, VAL), TypeError, r"a WithPath, must be to give \(image, target\)"),
-        (lambda folder: Shifted(folder, VAL), ValueError, "a Shifted, must be to give .* 0, got 1"),
+        (lambda folder: WithPath(folder, VAL), TypeError, r"of loader.dataset, a WithPath, must be \(transform\(image\), target\)"),
+        (lambda folder: Shifted(folder, VAL), ValueError, "a Shifted, must be .* the target of `samples`, 0, got 1; list"),
+        (lambda folder: OneShifted(folder, VAL), ValueError, "a OneShifted, must be .* the target of `samples`, 1, got 2; list"),
+        (lambda folder: Grey(folder, VAL), ValueError, "a Grey, must be .* the image as Pillow reads it, in RGB"),
+        (lambda folder: Doubled(folder, VAL), ValueError, "a Doubled, must be .* nothing done before or after the transform"),
+        (lambda folder: Cached(folder, VAL), ValueError, "a Cached, must be .* nothing done before or after the transform"),
+        (
+            lambda folder: Half(folder, VAL),
+            ValueError,
+            r"len\(loader.dataset\) of a Half must be that of its `samples` \(23\), got 11; take a",
+        ),
+        (lambda folder: OwnSubset(image_folder(folder), [1, 2]), TypeError, "with `samples`.* got 'OwnSubset'"),
+        (
+            lambda folder: datasets.ImageFolder(folder, VAL, is_valid_file=lambda _: False, allow_empty=True),
+            dm.DatasetError,
+            "at least one",
+        ),
         (lambda folder: datasets.ImageFolder(folder), TypeError, "loader.dataset.transform of ImageFolder must be a transform"),
         (lambda folder: Subset(image_folder(folder), []), dm.DatasetError, "at least one file"),
     ],
@@ -342,8 +430,24 @@ def test_a_collate_fn_that_only_collates_means_no_mixup(folder):
 
 @pytest.mark.parametrize("collate", [reversed_pairs, lambda batch: batch, lambda batch: (*default_collate(batch), 1)])
 def test_a_collate_fn_that_does_something_else_is_refused(folder, collate):
-    with pytest.raises(ValueError, match=r"loader.collate_fn must be default_collate, or v2.MixUp.*got <function.*pass mixup="):
+    with pytest.raises(
+        ValueError, match=r"loader.collate_fn must be default_collate, or v2.MixUp.*got <function.*pass from_dataloader a mixup="
+    ):
         swap(DataLoader(image_folder(folder), collate_fn=collate))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.random, lambda: torch.rand(()).item()])
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_a_collate_fn_that_mixes_some_batches_is_refused(folder, draw, share):
+    def collate(batch):
+        return COMMON(*default_collate(batch)) if draw() < share else default_collate(batch)
+
+    states = random.getstate(), str(np.random.get_state()), torch.get_rng_state()
+    with pytest.raises(ValueError, match=r"loader.collate_fn must be default_collate.*; pass from_dataloader a mixup="):
+        swap(DataLoader(image_folder(folder), collate_fn=collate), seed=1)
+    assert (random.getstate(), str(np.random.get_state())) == states[:2]
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert swap(DataLoader(image_folder(folder), collate_fn=collate), mixup=dm.MixUp(0.4)).mixup == dm.MixUp(0.4)
 
 
 def test_a_collate_fn_that_fails_is_refused_with_its_error(folder):

@@ -1,6 +1,7 @@
 """Translations: what becomes of each transform, and whole recipes through a Loader beside torchvision on PIL images."""
 
 import dataclasses
+import functools
 import pickle
 
 import numpy as np
@@ -413,3 +414,102 @@ def test_timms_training_is_carried_out(photos):
     difference = differences(dm.ImageFolder(photos), transform)
     assert difference.mean() < 0.1
     assert torch.quantile(difference.flatten()[::7], 0.999) < 2.1
+
+
+CHAIN = v1.Compose([v1.RandomResizedCrop(32), v1.RandomHorizontalFlip(), v1.ColorJitter(0.2), v1.ToTensor()])
+
+
+class Preset:
+    """As in torchvision's reference scripts."""
+
+    def __init__(self, after=lambda image: image):
+        self.transforms, self.after = CHAIN, after
+
+    def __call__(self, image):
+        return self.after(self.transforms(image))
+
+
+class Module(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.chain = torch.nn.Sequential(*CHAIN.transforms[:3], v2.ToImage(), v2.ToDtype(torch.float32, scale=True))
+
+    def forward(self, image):
+        return self.chain(image)
+
+
+def now_and_then(image):
+    return image.flip(2) if torch.rand(()) < 0.5 else image
+
+
+@pytest.mark.parametrize("build", [Preset, lambda: lambda image: CHAIN(image), lambda: functools.partial(Preset.__call__, Preset())])
+def test_what_only_passes_images_on_is_read_through(build):
+    state = torch.get_rng_state()
+    made = dm.from_torchvision(build())
+    assert made == dm.from_torchvision(CHAIN)
+    assert str(made) == str(dm.from_torchvision(CHAIN))
+    assert dm.from_torchvision(v2.Compose([build(), v2.Normalize((0.5,) * 3, (0.5,) * 3)])).mean == (0.5,) * 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_module_that_only_passes_images_on_is_read_through():
+    assert dm.from_torchvision(Module()) == dm.from_torchvision(Module().chain)
+
+
+@pytest.mark.parametrize("after", [torch.neg, now_and_then, lambda image: image.numpy(), lambda _: {}["x"]])
+def test_what_does_more_than_passing_on_is_refused_by_name(after):
+    with pytest.raises(TypeError, match=r"from_torchvision knows, got <.*Preset object"):
+        dm.from_torchvision(Preset(after))
+
+
+def on_tensors(step, *, floating):
+    return [v2.ToImage(), *([v2.ToDtype(torch.float32, scale=True)] if floating else []), v2.CenterCrop(200), step]
+
+
+TENSOR_STEPS = [
+    v2.Grayscale(3),
+    v2.ColorJitter((1.5, 1.5)),
+    v2.ColorJitter(0, (1.8, 1.8)),
+    v2.ColorJitter(0, 0, (1.7, 1.7)),
+    v2.ColorJitter(0, 0, 0, (0.2, 0.2)),
+    v2.RandomInvert(1),
+    v2.RandomPosterize(3, 1),
+    v2.RandomEqualize(1),
+    v2.RandomAutocontrast(1),
+    v2.RandomAdjustSharpness(2, 1),
+    v2.GaussianBlur(5, (1.0, 1.0)),
+    v2.RandomApply([v2.RandomInvert(1), v2.Grayscale(3)], 1),
+    v2.RandomApply([v2.ColorJitter(0, 0, 0, (0.2, 0.2))], 1),
+]
+TENSOR_CHAINS = [
+    *[on_tensors(step, floating=floating) for step in TENSOR_STEPS for floating in (False, True)],
+    on_tensors(v2.RandomSolarize(128, 1), floating=False),
+    on_tensors(v2.RandomSolarize(0.5, 1), floating=True),
+    on_tensors(v2.RandomApply([v2.RandomSolarize(0.3, 1)], 1), floating=True),
+    *[[v2.ToImage(), v2.Resize((100, 100), mode)] for mode in (Mode.NEAREST, Mode.NEAREST_EXACT, Mode.BILINEAR, Mode.BICUBIC)],
+    *[[v1.ToTensor(), v1.Resize((100, 100), mode)] for mode in (Mode.NEAREST, Mode.NEAREST_EXACT, Mode.BILINEAR, Mode.BICUBIC)],
+]
+
+
+@pytest.mark.parametrize("chain", TENSOR_CHAINS, ids=str)
+def test_what_torchvision_does_with_tensors_has_its_own_class(photos, chain):
+    transform = v2.Compose([*chain, v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()])
+    theirs = [image for image, _ in torchvision.datasets.ImageFolder(photos, transform)][::4]
+    dataset = dm.ImageFolder(photos)
+    files = dm.FileList(list(dataset.paths)[::4], dataset.targets[::4])
+    made = dm.from_torchvision(transform)
+    ours = [images[0] for images, _ in dm.Loader(files, made, batch_size=1, device="cpu", num_threads=1)]
+    largest = max((255 * (one - other)).abs().max().item() for one, other in zip(ours, theirs, strict=True))
+    parities = {line.parity for line in made.translation.lines}
+    if Parity.APPROXIMATE in parities:
+        assert 0.9 < largest < (30 if "NEAREST" not in str(chain) and "nearest" not in str(chain) else 256)
+    else:
+        assert largest <= (1.001 if Parity.ONE_LEVEL in parities else 0.001)
+
+
+def test_warps_of_tensors_are_approximate():
+    for step in (v2.RandAugment(), v2.TrivialAugmentWide(), v2.AutoAugment()):
+        assert dm.from_torchvision(v2.Compose([v2.CenterCrop(32), step, v2.ToImage()])).translation.lines[1].parity != Parity.APPROXIMATE
+        line = dm.from_torchvision(v2.Compose([v2.ToImage(), v2.CenterCrop(32), step])).translation.lines[2]
+        assert line.parity == Parity.APPROXIMATE
+        assert "before ToTensor" in line.note

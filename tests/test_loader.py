@@ -329,7 +329,7 @@ def test_an_epoch_resumes_from_a_state(dataset):
             r"batch_size must be at most 23 with drop_last \(23 samples, 1 ranks\), got 24",
         ),
         ({"shuffle": 1}, TypeError, "shuffle must be True or False, got 1"),
-        ({"mixup": 0.4}, TypeError, "mixup must be a MixUp, CutMix, RandomChoice or None, got 0.4"),
+        ({"mixup": 0.4}, TypeError, "mixup must be dali_mixup's MixUp, CutMix, RandomChoice, or None, got 0.4"),
         ({"seed": -1}, ValueError, "seed must be an int of at least 0, got -1"),
         ({"seed": 2**64}, ValueError, r"seed must be below 2\*\*64"),
         ({"device": "cuda"}, ValueError, "device must be \"cpu\", since torch finds no GPU, got 'cuda'"),

@@ -165,7 +165,7 @@ def test_set_epoch_gives_the_pass_again():
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"mixup": 0.4}, TypeError, "mixup must be a MixUp, CutMix, RandomChoice or None, got 0.4"),
+        ({"mixup": 0.4}, TypeError, "mixup must be dali_mixup's MixUp, CutMix, RandomChoice, or None, got 0.4"),
         ({"keys": "data"}, TypeError, "keys must be the names of the images and of the labels, or None, got 'data'"),
         ({"layout": "HWC"}, ValueError, 'layout must be "NCHW" or "NHWC", got \'HWC\''),
     ],
@@ -303,3 +303,13 @@ def test_the_length_of_dalis_iterator_without_a_size_is_an_error(dali, folder):
     assert len(source) == 0
     with pytest.raises(TypeError, match="source's length must be known, got size=-1; build the DALI iterator with reader_name= or size="):
         len(MixUpIterator(source, MixUp()))
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([5, 6]), torch.tensor([[5], [6]]), torch.rand(2, 7)])
+@pytest.mark.parametrize("mixup", [MixUp(0.4), None])
+def test_two_outputs_with_the_labels_first_are_told_apart(labels, mixup):
+    images = torch.rand(2, 3, 8, 8)
+    first, last = ({"labels": labels, "pixel_values": images}, {"pixel_values": images, "labels": labels})
+    found, expected = (next(iter(MixUpIterator([batch], mixup))) for batch in (first, last))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    assert found[0].shape == images.shape

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 import dali_mixup as dm
 from dali_mixup.plan import Plan
@@ -129,6 +130,15 @@ def test_boxes_fit_the_pipelines_size_and_scale_with_it(dataset):
     assert torch.equal(draw.boxes[:, ::2], small.boxes[:, ::2])
     assert draw.boxes[:, 3].max() > 32
     assert torch.equal(draw.partner, small.partner)
+
+
+def test_where_a_box_lies_has_nothing_to_do_with_its_size(dataset):
+    mixup = dm.CutMix(per_sample=False)
+    made = [plan(dataset, mixup=mixup, seed=seed).batch(0, None, (0, 2, 2)).draw for seed in range(300)]
+    lam, found = torch.stack([draw.lam[0] for draw in made]), torch.stack([draw.boxes[0] for draw in made])
+    middle = (found[:, :2] + found[:, 2:]) / 2
+    for axis in range(2):
+        assert stats.spearmanr(lam, middle[:, axis]).pvalue > 0.001
 
 
 def test_one_box_per_batch_is_one_box(dataset):

@@ -23,6 +23,16 @@ def test_mixers_come_as_often_as_p_says(p, share):
     assert stats.binomtest(round(found * 4000), 4000, share).pvalue > 0.01
 
 
+def test_a_mixer_without_a_share_never_comes():
+    class Zero:
+        """A generator at the lower end of its range."""
+
+        def random(self):
+            return 0.0
+
+    assert RandomChoice([MixUp(), CutMix()], p=[0, 1]).choose(Zero()) == CutMix()
+
+
 def test_a_batch_is_mixed_by_the_mixer_that_was_drawn():
     choice, images, labels = RandomChoice([MixUp(0.8), CutMix(0.5)]), torch.rand(4, 3, 8, 8), torch.arange(4)
     kinds = set()

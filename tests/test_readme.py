@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE, OPTIONS, BAD_FILES, RESUME, MIX, RANKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+DIFFS = re.findall(r"```diff\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def run(code, *arguments, cwd):
@@ -55,6 +56,44 @@ def test_the_script_for_many_ranks_runs_under_torchrun(folder, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+BEFORE = f"""
+import sys; sys.path.insert(0, {str(ROOT)!r})
+from bench.torchvision_fix import import_torchvision
+import_torchvision()
+import timm, torch, warnings, dali_mixup as dm
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+from pipelines import imagenet
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from nvidia.dali import fn, pipeline_def, types
+    from nvidia.dali.plugin.pytorch import DALIClassificationIterator
+
+@pipeline_def(batch_size=4, num_threads=1, device_id=None)
+def graph():
+    files, labels = fn.readers.file(file_root="data/train", name="Reader")
+    images = fn.resize(fn.decoders.image(files), size=(16, 16))
+    return fn.crop_mirror_normalize(images, mean=[0, 0, 0], std=[255, 255, 255], dtype=types.FLOAT), labels
+
+pipeline = graph()
+transform = transforms.Compose([transforms.RandomResizedCrop(16), transforms.ToTensor()])
+model = lambda images: images.flatten(1)[:, :10]
+"""
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_what_a_reader_changes_when_coming_from_elsewhere_runs(folder, tmp_path, number):
+    assert len(DIFFS) == 4
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train").symlink_to(folder)
+    after = "\n".join(line[2:] for line in DIFFS[number].splitlines() if not line.startswith("-"))
+    done = run(BEFORE + after + "\nprint(loss.item(), len(targets[0]))", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    loss, columns = done.stdout.split()
+    assert 0 < float(loss) < 10
+    assert columns == "3"
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"!?\[[^\]]*\]\(([^)#]+)\)", (ROOT / "README.md").read_text()))))

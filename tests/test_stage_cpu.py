@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
+from dali_mixup import stage_small
 from dali_mixup.geometry import Windows
 from dali_mixup.plan import BatchPlan
 from dali_mixup.stage import TorchStage
@@ -29,6 +30,12 @@ def plan(count, mixup=None, windows=None, flips=None, seed=0):
 
 def images(count, height=9, width=13):
     return torch.randint(0, 256, (count, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
+
+
+@pytest.fixture(autouse=True, params=[1, 3])
+def group(request, monkeypatch):
+    """How many images of 9 x 13 pixels a call takes; 1 stands for large images."""
+    monkeypatch.setattr(stage_small, "GROUP", request.param * 3 * 9 * 13 + 5)
 
 
 @pytest.fixture

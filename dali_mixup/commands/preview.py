@@ -10,6 +10,7 @@ from PIL import Image
 from dali_mixup.commands.folders import find_splits, open_good_images
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
+from dali_mixup.cutmix import CutMix
 from dali_mixup.dataset import FileList
 from dali_mixup.draws import Draw
 from dali_mixup.errors import check_int, must_be
@@ -17,13 +18,14 @@ from dali_mixup.geometry import RandomResizedCrop
 from dali_mixup.loader import Loader
 from dali_mixup.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.random_choice import AnyMixer
 
 
 def draw_preview(
     dataset: FileList,
     pipeline: ImagePipeline,
     *,
-    mixup: MixUp | None = None,
+    mixup: AnyMixer | None = None,
     tiles: int = 6,
     side: int = 160,
     seed: int = 0,
@@ -73,7 +75,7 @@ def draw_preview(
     )
 
 
-def _open_loader(dataset: FileList, pipeline: ImagePipeline, mixup: MixUp | None, tiles: int, seed: int) -> Loader:
+def _open_loader(dataset: FileList, pipeline: ImagePipeline, mixup: AnyMixer | None, tiles: int, seed: int) -> Loader:
     batch_size = min(3 * tiles, len(dataset))
     return Loader(dataset, pipeline, batch_size=batch_size, shuffle=True, mixup=mixup, seed=seed, shard=(0, 1), prefetch=1)
 
@@ -98,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
     picture = draw_preview(
         open_good_images(root),
         pipeline,
-        mixup=MixUp(alpha=options.alpha),
+        mixup=(CutMix if options.cutmix else MixUp)(alpha=options.alpha),
         tiles=options.tiles,
         side=options.size,
         seed=options.seed,

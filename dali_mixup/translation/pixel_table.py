@@ -35,6 +35,9 @@ from dali_mixup.translation.options import (
 )
 
 # Measured by bench.parity, and checked against it by a test.
+TENSOR_WARPS = "torchvision warps tensors by other pixels than PIL images; put it before ToTensor or ToImage"
+TENSOR_HUE = "torchvision computes the hue of tensors in floats: by 0.4 levels in the mean, 8 at most; put it before ToTensor or ToImage"
+TENSOR_COLORS = "torchvision doesn't round float tensors: by 0.4 levels in the mean, 1.5 at most; put it before ToTensor"
 NOISE = "noise is clipped to what uint8 holds: by 0.17 levels in the mean, 200 at most (with ImageNet's mean and std)"
 
 
@@ -68,6 +71,31 @@ def translate(step: Any, values: Values) -> Translated:
         raise unknown(step)
     found = TABLE[name_of(step)](step, values)
     return found if isinstance(found, Translated) else Translated(found)
+
+
+def on_tensors(found: Translated, *, floating: bool) -> Translated:
+    """How close it comes where torchvision works on tensors, uint8 or `floating`; its code for them isn't the one for PIL images."""
+    transform = found.transform
+    if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip | RandomErasing):
+        return found
+    if isinstance(transform, RandomOperation) and transform.name in ("Invert", "Solarize"):
+        return found
+    if isinstance(transform, RandomApply):
+        inner = [on_tensors(Translated(each, found.parity, found.note), floating=floating) for each in transform.transforms]
+        return Translated(transform, *_worst(inner))
+    if isinstance(transform, AutoAugment | RandAugment | TrivialAugmentWide):
+        return Translated(transform, Parity.APPROXIMATE, TENSOR_WARPS)
+    if isinstance(transform, ColorJitter):
+        _, contrast, saturation, hue = transform.ranges
+        if hue or (floating and (contrast or saturation)):
+            return Translated(transform, Parity.APPROXIMATE, TENSOR_HUE if hue else TENSOR_COLORS)
+    return Translated(transform, max(found.parity, Parity.ONE_LEVEL, key=list(Parity).index), found.note)
+
+
+def _worst(found: list[Translated]) -> tuple[Parity, str]:
+    """The least close class of several, and all notes."""
+    notes = dict.fromkeys(each.note for each in found if each.note)
+    return max((each.parity for each in found), key=list(Parity).index, default=Parity.EXACT), "; ".join(notes)
 
 
 def is_pointwise(transform: Transform) -> bool:
@@ -135,27 +163,30 @@ def _erasing(transform: RandomErasing) -> Translated:
     return Translated(transform, Parity.EXACT if are_whole(transform.fill) else Parity.ONE_LEVEL)
 
 
-def _rand_augment(step: Any, _: Values) -> Transform:
-    return RandAugment(step.num_ops, step.magnitude, step.num_magnitude_bins, **_warp(step))
+def _rand_augment(step: Any, values: Values) -> Transform:
+    return RandAugment(step.num_ops, step.magnitude, step.num_magnitude_bins, **_warp(step, values))
 
 
-def _trivial_augment(step: Any, _: Values) -> Transform:
-    return TrivialAugmentWide(step.num_magnitude_bins, **_warp(step))
+def _trivial_augment(step: Any, values: Values) -> Transform:
+    return TrivialAugmentWide(step.num_magnitude_bins, **_warp(step, values))
 
 
-def _auto_augment(step: Any, _: Values) -> Transform:
-    return AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step))
+def _auto_augment(step: Any, values: Values) -> Transform:
+    return AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step, values))
 
 
-def _warp(step: Any) -> dict[str, Any]:
-    return {"interpolation": interpolation_of(step), "fill": as_levels(fill_of(step))}
+def _warp(step: Any, values: Values) -> dict[str, Any]:
+    return {"interpolation": interpolation_of(step), "fill": as_levels(values.to_levels(fill_of(step)))}
 
 
 def _random_apply(step: Any, values: Values) -> Translated:
     inner = [translate(each, values) for each in step.transforms]
-    parity = max((each.parity for each in inner), key=list(Parity).index, default=Parity.EXACT)
-    note = "; ".join(each.note for each in inner if each.note)
-    return Translated(RandomApply(tuple(each.transform for each in inner), float(step.p)), parity, note)
+    return Translated(RandomApply(tuple(each.transform for each in inner), float(step.p)), *_worst(inner))
+
+
+def _solarize(step: Any, values: Values) -> Transform:
+    threshold, _, _ = values.to_levels(three([step.threshold]))
+    return RandomOperation("Solarize", round(threshold, 6), float(step.p))
 
 
 TABLE: dict[str, Callable[[Any, Values], Transform | Translated]] = {
@@ -169,7 +200,7 @@ TABLE: dict[str, Callable[[Any, Values], Transform | Translated]] = {
     "RandomEqualize": lambda step, _: RandomOperation("Equalize", p=float(step.p)),
     "RandomInvert": lambda step, _: RandomOperation("Invert", p=float(step.p)),
     "RandomPosterize": lambda step, _: RandomOperation("Posterize", int(step.bits), float(step.p)),
-    "RandomSolarize": lambda step, _: RandomOperation("Solarize", float(step.threshold), float(step.p)),
+    "RandomSolarize": _solarize,
     "RandomApply": _random_apply,
     "RandomErasing": lambda step, values: (_erasing_of_timm if hasattr(step, "per_pixel") else _random_erasing)(step, values),
     "RandomGrayscale": lambda step, _: RandomGrayscale(float(step.p)),

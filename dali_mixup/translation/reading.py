@@ -9,7 +9,7 @@ from dali_mixup.parity import Line, Parity, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
 from dali_mixup.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
 from dali_mixup.translation.options import name_of, text_of
-from dali_mixup.translation.pixel_table import Values, is_pointwise, translate
+from dali_mixup.translation.pixel_table import Values, is_pointwise, on_tensors, translate
 
 ONE = (1.0, 1.0, 1.0)
 ZERO = (0.0, 0.0, 0.0)
@@ -61,7 +61,8 @@ class Reading:
         """A transform of pixels, at its place among the others."""
         if self.normalized and name_of(step) not in COMMUTE:
             raise misplaced(step, "it works on levels; put it before Normalize")
-        transform, parity, note = translate(step, self.values)
+        found = translate(step, self.values)
+        transform, parity, note = on_tensors(found, floating=self.floating) if self.tensor else found
         if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and self.crop is None:
             self.mirrored = text_of(step)
         if isinstance(transform, RandomHorizontalFlip) and not self.transforms:

@@ -28,11 +28,20 @@ from dali_mixup.translation.reading import ONE, ZERO, Found, Reading, misplaced
 MIRRORED_NEAREST = (
     "the flip comes after resizing here, where nearest neighbours differ: by 0.07 levels in the mean, 160 at most (224 to 100 pixels)"
 )
+TENSOR_NEAREST = "torchvision's NEAREST takes other pixels of tensors than of PIL images; NEAREST_EXACT takes these"
+TENSOR_BICUBIC = (
+    "torchvision resizes tensors otherwise: uint8 ones by 0.01 levels in the mean, 2 at most, float ones, which aren't clipped, "
+    "by 0.3 and 30; put it before ToTensor or ToImage"
+)
 MIRRORED = "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4 levels in the mean, 190 at most"
 
 
-def _resampled(reading: Reading, interpolation: str) -> tuple[Parity, str]:
-    """How close resizing comes, after a flip that is done after it here."""
+def _resampled(reading: Reading, step: Any, interpolation: str) -> tuple[Parity, str]:
+    """How close resizing comes, of tensors, and after a flip that is done after it here."""
+    if reading.tensor and interpolation == "bicubic":
+        return Parity.APPROXIMATE, TENSOR_BICUBIC
+    if reading.tensor and getattr(step.interpolation, "value", "") == "nearest":
+        return Parity.APPROXIMATE, TENSOR_NEAREST
     if interpolation == "nearest" and reading.mirrored:
         return Parity.APPROXIMATE, MIRRORED_NEAREST
     if interpolation in ("bilinear", "random") or reading.mirrored:
@@ -48,7 +57,7 @@ def _resize(reading: Reading, step: Any) -> Found:
     reading.check_before(step, resizes=True)
     interpolation = interpolation_of(step)
     reading.resize = Resize(None if step.size is None else side_or_pair(step.size), step.max_size, interpolation)
-    return repr(reading.resize), *_resampled(reading, interpolation)
+    return repr(reading.resize), *_resampled(reading, step, interpolation)
 
 
 def _center_crop(reading: Reading, step: Any) -> Found:
@@ -111,7 +120,7 @@ def _random_resized_crop(reading: Reading, step: Any) -> Found:
     interpolation = "random" if isinstance(step.interpolation, tuple | list) else interpolation_of(step)
     crop = RandomResizedCrop(square_or_pair(step.size), pair(step.scale), pair(step.ratio), interpolation)
     reading.set_crop(step, crop)
-    return repr(crop), *_resampled(reading, interpolation)
+    return repr(crop), *_resampled(reading, step, interpolation)
 
 
 def _preset(reading: Reading, step: Any) -> Found:

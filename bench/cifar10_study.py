@@ -1,0 +1,88 @@
+"""What the post about mixup on CIFAR-10 claims, tested: five ways of mixing, paired by seed, over a shorter and a longer training."""
+
+import math
+from typing import Any
+
+import dali_mixup as dm
+from bench.cifar10 import Recipe, pick, train
+from bench.cifar10_runs import Runs, plus_minus
+from bench.report import format_table
+
+ALPHA = 0.4
+VARIANTS = {
+    "no mixup": None,
+    "one lam per batch": dm.MixUp(ALPHA, per_sample=False, fold=False, partner="permutation"),
+    "lam per image": dm.MixUp(ALPHA, fold=False, partner="permutation"),
+    "lam per image, fold": dm.MixUp(ALPHA, partner="permutation"),
+    "lam per image, fold, cycle": dm.MixUp(ALPHA),
+}
+SEEDS = (0, 1, 2)
+LENGTHS = (4, 12)  # epochs
+TRAIN_SHARE, TEST_SHARE = 5, 2  # every fifth training image, every second test image
+THRESHOLD = 0.7  # of accuracy: the small network doesn't reach 90%
+SMALL = {"channels": (32, 96, 96), "batch_size": 250, "smoothing": 0.0}
+COMPARED = (  # what differs, one way of mixing, the other
+    ("mixup against none", "lam per image, fold, cycle", "no mixup"),
+    ("lam per image against per batch", "lam per image", "one lam per batch"),
+    ("fold against none", "lam per image, fold", "lam per image"),
+    ("cycle against permutation", "lam per image, fold, cycle", "lam per image, fold"),
+)
+
+
+def run(train_files: dm.FileList, test_files: dm.FileList, json: str | None, plot: str | None) -> int:
+    """Train what `json` doesn't hold yet, then print tables and draw curves."""
+    train_files = pick(train_files, lambda number: number % TRAIN_SHARE == 0)
+    test_files = pick(test_files, lambda number: number % TEST_SHARE == 0)
+    runs = Runs("cifar10_study", json)
+    for seed in SEEDS:
+        for epochs in LENGTHS:
+            for variant, mixup in VARIANTS.items():
+                name = f"{variant}, {epochs} epochs"
+                if not runs.holds(name, seed):
+                    recipe = Recipe(epochs=epochs, mixup=mixup, seed=seed, **SMALL)
+                    runs.add(name, recipe, train(train_files, test_files, recipe, f"{name}, seed {seed}"))
+    print(f"{describe_differences(runs)}\n\n{describe_speed(runs)}\n")
+    runs.show(plot)
+    return 0
+
+
+def describe_differences(runs: Runs) -> str:
+    """Each comparison's difference within a seed, which shares initial weights, order and crops: mean and standard deviation."""
+    rows = []
+    for epochs in LENGTHS:
+        for label, one, other in COMPARED:
+            ones, others = runs.by_seed(f"{one}, {epochs} epochs"), runs.by_seed(f"{other}, {epochs} epochs")
+            both = sorted(ones.keys() & others.keys())
+            cells = [plus_minus([figure(ones[seed]) - figure(others[seed]) for seed in both], 3) for figure in FIGURES.values()]
+            rows.append([label, str(epochs), str(len(both)), *cells])
+    note = "Differences within a seed: mean and standard deviation."
+    return f"{format_table(['', 'epochs', 'seeds', *FIGURES], rows)}\n\n{note}"
+
+
+def describe_speed(runs: Runs) -> str:
+    """After how many epochs each variant's test accuracy reached the threshold."""
+    rows = []
+    for name, outcomes in runs.by_name().items():
+        reached = [number for number in map(epochs_to_threshold, outcomes) if number < math.inf]
+        rows.append([name, f"{len(reached)} of {len(outcomes)}", plus_minus(reached, 2) if reached else "-"])
+    return format_table(["", f"seeds that reach {THRESHOLD:.0%}", "epochs until then"], rows)
+
+
+def epochs_to_threshold(outcome: dict[str, Any]) -> float:
+    """The first epoch whose test accuracy is `THRESHOLD`, between two by a straight line; infinite if there is none."""
+    before = 0.0
+    for number, epoch in enumerate(outcome["epochs"]):
+        after = epoch["test_accuracy"]
+        if after >= THRESHOLD:
+            return number + (THRESHOLD - before) / (after - before)
+        before = after
+    return math.inf
+
+
+FIGURES = {
+    "accuracy (points)": lambda outcome: 100 * outcome["accuracy"],
+    "averaged (points)": lambda outcome: 100 * outcome["averaged"],
+    "train loss": lambda outcome: outcome["epochs"][-1]["train_loss"],
+    "test loss": lambda outcome: outcome["epochs"][-1]["test_loss"],
+    "ECE (points)": lambda outcome: 100 * outcome["ece"],
+}

@@ -1,0 +1,48 @@
+"""What a function of the user's does is found by looking at what it refers to, and believed only after trying."""
+
+import functools
+import inspect
+import random
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+DEPTH = 4  # a function in a partial in an object, and what it holds
+
+
+def held_by(value: Any) -> list[Any]:
+    """What a function, method, partial or object refers to: in its closure, globals, arguments and attributes."""
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.MethodType):
+        return [value.__func__, value.__self__]
+    if isinstance(value, types.FunctionType):
+        variables = inspect.getclosurevars(value)
+        defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return [*variables.nonlocals.values(), *variables.globals.values(), *defaults]
+    if isinstance(value, type | types.ModuleType) or not hasattr(value, "__dict__"):
+        return []
+    return [*vars(value).values(), *([type(value).__call__] if callable(value) else [])]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Random numbers of torch, Python and numpy from a seed; afterwards they go on as if nothing had been drawn."""
+    python, numpys = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpys)
