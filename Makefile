@@ -3,6 +3,7 @@
 # make test    all tests
 # make soak    20,000 batches in each of six ways, and an hour of fuzzing: about an hour and a half
 # make lint    what CI checks
+# make gpu-check PHOTOS=folder   on a machine with a GPU: all that needs one, into gpu-check/; CIFAR=folder trains on CIFAR-10, too
 # make clean   remove everything that the other targets made
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ BIN := .venv/bin
 # torch first and pinned, so that what depends on it can't bring another build of it.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: setup demo test soak lint clean turbojpeg
+.PHONY: setup demo test soak lint gpu-check clean turbojpeg
 
 setup: .venv/.stamp turbojpeg
 
@@ -44,6 +45,10 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+OUT ?= gpu-check
+gpu-check: setup
+	$(BIN)/python -m bench.gpu_check "$(PHOTOS)" --out "$(OUT)" $(if $(CIFAR),--cifar "$(CIFAR)")
 
 clean:
 	rm -rf .venv .data build dist *.egg-info .pytest_cache .ruff_cache .hypothesis preview.png

@@ -15,6 +15,7 @@ from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, Dataset
 from dali_mixup.from_dataloader import from_dataloader
 from dali_mixup.from_torchvision import from_torchvision
 from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.gpu_decode import GpuDecode
 from dali_mixup.loader import Loader
 from dali_mixup.loss import MixUpLoss
 from dali_mixup.mixing import mix, paste
@@ -50,6 +51,7 @@ __all__ = [
     "DatasetError",
     "FileList",
     "GaussianBlur",
+    "GpuDecode",
     "ImageFolder",
     "ImagePipeline",
     "KeepSize",

@@ -51,7 +51,8 @@ def warp(images: torch.Tensor, numbers: torch.Tensor, interpolation: Interpolati
     """Images (n, 3, H, W) uint8 through the matrices `numbers` (n, 6) float64; what comes from outside is `fill`."""
     sample = _nearest if interpolation == "nearest" else _bilinear
     found, inside = sample(images, numbers)
-    return torch.where(inside[:, None], found, torch.tensor(fill, dtype=torch.uint8, device=images.device).view(3, 1, 1))
+    outside = torch.stack([torch.full((1, 1), level, dtype=torch.uint8, device=images.device) for level in fill])  # nothing to wait for
+    return torch.where(inside[:, None], found, outside)
 
 
 def _nearest(images: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,6 +15,7 @@ import torch
 from dali_mixup.errors import BadSampleError
 from dali_mixup.faults import Faults, OpenBatch
 from dali_mixup.geometry import CropPad
+from dali_mixup.gpu_decode import GpuDecode, largest_size
 from dali_mixup.plan import BatchPlan, Plan
 from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.state import Cursor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
 
 
+DEFAULT_GPU_DECODE = GpuDecode()
 MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
 
 
@@ -68,14 +70,26 @@ class Decoder:
         device: where images are decoded.
         num_threads: DALI's threads.
         prefetch: batches that DALI prepares ahead.
+        gpu_decode: how it decodes on a GPU.
     """
 
-    def __init__(self, plan: Plan, faults: Faults, *, device: torch.device, num_threads: int, prefetch: int):
+    def __init__(
+        self,
+        plan: Plan,
+        faults: Faults,
+        *,
+        device: torch.device,
+        num_threads: int,
+        prefetch: int,
+        gpu_decode: GpuDecode = DEFAULT_GPU_DECODE,
+    ):
         self.plan = plan
         self.faults = faults
         self.device = device
         self.num_threads = num_threads
         self.prefetch = prefetch
+        dataset = plan.dataset
+        self._gpu_options = gpu_decode.options(largest_size(dataset.heights, dataset.widths, faults.max_pixels))
         self._graph: Pipeline | None = None
         self._steps: Iterator[Step] = iter(())
         self._in_flight: deque[InFlight] = deque()
@@ -125,6 +139,8 @@ class Decoder:
             self._checkpoint = self._graph.checkpoint()
         if self.windows_only:
             return Decoded(done.plan, [torch.from_numpy(np.asarray(image)) for image in images], None)
+        # No stream is passed to run(), so the batch is complete when it returns. Its memory may be dropped while kernels still read it:
+        # the deleter that DALI gives to DLPack waits for the device, in a thread of its own, before the memory is used again.
         return Decoded(done.plan, torch.from_dlpack(images.as_tensor()), self._checkpoint)
 
     def close(self) -> None:
@@ -169,6 +185,7 @@ class Decoder:
             prefetch=self.prefetch,
             seed=int(draw.integers(2**31)),
             checkpoint=self._checkpoint,
+            gpu_options=self._gpu_options,
         )
 
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:

@@ -5,8 +5,9 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -38,6 +39,7 @@ def build_graph(
     prefetch: int,
     seed: int,
     checkpoint: bytes | None = None,
+    gpu_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Pipeline:
     """Build the graph of an `ImagePipeline`.
 
@@ -52,6 +54,7 @@ def build_graph(
         prefetch: batches that DALI prepares ahead.
         seed: of the random operators in `pipeline.augment`.
         checkpoint: their state, as `Pipeline.checkpoint` gave it; None for the beginning.
+        gpu_options: of the decoder on a GPU, from `GpuDecode.options`.
 
     Returns:
         A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
@@ -88,7 +91,7 @@ def build_graph(
             ndim=[ndim for _, ndim in kinds.values()],
         )
         inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
-        images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], on_gpu=device_id is not None)
+        images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], None if device_id is None else gpu_options)
         if "resized" in inputs:
             images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(_interpolation(pipeline.geometry))))
         if "offset" in inputs:
@@ -137,7 +140,8 @@ def decode_errors(paths: Iterable[np.ndarray], anchors: np.ndarray, shapes: np.n
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
     def graph() -> DataNode:
         return _decode(
-            *(fn.external_source(name=name, dtype=dtype, ndim=1) for name, dtype in inputs.items()), on_gpu=device_id is not None
+            *(fn.external_source(name=name, dtype=dtype, ndim=1) for name, dtype in inputs.items()),
+            None if device_id is None else {},
         )
 
     built = None
@@ -156,18 +160,19 @@ def decode_errors(paths: Iterable[np.ndarray], anchors: np.ndarray, shapes: np.n
             yield ""
 
 
-def _decode(path: DataNode, anchor: DataNode, shape: DataNode, *, on_gpu: bool) -> DataNode:
-    """Read the file, decode the window. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma."""
+def _decode(path: DataNode, anchor: DataNode, shape: DataNode, gpu_options: Mapping[str, Any] | None) -> DataNode:
+    """Read the file, decode the window; on the CPU with None. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma."""
+    options = {"jpeg_fancy_upsampling": True, **(gpu_options or {})}
     return fn.decoders.image_slice(
         fn.io.file.read(path, dont_use_mmap=True),  # a mapped file that shrinks would kill the process
         anchor,
         shape,
         axes=(0, 1),
-        device="mixed" if on_gpu else "cpu",
+        device="cpu" if gpu_options is None else "mixed",
         output_type=types.RGB,
         adjust_orientation=False,
         use_fast_idct=False,
-        jpeg_fancy_upsampling=True,
+        **options,
     )
 
 

@@ -14,11 +14,12 @@ import torch
 from dali_mixup.ahead import run_ahead
 from dali_mixup.crops import RandomCrop
 from dali_mixup.dataset import FileList
-from dali_mixup.decoder import Decoder
+from dali_mixup.decoder import DEFAULT_GPU_DECODE, Decoder
 from dali_mixup.epoch_sampler import EpochSampler
 from dali_mixup.errors import BadSample, check_int, check_probability, must_be
 from dali_mixup.faults import MAX_PIXELS, Faults
 from dali_mixup.geometry import CropPad
+from dali_mixup.gpu_decode import GpuDecode
 from dali_mixup.operations import apply_batch
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
@@ -101,6 +102,7 @@ class Loader:
             PyTurboJPEG or Pillow reads is kept. All other samples stay as they are, bit for bit.
         max_bad_fraction: with more bad files than this part of the data set, "replace" stops with a `BadSampleError`, too.
         max_pixels: a file whose header claims more pixels is a bad sample; nothing is allocated for it.
+        gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
 
     Raises:
         ValueError, TypeError: an option out of range, or an image too small for the pipeline's crop.
@@ -128,6 +130,7 @@ class Loader:
         on_bad_sample: Literal["raise", "replace"] = "raise",
         max_bad_fraction: float = 0.01,
         max_pixels: int = MAX_PIXELS,
+        gpu_decode: GpuDecode = DEFAULT_GPU_DECODE,
     ):
         self._build_again = partial(
             type(self),
@@ -149,7 +152,9 @@ class Loader:
             on_bad_sample=on_bad_sample,
             max_bad_fraction=max_bad_fraction,
             max_pixels=max_pixels,
+            gpu_decode=gpu_decode,
         )
+        _check_type("gpu_decode", gpu_decode, GpuDecode, "a GpuDecode, such as dm.GpuDecode(hw_decoder_load=0.5)")
         _check_type("dataset", dataset, FileList, "an ImageFolder or FileList")
         _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")
         for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
@@ -208,7 +213,9 @@ class Loader:
             max_pixels=max_pixels,
             max_bad_fraction=max_bad_fraction if on_bad_sample == "replace" else None,
         )
-        self._decoder = Decoder(self.plan, self._faults, device=self.device, num_threads=threads.decode, prefetch=prefetch)
+        self._decoder = Decoder(
+            self.plan, self._faults, device=self.device, num_threads=threads.decode, prefetch=prefetch, gpu_decode=gpu_decode
+        )
         if self.device.type == "cpu":
             self._stage = CpuStage(pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS)
         else:

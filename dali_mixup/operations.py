@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from dali_mixup.pixels import flip_horizontally
+from dali_mixup.pixels import flip_horizontally, send
 
 
 class Operation(NamedTuple):
@@ -41,7 +41,7 @@ def apply_batch(images: torch.Tensor, operations: Sequence[Sequence[Operation]])
             if place < len(own):
                 groups.setdefault((own[place].function, own[place].fixed), []).append(row)
         for (function, fixed), rows in groups.items():
-            numbers = torch.tensor([operations[row][place].numbers for row in rows], dtype=torch.float64).to(images.device)
-            where = torch.tensor(rows).to(images.device)
+            numbers = send(torch.tensor([operations[row][place].numbers for row in rows], dtype=torch.float64), images.device)
+            where = send(torch.tensor(rows), images.device)
             images[where] = function(images[where], numbers, *fixed)
     return images

@@ -94,7 +94,7 @@ def equalize(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
     """Each channel's levels spread so that each has about as many pixels."""
     planes = images.flatten(2)
     rows = torch.arange(0, 256 * len(images) * 3, 256, device=images.device).view(len(images), 3, 1)
-    counts = torch.bincount((planes + rows).flatten(), minlength=256 * rows.numel()).view(len(images), 3, 256)
+    counts = _count((planes + rows).flatten(), 256 * rows.numel()).view(len(images), 3, 256)
     last = counts.gather(2, planes.amax(2, keepdim=True).long())  # pixels of the highest level that occurs
     step = (counts.sum(2, keepdim=True) - last) // 255
     before = counts.cumsum(2) - counts
@@ -129,7 +129,7 @@ def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tenso
     for image, seed in zip(noise, numbers[:, 4].tolist(), strict=True):
         image.normal_(generator=torch.Generator().manual_seed(int(seed)))
     mean, std = (numbers[:, k : k + 3].float().view(-1, 3, 1, 1) for k in (5, 8))
-    levels = (noise.to(images.device) * std + mean).round_().clamp_(0, 255).to(torch.uint8)
+    levels = (send(noise, images.device) * std + mean).round_().clamp_(0, 255).to(torch.uint8)
     return torch.where(_inside(images, numbers), levels, images)
 
 
@@ -151,15 +151,29 @@ def to_hsv(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 def from_hsv(angle: torch.Tensor, chroma: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """uint8 images (n, 3, H, W) from `to_hsv`'s values."""
-    turn = torch.arange(256, dtype=torch.float32).double() * 6.0 / 255.0
+    device = angle.device
+    turn = torch.arange(256, dtype=torch.float32, device=device).double() * 6.0 / 255.0
     sector, fraction = turn.floor().long() % 6, (turn - turn.floor()).float()
-    zero, one = torch.zeros(256), torch.ones(256)
+    zero, one = torch.zeros(256, device=device), torch.ones(256, device=device)
     # how much of the chroma each channel loses, by the hue's sixth of the circle
     red = torch.stack([zero, fraction, one, one, 1 - fraction, zero])
-    lost = torch.stack([red.roll(shift, 0).gather(0, sector[None])[0] for shift in (0, 2, 4)]).to(angle.device)
-    share = (torch.arange(256, dtype=torch.float32).double() / 255.0).float().to(angle.device)
+    lost = torch.stack([red.roll(shift, 0).gather(0, sector[None])[0] for shift in (0, 2, 4)])
+    share = (torch.arange(256, dtype=torch.float32, device=device).double() / 255.0).float()
     kept = lost[:, angle.long()].mul_(share[chroma.long()]).neg_().add_(1.0)  # (3, n, H, W)
     return kept.mul_(value).add_(0.5).floor_().to(torch.uint8).transpose(0, 1).contiguous()
+
+
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Values of the CPU on a device; the host does not wait for a GPU."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
+    """How often each number below `kinds` occurs in int64 values (n,)."""
+    if values.device.type == "cpu":
+        return torch.bincount(values, minlength=kinds)
+    counts = torch.zeros(kinds, dtype=torch.int64, device=values.device)  # bincount waits for a GPU to learn the largest value
+    return counts.scatter_add_(0, values, torch.ones_like(values))
 
 
 def _luma(images: torch.Tensor) -> torch.Tensor:

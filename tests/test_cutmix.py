@@ -273,20 +273,6 @@ def test_a_draw_can_be_moved_and_packs_into_one_block():
     assert torch.equal(boxes.view(5, 4), draw.boxes)
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("mixer", [MixUp(), CutMix()])
-def test_a_draw_reaches_a_gpu_whole_and_without_waiting(mixer):
-    draw = mixer.draw(5, rng(), (9, 9))
-    torch.cuda.init()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        moved = draw.to("cuda")
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    for name in ("lam", "partner", *(["boxes"] if isinstance(draw, CutMixDraw) else [])):
-        assert torch.equal(getattr(moved, name).cpu(), getattr(draw, name))
-
-
 @pytest.mark.parametrize(
     ("size", "error", "match"),
     [

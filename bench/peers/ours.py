@@ -1,21 +1,22 @@
 """`dali_mixup.Loader`."""
 
 from bench.feed import ALPHA, Batches, Feed
-from dali_mixup import FileList, Loader, MixUp
+from dali_mixup import FileList, GpuDecode, Loader, MixUp
 from pipelines import imagenet
 
 
 def with_mixup(feed: Feed) -> Batches:
     """Mixed batches and stacked targets."""
-    return _batches(feed, MixUp(alpha=ALPHA))
+    return batches(feed, MixUp(alpha=ALPHA))
 
 
 def without_mixup(feed: Feed) -> Batches:
     """The same batches, unmixed, and labels."""
-    return _batches(feed, None)
+    return batches(feed, None)
 
 
-def _batches(feed: Feed, mixup: MixUp | None) -> Batches:
+def batches(feed: Feed, mixup: MixUp | None, gpu_decode: GpuDecode | None = None) -> Batches:
+    """Epoch after epoch, decoded as `gpu_decode` says where that is on a GPU."""
     loader = Loader(
         FileList(feed.paths, feed.labels, cache=False, progress=False),
         imagenet.train(size=feed.size),
@@ -26,6 +27,7 @@ def _batches(feed: Feed, mixup: MixUp | None) -> Batches:
         seed=feed.seed,
         device=feed.device,
         num_threads=feed.threads,
+        gpu_decode=gpu_decode or GpuDecode(),
     )
     while True:
         yield from loader

@@ -15,18 +15,25 @@ from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
 def batches(feed: Feed) -> Batches:
     """Read, decode random crops, resize, flip and normalize in DALI; mixup on the finished batch."""
-    from nvidia.dali.plugin.pytorch import DALIClassificationIterator, LastBatchPolicy
-
     v2 = import_torchvision("torchvision.transforms.v2")
     mixup = v2.MixUp(alpha=ALPHA, num_classes=feed.classes)
-    loader = DALIClassificationIterator(build_pipeline(feed), reader_name="reader", last_batch_policy=LastBatchPolicy.DROP, auto_reset=True)
+    for images, labels in plain_batches(feed):
+        yield mixup(images, labels)
+
+
+def plain_batches(feed: Feed, hw_decoder_load: float | None = None) -> Batches:
+    """The same without mixup; `hw_decoder_load` is the part that a GPU's JPEG engine decodes, None for DALI's default."""
+    from nvidia.dali.plugin.pytorch import DALIClassificationIterator, LastBatchPolicy
+
+    pipeline = build_pipeline(feed, hw_decoder_load)
+    loader = DALIClassificationIterator(pipeline, reader_name="reader", last_batch_policy=LastBatchPolicy.DROP, auto_reset=True)
     while True:
         for batch in loader:
             images, labels = batch[0]["data"], batch[0]["label"]
-            yield mixup(images, labels.squeeze(1).long().to(images.device))
+            yield images, labels.squeeze(1).long().to(images.device)
 
 
-def build_pipeline(feed: Feed) -> Any:
+def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
     """The pipeline, on the feed's device."""
     from nvidia.dali import fn, pipeline_def, types
 
@@ -40,7 +47,8 @@ def build_pipeline(feed: Feed) -> Any:
     )
     def pipeline() -> tuple[Any, Any]:
         files, labels = fn.readers.file(files=list(feed.paths), labels=list(feed.labels), random_shuffle=True, name="reader")
-        images = fn.decoders.image_random_crop(files, device="mixed" if on_gpu else "cpu", output_type=types.RGB)
+        load = {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load}
+        images = fn.decoders.image_random_crop(files, device="mixed" if on_gpu else "cpu", output_type=types.RGB, **load)
         images = fn.resize(images, resize_x=feed.size, resize_y=feed.size, interp_type=types.INTERP_TRIANGULAR)
         images = fn.crop_mirror_normalize(
             images,
