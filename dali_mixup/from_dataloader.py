@@ -10,9 +10,11 @@ from torch.utils.data.distributed import DistributedSampler
 
 from dali_mixup.collate import find_mixup
 from dali_mixup.dataset import FileList
+from dali_mixup.decoder import DEFAULT_GPU_DECODE
 from dali_mixup.errors import must_be
 from dali_mixup.faults import MAX_PIXELS
 from dali_mixup.from_torchvision import from_torchvision
+from dali_mixup.gpu_decode import GpuDecode
 from dali_mixup.loader import Loader
 from dali_mixup.random_choice import AnyMixer, RandomChoice
 from dali_mixup.read_dataset import read_dataset
@@ -34,6 +36,7 @@ def from_dataloader(
     on_bad_sample: Literal["raise", "replace"] = "raise",
     max_bad_fraction: float = 0.01,
     max_pixels: int = MAX_PIXELS,
+    gpu_decode: GpuDecode = DEFAULT_GPU_DECODE,
 ) -> Loader:
     """A `Loader` in the place of a torch DataLoader over files of images.
 
@@ -63,6 +66,7 @@ def from_dataloader(
         on_bad_sample: "raise" or "replace".
         max_bad_fraction: where "replace" ends.
         max_pixels: of one image.
+        gpu_decode: how DALI decodes on a GPU.
 
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
@@ -97,6 +101,7 @@ def from_dataloader(
         on_bad_sample=on_bad_sample,
         max_bad_fraction=max_bad_fraction,
         max_pixels=max_pixels,
+        gpu_decode=gpu_decode,
     )
 
 

@@ -1,6 +1,7 @@
 """One line swaps a torch DataLoader: the same samples in the same order, the same pixels, or an error that says why not."""
 
 import functools
+import inspect
 import random
 from itertools import chain
 from pathlib import Path
@@ -464,3 +465,9 @@ def test_bad_files_are_the_loaders_business(folder, tmp_path):
     with pytest.warns(dm.BadFileWarning):
         made = swap(theirs, on_bad_sample="replace", max_bad_fraction=0.5)
     assert labels(made) == [[0, 0]]
+
+
+def test_every_option_of_the_loader_is_taken_or_read():
+    ours = set(inspect.signature(dm.from_dataloader).parameters) - {"loader", "strict", "targets"}
+    read = {"dataset", "pipeline", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
+    assert ours | read == set(inspect.signature(dm.Loader).parameters)
