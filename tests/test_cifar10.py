@@ -78,6 +78,7 @@ def test_the_command_adds_trainings_to_its_file_and_draws_them(small, tmp_path, 
         return outcome([0.5, 0.6])
 
     monkeypatch.setattr(cifar10, "train", train)
+    monkeypatch.setattr(cifar10, "keep_freed_memory", lambda: None)  # it would hold for all tests that follow
     paths = [str(tmp_path / "runs.json"), str(tmp_path / "runs.png")]
     common = [str(small), "--epochs", "2", "--batch-size", "100", "--json", paths[0]]
     assert cifar10.main([*common, "--holdout", "--seeds", "3", "4", "--alpha", "0.3"]) == 0
