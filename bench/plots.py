@@ -76,6 +76,7 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
         for number, (label, runs) in enumerate(runs_by_label.items()):
             for run in runs:
                 axes.plot(range(1, len(run) + 1), run, color=f"C{number}", lw=1, label=label if run is runs[0] else None)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y", alpha=0.2)
