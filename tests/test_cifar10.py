@@ -57,10 +57,19 @@ def outcome(accuracies, loss=1.0):
     return cifar10_runs.Outcome(epochs=epochs, accuracy=accuracies[-1], averaged=0.9, ece=0.05, images_per_second=10.0, waiting=0.05)
 
 
-def test_a_small_training_learns(small, capsys):
+@pytest.fixture
+def one_thread():
+    """Threads that wait for each other on a busy machine made the small training three times as long."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_small_training_learns(small, one_thread, capsys):
     result = cifar10.train(*cifar10.open_files(str(small), holdout=False), SMALL, "name")
-    assert result.accuracy > 0.2
-    assert result.averaged > 0.2
+    assert result.accuracy > 0.3  # five seeds gave 0.40 to 0.44 on CIFAR-10's images
+    assert result.averaged > 0.3
     assert result.epochs[1].train_loss < result.epochs[0].train_loss
     assert result.epochs[1].test_accuracy == result.accuracy
     assert 0 <= result.waiting < 1
