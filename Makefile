@@ -1,5 +1,6 @@
 # make setup   virtual environment in .venv/ with pinned packages
 # make demo    train with mixup and without on drawn images; make demo DATA=folder on yours
+#              (python -m bench.cifar10 DATA: CIFAR-10 with mixup, in one script to copy)
 # make test    all tests
 # make soak    20,000 batches in each of six ways, and an hour of fuzzing: about an hour and a half
 # make lint    what CI checks
