@@ -6,7 +6,7 @@ A transform turns one row of uniform numbers into `Operation`s. Nothing here tou
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -33,60 +33,48 @@ class Transform(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RandomHorizontalFlip:
+class OneOperation:
+    """The same operation with probability `p`."""
+
+    p: float
+
+    operation: ClassVar[Operation]
+
+    def __post_init__(self) -> None:
+        check_probability("p", self.p)
+
+    @property
+    def uniforms(self) -> int:
+        """Random numbers per image."""
+        return 1
+
+    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
+        """One or none."""
+        return [self.operation] if uniform[0] < self.p else []
+
+
+@dataclass(frozen=True, slots=True)
+class RandomHorizontalFlip(OneOperation):
     """Left and right swapped with probability `p`, at its place between other transforms; `ImagePipeline(flip=...)` comes before them."""
 
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_probability("p", self.p)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 1
-
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
-        """One or none."""
-        return [Operation(pixels.flip_horizontally)] if uniform[0] < self.p else []
+    operation: ClassVar = Operation(pixels.flip_horizontally)
 
 
 @dataclass(frozen=True, slots=True)
-class RandomVerticalFlip:
+class RandomVerticalFlip(OneOperation):
     """Top and bottom swapped with probability `p`."""
 
     p: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_probability("p", self.p)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 1
-
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
-        """One or none."""
-        return [Operation(pixels.flip_vertically)] if uniform[0] < self.p else []
+    operation: ClassVar = Operation(pixels.flip_vertically)
 
 
 @dataclass(frozen=True, slots=True)
-class RandomGrayscale:
+class RandomGrayscale(OneOperation):
     """All three channels the same grey with probability `p`; 1 is torchvision's `Grayscale(3)`."""
 
     p: float = 0.1
-
-    def __post_init__(self) -> None:
-        check_probability("p", self.p)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 1
-
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
-        """One or none."""
-        return [Operation(pixels.grayscale)] if uniform[0] < self.p else []
+    operation: ClassVar = Operation(pixels.grayscale)
 
 
 @dataclass(frozen=True, slots=True)
