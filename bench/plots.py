@@ -71,12 +71,14 @@ def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) ->
 
 def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], path: str, *, x: str, title: str) -> None:
     """A panel per figure; in it, in one colour per label, a thin line for each run over 1, 2, ..., as a legend beside the last panel."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, all_axes = _figure(columns=len(panels), width=4 * len(panels) + 1.5, height=3.8)
     for axes, (y, runs_by_label) in zip(all_axes, panels.items(), strict=True):
         for number, (label, runs) in enumerate(runs_by_label.items()):
             for run in runs:
                 axes.plot(range(1, len(run) + 1), run, color=f"C{number}", lw=1, label=label if run is runs[0] else None)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(x)
         axes.set_ylabel(y)
         axes.grid(axis="y", alpha=0.2)
