@@ -73,7 +73,7 @@ class Runs:
 
     def add(self, name: str, recipe: Any, outcome: Any) -> None:
         """Keep one training, in the place of an earlier one of the same name and seed."""
-        run = {"name": name, "recipe": asdict(recipe), "outcome": asdict(outcome)}
+        run = {"name": name, "recipe": asdict(recipe), "outcome": asdict(outcome), "stamp": asdict(make_stamp())}
         self.done = [run for run in self.done if (run["name"], run["recipe"]["seed"]) != (name, recipe.seed)] + [run]
         if self.path:
             write_json(self.report(), self.path)
