@@ -37,6 +37,7 @@ def batches(feed: Feed) -> Batches:
         images = normalize(images.to(feed.device).permute(0, 3, 1, 2))
         return mixup(images, torch.tensor(labels, device=feed.device))
 
+    spdl.io.demux_image(feed.paths[0])  # loads SPDL's library here: two threads that load it at the same time end the process
     threads = feed.threads or cores() + 1
     pipeline = (
         PipelineBuilder()
