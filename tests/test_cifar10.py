@@ -266,7 +266,7 @@ def test_a_training_again_takes_the_place_of_the_earlier_one(tmp_path):
 
 def test_the_study_goes_on_where_it_was_stopped(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cifar10_study, "LENGTHS", (1, 2))
-    monkeypatch.setattr(cifar10_study, "THRESHOLD", 0.85)
+    monkeypatch.setattr(cifar10_study, "THRESHOLDS", (0.85, 0.95))
     asked = []
 
     def train(train_files, test_files, recipe, name):
@@ -286,15 +286,14 @@ def test_the_study_goes_on_where_it_was_stopped(small, tmp_path, monkeypatch, ca
     assert len(set(asked)) == 2 * 3 * 5
     shown = capsys.readouterr().out
     assert re.search(r"cycle against permutation +2 +3 +0\.000 ± 0\.000", shown)
-    assert re.search(r"3 of 3\s+2\.50 ± 0\.00", shown)
+    assert re.search(r"3 of 3 +2\.50 ± 0\.00 +0 of 3 +-", shown)
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_threshold_is_found_between_two_epochs(monkeypatch):
+def test_the_threshold_is_found_between_two_epochs():
     def reached(*accuracies):
-        return cifar10_study.epochs_to_threshold({"epochs": [{"test_accuracy": each} for each in accuracies]})
+        return cifar10_study.epochs_to(0.85, {"epochs": [{"test_accuracy": each} for each in accuracies]})
 
-    monkeypatch.setattr(cifar10_study, "THRESHOLD", 0.85)
     assert reached(0.5, 0.8, 0.9) == pytest.approx(2.5)
     assert reached(0.85) == pytest.approx(1.0)
     assert reached(0.5, 0.8) == float("inf")
