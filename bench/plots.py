@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from bench.measure import Result
@@ -70,14 +71,22 @@ def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) ->
 
 
 def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], path: str, *, x: str, title: str) -> None:
-    """A panel per figure; in it, in one colour per label, a thin line for each run over 1, 2, ..., as a legend beside the last panel."""
+    """A panel per figure; in it a thin line for each run over 1, 2, ..., and a legend beside the last panel.
+
+    Labels that are alike up to their last comma share a colour, and those alike after it a line style.
+    """
     from matplotlib.ticker import MaxNLocator
 
+    parts = {label: label.rpartition(", ") for runs_by_label in panels.values() for label in runs_by_label}
+    colors = {name: f"C{k}" for k, name in enumerate(dict.fromkeys(name for name, _, _ in parts.values()))}
+    styles = dict(zip(dict.fromkeys(end for _, _, end in parts.values()), cycle(("-", "--", ":", "-.")), strict=False))
     figure, all_axes = _figure(columns=len(panels), width=4 * len(panels) + 1.5, height=3.8)
     for axes, (y, runs_by_label) in zip(all_axes, panels.items(), strict=True):
-        for number, (label, runs) in enumerate(runs_by_label.items()):
+        for label, runs in runs_by_label.items():
+            name, _, end = parts[label]
             for run in runs:
-                axes.plot(range(1, len(run) + 1), run, color=f"C{number}", lw=1, label=label if run is runs[0] else None)
+                shown = label if run is runs[0] else None
+                axes.plot(range(1, len(run) + 1), run, color=colors[name], linestyle=styles[end], lw=1, label=shown)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel(x)
         axes.set_ylabel(y)
