@@ -373,6 +373,7 @@ def test_demo_trains_on_drawn_images_and_uses_them_again(tmp_path, capsys):
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "60 training images, 20 validation images of 10 classes" in out
+    assert "bench.cifar10" not in out
     assert [line.split("  ")[0] for line in out.splitlines() if "of the time" in line] == ["mixup (alpha 0.2)", "no mixup"]
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.width > 900
@@ -391,6 +392,7 @@ def test_demo_trains_on_a_folder_with_test_in_place_of_val(splits, tmp_path, cap
     out = capsys.readouterr().out
     assert "20 training images, 7 validation images of 2 classes" in out
     assert "32 x 32 pixels" in out
+    assert f"trained to their end: python -m bench.cifar10 {splits}" in out
 
 
 def test_demo_needs_train_and_val(animals, tmp_path, capsys):

@@ -24,6 +24,7 @@ TRAIN_PER_VAL = 3
 BUDGET = 36_000  # images that one training sees unless --epochs says otherwise: about half a minute on two cores
 MOST_EPOCHS = 40
 SMALL = 64  # pixels: square images of one size up to here are padded and cropped, as CIFAR recipes do
+CIFAR = 32  # pixels: bench.cifar10's network takes images of this size
 
 NOTE = "Mixup makes training images harder to fit: trainings as short as this one often lose a little by it, long ones gain."
 
@@ -43,6 +44,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"\n{_compare(outcomes)}\n")
     if options.epochs is None:
         print(f"{NOTE}\n")
+    if options.data is not None and recipe.train_pipeline.size == (CIFAR, CIFAR):
+        print(f"Images of CIFAR's size are trained to their end: python -m bench.cifar10 {printable(str(options.data))}\n")
     draw_preview(train, recipe.train_pipeline, mixup=mixup, seed=options.seed).save(options.out)
     print(f"Mixed training images: {printable(str(options.out))}")
     print(f"The whole took {time.perf_counter() - start:.0f} s.")
