@@ -392,7 +392,7 @@ def test_demo_trains_on_a_folder_with_test_in_place_of_val(splits, tmp_path, cap
     out = capsys.readouterr().out
     assert "20 training images, 7 validation images of 2 classes" in out
     assert "32 x 32 pixels" in out
-    assert f"trained to their end: python -m bench.cifar10 {splits}" in out
+    assert f"images of CIFAR-10's size: python -m bench.cifar10 {splits}" in out
 
 
 def test_demo_needs_train_and_val(animals, tmp_path, capsys):

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.epochs is None:
         print(f"{NOTE}\n")
     if options.data is not None and recipe.train_pipeline.size == (CIFAR, CIFAR):
-        print(f"Images of CIFAR's size are trained to their end: python -m bench.cifar10 {printable(str(options.data))}\n")
+        print(f"A longer training, for images of CIFAR-10's size: python -m bench.cifar10 {printable(str(options.data))}\n")
     draw_preview(train, recipe.train_pipeline, mixup=mixup, seed=options.seed).save(options.out)
     print(f"Mixed training images: {printable(str(options.out))}")
     print(f"The whole took {time.perf_counter() - start:.0f} s.")
