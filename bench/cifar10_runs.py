@@ -64,6 +64,7 @@ class Runs:
 
     def __init__(self, benchmark: str, path: str | None):
         self.benchmark, self.path = benchmark, path
+        self.stamp = make_stamp()  # before the first training: files may change meanwhile
         earlier = read_json(path).derived["runs"] if path and Path(path).exists() else []
         self.done: list[dict[str, Any]] = earlier
 
@@ -73,7 +74,7 @@ class Runs:
 
     def add(self, name: str, recipe: Any, outcome: Any) -> None:
         """Keep one training, in the place of an earlier one of the same name and seed."""
-        run = {"name": name, "recipe": asdict(recipe), "outcome": asdict(outcome), "stamp": asdict(make_stamp())}
+        run = {"name": name, "recipe": asdict(recipe), "outcome": asdict(outcome), "stamp": asdict(self.stamp)}
         self.done = [run for run in self.done if (run["name"], run["recipe"]["seed"]) != (name, recipe.seed)] + [run]
         if self.path:
             write_json(self.report(), self.path)
@@ -81,7 +82,7 @@ class Runs:
     def report(self) -> Report:
         """What the JSON file holds."""
         derived = {"runs": self.done, "summary": self.summary()}
-        return Report(benchmark=self.benchmark, unit="images", settings={}, stamp=make_stamp(), results=(), derived=derived)
+        return Report(benchmark=self.benchmark, unit="images", settings={}, stamp=self.stamp, results=(), derived=derived)
 
     def by_seed(self, name: str) -> dict[int, dict[str, Any]]:
         """Outcomes of one name."""
@@ -107,7 +108,7 @@ class Runs:
             cells += [plus_minus([sum(epoch["seconds"] for epoch in run["epochs"]) for run in outcomes], 0)]
             rows.append([name, str(len(outcomes)), *cells])
         note = "Means and standard deviations over seeds. Averaged: over flips and shifts by a pixel along the diagonal, at test time."
-        return f"{format_table(header, rows)}\n\n{note}\n{make_stamp()}"
+        return f"{format_table(header, rows)}\n\n{note}\n{self.stamp}"
 
     def show(self, plot: str | None) -> None:
         """Print the table; draw losses and accuracy by epoch into the file `plot`, if any."""
@@ -118,8 +119,9 @@ class Runs:
             label: {name: [[epoch[key] for epoch in run["epochs"]] for run in outcomes] for name, outcomes in self.by_name().items()}
             for key, label in CURVES.items()
         }
-        stamp = make_stamp()
-        draw_curves(panels, plot, x="epoch", title=f"{stamp.gpu or stamp.cpu}, {stamp.cores} cores; commit {stamp.commit}")
+        draw_curves(
+            panels, plot, x="epoch", title=f"{self.stamp.gpu or self.stamp.cpu}, {self.stamp.cores} cores; commit {self.stamp.commit}"
+        )
 
 
 def accuracy_of(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -1,9 +1,10 @@
 """The job that every loader under test gets: these files, this batch size, these outputs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -68,3 +69,9 @@ def endless(paths: list[str], labels: list[int], images: int) -> tuple[tuple[str
     """The files again and again, until one epoch over them lasts for at least `images` images."""
     times = -(-images // len(paths))
     return tuple(paths) * times, tuple(labels) * times
+
+
+def forever(loader: Iterable[Any]) -> Generator[Any, None, None]:
+    """Batches, epoch after epoch."""
+    while True:
+        yield from loader

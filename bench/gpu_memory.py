@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
+from bench.feed import forever
 from bench.gpu_stamp import make_gpu_stamp
 from bench.measure import Case, Result, Timing, measure_cases, time_calls
 from bench.options import add_outputs, save
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
 
         def steps() -> Timing:
-            batches = _endless(loader)
+            batches = forever(loader)
 
             def step() -> None:
                 next(batches)
@@ -110,11 +111,6 @@ def _report(options: argparse.Namespace, results: Sequence[Result], seen: Sequen
             "every_50th": list(seen[::50]),
         },
     )
-
-
-def _endless(loader: dm.Loader):  # noqa: ANN202
-    while True:
-        yield from loader
 
 
 def _parser() -> argparse.ArgumentParser:

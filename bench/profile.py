@@ -9,7 +9,7 @@ import argparse
 import importlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median_low
 from typing import Any
@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import dali_mixup as dm
 from bench.cpu import cores
-from bench.feed import find_files
+from bench.feed import find_files, forever
 from bench.measure import Result, Timing, synchronize
 from bench.options import add_outputs, save
 from bench.plots import OURS_COLOR, draw_bars
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(loader: Any, step: Step, steps: int, bar: tqdm) -> tuple[list, list[float], list[float]]:
     """Real training: the last batches, and seconds of waiting and of training for each step."""
     kept, waits, trains = [], [], []
-    stream = _endless(loader)
+    stream = forever(loader)
     for _ in range(steps + 2):  # the first ones warm up
         start = time.perf_counter()
         images, targets = next(stream)
@@ -208,7 +208,7 @@ def _replay(kept: list, step: Step, steps: int, bar: tqdm) -> float:
 
 def _drain(loader: Any, steps: int, bar: tqdm | None = None) -> float:
     """Seconds per batch of the loader alone."""
-    stream = _endless(loader)
+    stream = forever(loader)
     device = next(stream)[0].device
     next(stream)
     start = time.perf_counter()
@@ -220,14 +220,6 @@ def _drain(loader: Any, steps: int, bar: tqdm | None = None) -> float:
     seconds = (time.perf_counter() - start) / steps
     stream.close()
     return seconds
-
-
-def _endless(loader: Any) -> Any:
-    def batches() -> Iterator:
-        while True:
-            yield from loader
-
-    return batches()
 
 
 def _builder(options: argparse.Namespace) -> Callable[..., dm.Loader]:

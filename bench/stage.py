@@ -16,6 +16,7 @@ from bench.measure import Case, Result, measure_cases, speedup, time_calls
 from bench.options import add_outputs, save
 from bench.plots import BOUND_COLOR, OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table, make_stamp
+from dali_mixup.draws import Draw
 from dali_mixup.geometry import Windows
 from dali_mixup.plan import BatchPlan
 from dali_mixup.stage import TorchStage
@@ -30,22 +31,27 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
 
+def plan_finished(count: int, draw: Draw | None) -> BatchPlan:
+    """The plan of images that come cropped, resized and flipped: only mixing is left to the stage."""
+    nothing = np.zeros((count, 2), np.int32)
+    return BatchPlan(
+        epoch=0,
+        first=0,
+        end=count,
+        indices=np.arange(count),
+        windows=Windows(anchor=nothing, shape=nothing, resized=nothing, offset=nothing),
+        flips=np.zeros(count, bool),
+        draw=draw,
+    )
+
+
 def build_cases(batch_size: int, size: int, seed: int = 0) -> list[tuple[str, str, Callable[[], object], int]]:
     """For each dtype and layout both stages on the same images: (kind, variant, call, bytes read and written by a call)."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (batch_size, size, size, 3), dtype=torch.uint8, generator=generator)
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(size), flip=0.5)
     draw = dm.MixUp().draw(batch_size, np.random.default_rng(seed))
-    nothing = np.zeros((batch_size, 2), np.int32)
-    plan = BatchPlan(
-        epoch=0,
-        first=0,
-        end=batch_size,
-        indices=np.arange(batch_size),
-        windows=Windows(anchor=nothing, shape=nothing, resized=nothing, offset=nothing),
-        flips=np.zeros(batch_size, bool),
-        draw=draw,
-    )
+    plan = plan_finished(batch_size, draw)
     cases: list[tuple[str, str, Callable[[], object], int]] = []
     for dtype_name, dtype in DTYPES.items():
         for layout_name, layout in LAYOUTS.items():

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import dali_mixup as dm
-from dali_mixup.geometry import Windows
+from bench.stage import plan_finished
 from dali_mixup.operations import apply_batch
-from dali_mixup.plan import BatchPlan
 from dali_mixup.stage import TorchStage, build_gpu_stage
 from dali_mixup.stage_cpu import CpuStage
 from dali_mixup.transforms import count_uniforms, plan_operations
@@ -24,19 +23,6 @@ MIXERS = (None, dm.MixUp(), dm.CutMix())
 
 def pipeline_of(size):
     return dm.ImagePipeline(geometry=dm.RandomResizedCrop(size), flip=0.5)
-
-
-def plan_of(count, draw):
-    nothing = np.zeros((count, 2), np.int32)
-    return BatchPlan(
-        epoch=0,
-        first=0,
-        end=count,
-        indices=np.arange(count),
-        windows=Windows(anchor=nothing, shape=nothing, resized=nothing, offset=nothing),
-        flips=np.zeros(count, bool),
-        draw=draw,
-    )
 
 
 def images_and_draw(count, size, mixer):
@@ -63,7 +49,7 @@ def test_the_stage_gives_the_cpus_batches(count, size, dtype, layout, mixer):
     images, draw = images_and_draw(count, size, mixer)
     ours = gpu_stage(size, dtype, layout)(images.to(DEVICE), None if draw is None else draw.to(DEVICE))
     on_cpu = CpuStage(pipeline_of(size), dtype=dtype, memory_format=layout, num_threads=2, keep=2)
-    expected = on_cpu(images, plan_of(count, draw))
+    expected = on_cpu(images, plan_finished(count, draw))
     on_cpu.close()
     assert ours.dtype == dtype
     assert ours.is_contiguous(memory_format=layout)
