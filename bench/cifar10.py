@@ -1,7 +1,8 @@
 """CIFAR-10 to 94% with mixup from JPEG files: read it from top to bottom and copy what you need.
 
-The network and the optimizers follow Keller Jordan's airbench (arXiv:2404.00498) and Muon (kellerjordan.github.io/posts/muon): a frozen
-whitening layer, three blocks of convolutions, orthogonalized momentum for the filters and SGD for everything else.
+The network and the optimizers follow Keller Jordan's airbench (arXiv:2404.00498) and Muon
+(kellerjordan.github.io/posts/muon): a frozen whitening layer, three blocks of convolutions, orthogonalized momentum for
+the filters and SGD for everything else.
 """
 
 import argparse
@@ -21,15 +22,16 @@ from bench import cifar10_prepare
 from bench.cifar10_runs import Epoch, Outcome, Runs, accuracy_of, calibration_error
 from bench.options import add_outputs
 from dali_mixup.commands.progress import open_bar
-from pipelines import cifar10
+from dali_mixup.pipelines import cifar10
 
 EXAMPLES = """examples:
   python -m bench.cifar10 prepare path/to/png path/to/data     # train/CLASS/*.png and test/CLASS/*.png as JPEGs
   python -m bench.cifar10 path/to/data
   python -m bench.cifar10 path/to/data --seeds 0 1 2 --json runs.json --plot runs.png
-  python -m bench.cifar10 path/to/data --no-mixup --json runs.json --plot runs.png     # beside those that runs.json holds
-  python -m bench.cifar10 path/to/data --holdout --epochs 4 --alpha 0.4     # choose settings without looking at the test images
-  python -m bench.cifar10 path/to/data --study --json study.json --plot study.png      # goes on where it was stopped
+  python -m bench.cifar10 path/to/data --no-mixup --json runs.json --plot runs.png     # beside those that runs.json
+  holds python -m bench.cifar10 path/to/data --holdout --epochs 4 --alpha 0.4     # choose settings without looking at
+  the test images python -m bench.cifar10 path/to/data --study --json study.json --plot study.png      # goes on where
+  it was stopped
 """
 HOLDOUT = 10  # every tenth training image
 WHITENING_IMAGES, WHITENING_EPS = 5000, 5e-4
@@ -80,7 +82,10 @@ def build_net(classes: int, channels: Sequence[int], images: torch.Tensor) -> nn
 
 
 def build_block(channels_in: int, channels: int) -> list[nn.Module]:
-    """Two convolutions that start as the identity on the channels that there are; the first one halves height and width."""
+    """Two convolutions that start as the identity on the channels that there are.
+
+    The first one halves height and width.
+    """
     layers: list[nn.Module] = []
     for first in (channels_in, channels):
         convolution = nn.Conv2d(first, channels, 3, padding="same", bias=False)
@@ -92,7 +97,7 @@ def build_block(channels_in: int, channels: int) -> list[nn.Module]:
 
 
 def whitening_filters(images: torch.Tensor) -> torch.Tensor:
-    """(24, 3, 2, 2): filters and their negatives that make the 2 x 2 patches of `images` uncorrelated, of variance 1."""
+    """(24, 3, 2, 2): filters, and their negatives, that make the 2 x 2 patches of `images` uncorrelated, variance 1."""
     patches = images.unfold(2, 2, 1).unfold(3, 2, 1).movedim(1, 3).reshape(-1, 12).double()
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
     filters = (vectors / (values + WHITENING_EPS).sqrt()).T.reshape(12, 3, 2, 2).float()
@@ -133,7 +138,10 @@ def build_optimizers(net: nn.Sequential, recipe: Recipe) -> list[torch.optim.Opt
     """Muon for the filters, SGD for biases and the last layer."""
     trained = [weight for weight in net.parameters() if weight.requires_grad]
     by_rank = {rank: [weight for weight in trained if weight.ndim == rank] for rank in (1, 2, 4)}
-    rates = {1: recipe.bias_rate * recipe.batch_size, 2: recipe.head_rate * recipe.batch_size / recipe.channels[-1] ** 2}
+    rates = {
+        1: recipe.bias_rate * recipe.batch_size,
+        2: recipe.head_rate * recipe.batch_size / recipe.channels[-1] ** 2,
+    }
     decay = recipe.decay * recipe.batch_size
     groups = [{"params": by_rank[rank], "lr": rate, "weight_decay": decay / rate} for rank, rate in rates.items()]
     return [Muon(by_rank[4], recipe.filter_rate), torch.optim.SGD(groups, momentum=0.85, nesterov=True)]
@@ -144,7 +152,9 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
     torch.manual_seed(recipe.seed)
     common = {"batch_size": recipe.batch_size, "memory_format": torch.channels_last}
     pipeline = replace(cifar10.train(), geometry=dm.CropPad(32, padding=recipe.padding))
-    loader = dm.Loader(train_files, pipeline, shuffle=True, drop_last=True, mixup=recipe.mixup, seed=recipe.seed, **common)
+    loader = dm.Loader(
+        train_files, pipeline, shuffle=True, drop_last=True, mixup=recipe.mixup, seed=recipe.seed, **common
+    )
     test_loader = dm.Loader(test_files, cifar10.val(), **common)
     net = build_net(len(train_files.classes or []), recipe.channels, first_images(train_files)).to(loader.device)
     net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -173,10 +183,18 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
             seconds, waiting = time.perf_counter() - start, loader.stats().wait - waited
             logits, labels = predict(net, test_loader)
             test_loss, accuracy = F.cross_entropy(logits, labels).item(), accuracy_of(logits, labels)
-            epochs.append(Epoch(train_loss=train_loss, test_loss=test_loss, test_accuracy=accuracy, seconds=seconds, waiting=waiting))
-            speed = f"{len(loader) * recipe.batch_size / seconds:.0f} images/s, {waiting / seconds:.1%} waiting for data"
+            epochs.append(
+                Epoch(
+                    train_loss=train_loss, test_loss=test_loss, test_accuracy=accuracy, seconds=seconds, waiting=waiting
+                )
+            )
+            speed = (
+                f"{len(loader) * recipe.batch_size / seconds:.0f} images/s, {waiting / seconds:.1%} waiting for data"
+            )
             losses = f"train loss {train_loss:.3f}, test loss {test_loss:.3f}"
-            bar.write(f"{name} epoch {number}/{recipe.epochs}: {losses}, accuracy {accuracy:.2%}, {speed}", file=sys.stdout)
+            bar.write(
+                f"{name} epoch {number}/{recipe.epochs}: {losses}, accuracy {accuracy:.2%}, {speed}", file=sys.stdout
+            )
     return Outcome(
         epochs=tuple(epochs),
         accuracy=epochs[-1].test_accuracy,
@@ -208,7 +226,10 @@ def predict(net: nn.Module, loader: dm.Loader, *, average: bool = False) -> tupl
 
 
 def flips_and_shifts(images: torch.Tensor) -> Iterator[tuple[float, torch.Tensor]]:
-    """Six views (B, 3, H, W) and their weights, of sum 1: the images, moved a pixel along the diagonal, and back; each mirrored, too."""
+    """Six views (B, 3, H, W) and their weights, of sum 1: the images, moved a pixel along the diagonal, and back.
+
+    Each mirrored, too.
+    """
     height, width = images.shape[2:]
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
     for start, weight in ((1, 0.5), (0, 0.25), (2, 0.25)):
@@ -226,7 +247,10 @@ def open_files(data: str, *, holdout: bool) -> tuple[dm.FileList, dm.FileList]:
 
 
 def pick(files: dm.FileList, wanted: Callable[[int], bool]) -> dm.FileList:
-    """Those files whose number is `wanted`; classes lie one after the other, so every tenth file is a tenth of each class."""
+    """Those files whose number is `wanted`.
+
+    Classes lie one after the other, so every tenth file is a tenth of each class.
+    """
     numbers = [number for number in range(len(files)) if wanted(number)]
     return dm.FileList([files.paths[number] for number in numbers], files.targets[numbers], files.classes)
 
@@ -243,7 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["prepare"]:
         return cifar10_prepare.main(arguments[1:])
     parser = argparse.ArgumentParser(
-        prog="python -m bench.cifar10", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.cifar10",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     default = Recipe()
     parser.add_argument("data", metavar="DATA", help="a folder with train/ and test/, each with one folder per class")
@@ -251,10 +278,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], help="one training each (default 0)")
     parser.add_argument("--alpha", type=float, default=0.2, help="of mixup (default 0.2)")
     parser.add_argument("--no-mixup", action="store_true", help="train without")
-    parser.add_argument("--smoothing", type=float, default=default.smoothing, help=f"of the labels (default {default.smoothing})")
+    parser.add_argument(
+        "--smoothing", type=float, default=default.smoothing, help=f"of the labels (default {default.smoothing})"
+    )
     parser.add_argument("--padding", type=int, default=default.padding, help=f"pixels (default {default.padding})")
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help=f"default {default.batch_size}")
-    parser.add_argument("--holdout", action="store_true", help="test on a tenth of the training images, and train on the others")
+    parser.add_argument(
+        "--holdout", action="store_true", help="test on a tenth of the training images, and train on the others"
+    )
     parser.add_argument("--study", action="store_true", help="compare five ways of mixing on a smaller network instead")
     add_outputs(parser)
     options = parser.parse_args(arguments)

@@ -1,4 +1,7 @@
-"""CIFAR-10's images as JPEG files, from lossless originals: quality 95 and no halved chroma, which would cost three points of accuracy."""
+"""CIFAR-10's images as JPEG files, from lossless originals.
+
+Quality 95 and no halved chroma, which would cost three points of accuracy.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -11,7 +14,7 @@ from PIL import Image
 from bench.report import format_table
 from dali_mixup.commands.jpeg import open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
-from dali_mixup.second_opinion import PIXEL_FORMAT_RGB
+from dali_mixup.decode.second_opinion import PIXEL_FORMAT_RGB
 
 EXAMPLES = """examples:
   python -m bench.cifar10 prepare path/to/png path/to/data
@@ -55,13 +58,18 @@ def prepare(source: Path, target: Path, *, quality: int = 95) -> dict[str, tuple
 def main(arguments: Sequence[str]) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.cifar10 prepare", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.cifar10 prepare",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", type=Path, metavar="PNG_FOLDER", help="holds train/CLASS/*.png and test/CLASS/*.png")
     parser.add_argument("target", type=Path, metavar="DATA", help="the folder to write")
     parser.add_argument("--quality", type=int, default=95, help="of the JPEGs (default 95)")
     options = parser.parse_args(arguments)
     figures = prepare(options.source, options.target, quality=options.quality)
-    rows = [[split, str(count), f"{size / 1e6:.1f}", f"{change:.2f}"] for split, (count, size, change) in figures.items()]
+    rows = [
+        [split, str(count), f"{size / 1e6:.1f}", f"{change:.2f}"] for split, (count, size, change) in figures.items()
+    ]
     print(format_table(["split", "images", "MB", "mean change of a level"], rows))
     return 0

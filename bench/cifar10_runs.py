@@ -82,7 +82,9 @@ class Runs:
     def report(self) -> Report:
         """What the JSON file holds."""
         derived = {"runs": self.done, "summary": self.summary()}
-        return Report(benchmark=self.benchmark, unit="images", settings={}, stamp=self.stamp, results=(), derived=derived)
+        return Report(
+            benchmark=self.benchmark, unit="images", settings={}, stamp=self.stamp, results=(), derived=derived
+        )
 
     def by_seed(self, name: str) -> dict[int, dict[str, Any]]:
         """Outcomes of one name."""
@@ -98,16 +100,35 @@ class Runs:
 
     def describe(self) -> str:
         """A row per name."""
-        header = ["", "seeds", "accuracy", "averaged", "train loss", "test loss", "ECE", "images/s", "waiting", "s of training"]
+        header = [
+            "",
+            "seeds",
+            "accuracy",
+            "averaged",
+            "train loss",
+            "test loss",
+            "ECE",
+            "images/s",
+            "waiting",
+            "s of training",
+        ]
         rows = []
         for name, outcomes in self.by_name().items():
             cells = [_percent([run[key] for run in outcomes]) for key in ("accuracy", "averaged")]
-            cells += [plus_minus([run["epochs"][-1][key] for run in outcomes], 3) for key in ("train_loss", "test_loss")]
-            cells += [plus_minus([run["ece"] for run in outcomes], 4), plus_minus([run["images_per_second"] for run in outcomes], 0)]
+            cells += [
+                plus_minus([run["epochs"][-1][key] for run in outcomes], 3) for key in ("train_loss", "test_loss")
+            ]
+            cells += [
+                plus_minus([run["ece"] for run in outcomes], 4),
+                plus_minus([run["images_per_second"] for run in outcomes], 0),
+            ]
             cells += [_percent([run["waiting"] for run in outcomes])]
             cells += [plus_minus([sum(epoch["seconds"] for epoch in run["epochs"]) for run in outcomes], 0)]
             rows.append([name, str(len(outcomes)), *cells])
-        note = "Means and standard deviations over seeds. Averaged: over flips and shifts by a pixel along the diagonal, at test time."
+        note = (
+            "Means and standard deviations over seeds. Averaged: over flips and shifts by a pixel along the "
+            "diagonal, at test time."
+        )
         return f"{format_table(header, rows)}\n\n{note}\n{self.stamp}"
 
     def show(self, plot: str | None) -> None:
@@ -116,11 +137,17 @@ class Runs:
         if not plot:
             return
         panels = {
-            label: {name: [[epoch[key] for epoch in run["epochs"]] for run in outcomes] for name, outcomes in self.by_name().items()}
+            label: {
+                name: [[epoch[key] for epoch in run["epochs"]] for run in outcomes]
+                for name, outcomes in self.by_name().items()
+            }
             for key, label in CURVES.items()
         }
         draw_curves(
-            panels, plot, x="epoch", title=f"{self.stamp.gpu or self.stamp.cpu}, {self.stamp.cores} cores; commit {self.stamp.commit}"
+            panels,
+            plot,
+            x="epoch",
+            title=f"{self.stamp.gpu or self.stamp.cpu}, {self.stamp.cores} cores; commit {self.stamp.commit}",
         )
 
 
@@ -130,7 +157,10 @@ def accuracy_of(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def calibration_error(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al., 2017): how far confidence and accuracy lie apart, over bins of equal width."""
+    """Expected calibration error (Guo et al., 2017).
+
+    How far confidence and accuracy lie apart, over bins of equal width.
+    """
     confidence, predicted = logits.double().softmax(1).max(1)
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
     gaps = torch.zeros(bins, dtype=torch.double, device=logits.device)
@@ -153,7 +183,9 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def _summarize(outcomes: Sequence[dict[str, Any]]) -> dict[str, float]:
-    figures = {key: [run[key] for run in outcomes] for key in ("accuracy", "averaged", "ece", "images_per_second", "waiting")}
+    figures = {
+        key: [run[key] for run in outcomes] for key in ("accuracy", "averaged", "ece", "images_per_second", "waiting")
+    }
     figures |= {key: [run["epochs"][-1][key] for run in outcomes] for key in ("train_loss", "test_loss")}
     summary = {"seeds": float(len(outcomes))}
     for key, values in figures.items():

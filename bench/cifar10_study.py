@@ -1,4 +1,7 @@
-"""What the post about mixup on CIFAR-10 claims, tested: five ways of mixing, paired by seed, over a shorter and a longer training."""
+"""What the post about mixup on CIFAR-10 claims, tested.
+
+Five ways of mixing, paired by seed, over a shorter and a longer training.
+"""
 
 import math
 from typing import Any
@@ -44,13 +47,19 @@ def run(train_files: dm.FileList, test_files: dm.FileList, json: str | None, plo
 
 
 def describe_differences(runs: Runs) -> str:
-    """Each comparison's difference within a seed, which shares initial weights, order and crops: mean and standard deviation."""
+    """Each comparison's difference within a seed, which shares initial weights, order and crops.
+
+    Mean and standard deviation.
+    """
     rows = []
     for epochs in LENGTHS:
         for label, one, other in COMPARED:
             ones, others = runs.by_seed(f"{one}, {epochs} epochs"), runs.by_seed(f"{other}, {epochs} epochs")
             both = sorted(ones.keys() & others.keys())
-            cells = [plus_minus([figure(ones[seed]) - figure(others[seed]) for seed in both], 3) for figure in FIGURES.values()]
+            cells = [
+                plus_minus([figure(ones[seed]) - figure(others[seed]) for seed in both], 3)
+                for figure in FIGURES.values()
+            ]
             rows.append([label, str(epochs), str(len(both)), *cells])
     note = "Differences within a seed: mean and standard deviation."
     return f"{format_table(['', 'epochs', 'seeds', *FIGURES], rows)}\n\n{note}"
@@ -62,7 +71,9 @@ def describe_speed(runs: Runs) -> str:
     for name, outcomes in runs.by_name().items():
         row = [name]
         for threshold in THRESHOLDS:
-            reached = [number for number in (epochs_to(threshold, outcome) for outcome in outcomes) if number < math.inf]
+            reached = [
+                number for number in (epochs_to(threshold, outcome) for outcome in outcomes) if number < math.inf
+            ]
             row += [f"{len(reached)} of {len(outcomes)}", plus_minus(reached, 2) if reached else "-"]
         rows.append(row)
     header = [text for threshold in THRESHOLDS for text in (f"seeds that reach {threshold:.0%}", "epochs until then")]

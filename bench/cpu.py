@@ -46,7 +46,7 @@ def cores_of_others(before: CpuTimes, after: CpuTimes) -> float:
 
 
 def wait_until_idle(limit_s: float = 10.0) -> None:
-    """Return when this process and its children have stopped computing, such as to fill prefetch queues, or after `limit_s`."""
+    """Return when this process and its children stopped computing (prefetch queues are full), or after `limit_s`."""
     end = time.monotonic() + limit_s
     before = _tree_ticks("self")
     while time.monotonic() < end:
@@ -58,7 +58,10 @@ def wait_until_idle(limit_s: float = 10.0) -> None:
 
 
 def wait_until_quiet(limit_s: float) -> float:
-    """Return when other processes use less than `DISTURBED_CORES`, or after about `limit_s`; the value is the time waited, in seconds."""
+    """Return when other processes use less than `DISTURBED_CORES`, or after about `limit_s`.
+
+    The value is the time waited, in seconds.
+    """
     start = time.monotonic()
     while time.monotonic() - start < limit_s:
         before = read_cpu()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dali_mixup.dataset import EXTENSIONS, ImageFolder
+from dali_mixup.dataset.files import EXTENSIONS, ImageFolder
 
 ALPHA = 0.4
 

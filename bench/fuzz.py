@@ -1,12 +1,14 @@
-"""Damaged and hostile image files against `dali_mixup.header.probe`, for as long as you like.
+"""Damaged and hostile image files against `dali_mixup.dataset.header.probe`, for as long as you like.
 
 Each example is a valid file with some damage, or bytes that never were an image. Of every one is asked that the probe
 
-- returns a `Header` and raises nothing, with a reason if it gives no size; a size and a reason only for a TIFF that DALI misreads,
+- returns a `Header` and raises nothing, with a reason if it gives no size; a size and a reason only for a TIFF that
+  DALI misreads,
 - gives the same answer twice, the size that Pillow finds, and the size of the file,
 - needs less than a second of the processor and less than 64 MiB, and leaves no file open.
 
-The first example that breaks one of these is reduced to the smallest one that hypothesis finds, printed in hex, and ends the run.
+The first example that breaks one of these is reduced to the smallest one that hypothesis finds, printed in hex, and
+ends the run.
 """
 
 import argparse
@@ -34,14 +36,16 @@ from bench.feed import find_files
 from bench.measure import Result, Timing
 from bench.report import Report, format_table, make_stamp, write_json
 from dali_mixup.commands.progress import open_bar
-from dali_mixup.header import Header, probe
+from dali_mixup.dataset.header import Header, probe
 
 try:
     from hypothesis import HealthCheck, Phase, given, seed, settings
     from hypothesis import strategies as st
     from hypothesis.errors import Flaky
 except ImportError as error:
-    raise SystemExit("bench.fuzz must have hypothesis to draw its examples; install it with: pip install hypothesis") from error
+    raise SystemExit(
+        "bench.fuzz must have hypothesis to draw its examples; install it with: pip install hypothesis"
+    ) from error
 
 EXAMPLES = """examples:
   python -m bench.fuzz --minutes 1
@@ -57,12 +61,12 @@ SHOWN_HEX = 4096  # bytes of a failing example on the screen; the JSON file has 
 JPEG_START = b"\xff\xd8"
 TIFF_STARTS = (b"II", b"MM")
 FIRST_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")  # of `Image.preinit`
-FIRST_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PPM", "PNG")  # of `Image.preinit`
 # fmt: off
 MAGICS = (
-    JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x40\0\0\0WEBPVP8 ", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"P6\n", b"Pf\n", b"8BPS",
-    b"\0\0\1\0", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"DDS ", b"icns", b"qoif", b"%!PS-Adobe", b"\xd0\xcf\x11\xe0", b"GRIB",
-    b"SIMPLE  =", b"\x0a\x05\x01\x08", b"\x01\xda", b"FTEX", b"BLP2", b"\x89HDF\r\n\x1a\n", b"\0\0\0\x1cftypavif",
+    JPEG_START, b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF\x40\0\0\0WEBPVP8 ", b"BM", b"II*\0", b"MM\0*", b"II+\0",
+    b"P6\n", b"Pf\n", b"8BPS", b"\0\0\1\0", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51", b"DDS ", b"icns",
+    b"qoif", b"%!PS-Adobe", b"\xd0\xcf\x11\xe0", b"GRIB", b"SIMPLE  =", b"\x0a\x05\x01\x08", b"\x01\xda", b"FTEX",
+    b"BLP2", b"\x89HDF\r\n\x1a\n", b"\0\0\0\x1cftypavif",
 )
 # fmt: on
 # Numbers that parsers stumble over, as 2 and 4 bytes in both orders.
@@ -141,14 +145,28 @@ def draw_files() -> tuple[bytes, ...]:
     animated = {"save_all": True, "append_images": frames[1:]}
     wanted = [
         *((rgb.convert(mode), "JPEG", {}) for mode in ("RGB", "L", "CMYK")),
-        *((rgb, "JPEG", options) for options in ({"progressive": True}, {"exif": exif}, {"icc_profile": pixels * 40}, {"comment": pixels})),
-        (rgb, "JPEG", {"progressive": True, "exif": exif, "icc_profile": pixels, "restart_marker_blocks": 1, "dpi": (72, 72)}),
+        *(
+            (rgb, "JPEG", options)
+            for options in ({"progressive": True}, {"exif": exif}, {"icc_profile": pixels * 40}, {"comment": pixels})
+        ),
+        (
+            rgb,
+            "JPEG",
+            {"progressive": True, "exif": exif, "icc_profile": pixels, "restart_marker_blocks": 1, "dpi": (72, 72)},
+        ),
         (rgb, "MPO", animated),
-        *((rgb.convert(mode), "PNG", {"exif": exif, "icc_profile": pixels[:300]}) for mode in ("RGB", "RGBA", "L", "P", "1", "I;16")),
+        *(
+            (rgb.convert(mode), "PNG", {"exif": exif, "icc_profile": pixels[:300]})
+            for mode in ("RGB", "RGBA", "L", "P", "1", "I;16")
+        ),
         (rgb, "PNG", animated),
         *((rgb.quantize(colors), "GIF", {"comment": b"drawn"}) for colors in (4, 200)),
         (rgb.quantize(16), "GIF", {"save_all": True, "append_images": [frames[1].quantize(16)], "loop": 0}),
-        *((rgb.convert(mode), "WEBP", {"lossless": lossless}) for mode in ("RGB", "RGBA") for lossless in (False, True)),
+        *(
+            (rgb.convert(mode), "WEBP", {"lossless": lossless})
+            for mode in ("RGB", "RGBA")
+            for lossless in (False, True)
+        ),
         (rgb, "WEBP", {"exif": exif, "icc_profile": pixels[:300], **animated}),
         *((rgb.convert(mode), "BMP", {}) for mode in ("RGB", "RGBA", "L", "P", "1")),
         *((rgb, "TIFF", {"compression": how}) for how in ("raw", "tiff_lzw", "jpeg", "packbits", "tiff_adobe_deflate")),
@@ -202,7 +220,10 @@ def mutate(content: bytes, mutation: Mutation) -> bytes:
 
 
 def _mutate_segments(segments: list[bytes], mutation: Mutation) -> list[bytes]:
-    """Damage to the order, number and lengths of a JPEG's segments; its first two bytes and its image data stay where they are."""
+    """Damage to the order, number and lengths of a JPEG's segments.
+
+    Its first two bytes and its image data stay where they are.
+    """
     between = segments[1:-1]
     if not between:
         return segments
@@ -362,7 +383,11 @@ def _probe_or_explain(path: str, tally: Tally) -> Header:
 
 
 def _check_header(header: Header, content: bytes) -> None:
-    if not isinstance(header, Header) or not all(isinstance(value, int) for value in header[:4]) or not isinstance(header.reason, str):
+    if (
+        not isinstance(header, Header)
+        or not all(isinstance(value, int) for value in header[:4])
+        or not isinstance(header.reason, str)
+    ):
         raise BrokenPropertyError(f"the probe must return a Header, got {header!r}")
     sized = header.height > 0 and header.width > 0
     if not sized and (header[:2] != (0, 0) or not header.reason):
@@ -383,7 +408,9 @@ def _check_against_pillow(header: Header, content: bytes, tally: Tally) -> None:
                     tally.refused[without_numbers(header.reason)] += 1
                 elif header[:2] != (image.height, image.width):
                     image.load()
-                    raise BrokenPropertyError(f"the size must be Pillow's {image.height} x {image.width}, got {header[0]} x {header[1]}")
+                    raise BrokenPropertyError(
+                        f"the size must be Pillow's {image.height} x {image.width}, got {header[0]} x {header[1]}"
+                    )
         except BrokenPropertyError:
             raise
         except Exception:  # noqa: BLE001  Pillow opens nothing, or the file of two sizes doesn't decode
@@ -436,7 +463,9 @@ def peak_memory() -> int:
         return int(re.findall(rb"VmHWM:\s+(\d+) kB", file.read())[0]) << 10
 
 
-def run_round(strategy: st.SearchStrategy[bytes], path: str, tally: Tally, *, examples: int, number: int) -> Failure | None:
+def run_round(
+    strategy: st.SearchStrategy[bytes], path: str, tally: Tally, *, examples: int, number: int
+) -> Failure | None:
     """Try some examples.
 
     Args:
@@ -482,7 +511,9 @@ def fuzz(seeds: Sequence[bytes], tally: Tally, *, seconds: float, number: int) -
         while (passed := time.monotonic() - start) < seconds:
             bar.update(min(round(seconds), int(passed)) - bar.n)
             bar.set_postfix(files=tally.examples, reasons=len(tally.reasons), refresh=False)
-            if failure := run_round(strategy, os.path.join(scratch, "file"), tally, examples=EXAMPLES_PER_ROUND, number=number):
+            if failure := run_round(
+                strategy, os.path.join(scratch, "file"), tally, examples=EXAMPLES_PER_ROUND, number=number
+            ):
                 return failure
             number += 1
     return None
@@ -498,9 +529,14 @@ def describe(report: Report) -> str:
         f"{result.timings[0].items:,} files, {result.rate.median:.0f} files/s, {len(rows)} different reasons. "
         f"Slowest probe {found['slowest']:.3f} s, most memory {found['growth'] / 2**20:.1f} MiB.",
     ]
-    for name, text in (("refused", "files that Pillow opens and the probe refuses"), ("warned", "files on which Pillow warned")):
+    for name, text in (
+        ("refused", "files that Pillow opens and the probe refuses"),
+        ("warned", "files on which Pillow warned"),
+    ):
         if found[name]:
-            lines.append(f"{sum(found[name].values()):,} {text}: " + "; ".join(f"{key} ({n})" for key, n in found[name].items()))
+            lines.append(
+                f"{sum(found[name].values()):,} {text}: " + "; ".join(f"{key} ({n})" for key, n in found[name].items())
+            )
     if failure := found["failure"]:
         lines += ["", f"BROKEN (seed {failure['seed']}): {failure['message']}", failure["hex"][: 2 * SHOWN_HEX]]
     return "\n".join([*lines, str(report.stamp)])
@@ -526,7 +562,10 @@ def make_report(tally: Tally, failure: Failure | None, *, seconds: float, settin
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 1 if a property was broken."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.fuzz", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.fuzz",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", metavar="PHOTOS", nargs="?", help="a folder of images to start from, too")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long (default 60)")

@@ -1,7 +1,10 @@
-"""All that the project claims about GPUs, shown on one: tests, throughput, the stage, memory and CIFAR-10, in under 8 minutes.
+"""All that the project claims about GPUs, shown on one.
 
-Each part is a process of its own with a time limit. One that fails or takes too long is reported with its error, the others go on, and the
-exit status is 1. `gpu_check.json` and `gpu_check.md` are written after each part, so a run that is cut off leaves what it had.
+Tests, throughput, the stage, memory and CIFAR-10, in under 8 minutes.
+
+Each part is a process of its own with a time limit. One that fails or takes too long is reported with its error, the
+others go on, and the exit status is 1. `gpu_check.json` and `gpu_check.md` are written after each part, so a run that
+is cut off leaves what it had.
 """
 
 import argparse
@@ -25,7 +28,8 @@ EXAMPLES = """examples:
   python -m bench.gpu_check path/to/photos --out gpu-check
   python -m bench.gpu_check path/to/photos --out gpu-check --cifar path/to/cifar10 --minutes 9
   python -m bench.gpu_check path/to/photos --out gpu-check --parts stage memory
-  python -m bench.gpu_check path/to/photos --out gpu-check --device cpu     # a small run that shows that the check itself works
+  python -m bench.gpu_check path/to/photos --out gpu-check --device cpu     # a small run that shows that the check
+  itself works
 """
 ROOT = Path(__file__).parents[1]
 GRACE_S = 5.0  # for a part to end by itself when it is told to
@@ -58,10 +62,34 @@ NAMES = ("tests", "throughput", "stage", "memory", "memory_hints", "cifar10")
 def make_parts(photos: str, out: Path, cifar: str | None, *, on_gpu: bool) -> list[Part]:
     """The parts, small ones for the CPU. Their limits together are just below 8 minutes."""
     photos = str(Path(photos).resolve())
-    tests = ("-m", "pytest", "-m", "gpu", "-v", "--color=no", "--no-header", "-W", "default", "-p", "no:cacheprovider", "--tb=short")
+    tests = (
+        "-m",
+        "pytest",
+        "-m",
+        "gpu",
+        "-v",
+        "--color=no",
+        "--no-header",
+        "-W",
+        "default",
+        "-p",
+        "no:cacheprovider",
+        "--tb=short",
+    )
     environment = {"DALI_MIXUP_PHOTOS": photos, "DALI_MIXUP_GPU_RECORDS": str(out / "records.jsonl")}
-    small_throughput = ("--device=cpu", "--batch-sizes=4", "--tuned-at=4", "--threads=1", "--loads=0", "--workers=1", "--batches=1")
-    throughput = (f"--seconds={120 if on_gpu else 60}", *(() if on_gpu else (*small_throughput, "--rounds=1", "--size=64")))
+    small_throughput = (
+        "--device=cpu",
+        "--batch-sizes=4",
+        "--tuned-at=4",
+        "--threads=1",
+        "--loads=0",
+        "--workers=1",
+        "--batches=1",
+    )
+    throughput = (
+        f"--seconds={120 if on_gpu else 60}",
+        *(() if on_gpu else (*small_throughput, "--rounds=1", "--size=64")),
+    )
     stage = () if on_gpu else ("--device=cpu", "--batch-sizes=2", "--size=16", "--rounds=1")
     memory = () if on_gpu else ("--device=cpu", "--steps=3", "--batch-size=2", "--files=4")
     return [
@@ -71,10 +99,18 @@ def make_parts(photos: str, out: Path, cifar: str | None, *, on_gpu: bool) -> li
             seconds=150,
             environment=environment if on_gpu else environment | {"DALI_MIXUP_GPU_TESTS_ON": "cpu"},
         ),
-        Part(name="throughput", arguments=("-m", "bench.gpu_throughput", photos, *throughput, _json(out, "throughput")), seconds=145),
+        Part(
+            name="throughput",
+            arguments=("-m", "bench.gpu_throughput", photos, *throughput, _json(out, "throughput")),
+            seconds=145,
+        ),
         Part(name="stage", arguments=("-m", "bench.gpu_stage", *stage, _json(out, "stage")), seconds=35),
         Part(name="memory", arguments=("-m", "bench.gpu_memory", *memory, _json(out, "memory")), seconds=25),
-        Part(name="memory_hints", arguments=("-m", "bench.gpu_memory", "--size-hints", *memory, _json(out, "memory_hints")), seconds=25),
+        Part(
+            name="memory_hints",
+            arguments=("-m", "bench.gpu_memory", "--size-hints", *memory, _json(out, "memory_hints")),
+            seconds=25,
+        ),
         Part(
             name="cifar10",
             arguments=("-m", "bench.cifar10", str(Path(cifar or ".").resolve()), _json(out, "cifar10")),
@@ -97,7 +133,12 @@ def run_part(part: Part, out: Path, limit_s: float) -> Outcome:
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **part.environment}
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, *part.arguments], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            [sys.executable, *part.arguments],
+            cwd=ROOT,
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             error = _in_words(process.wait(limit_s), log)
@@ -137,12 +178,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = {name: getattr(options, name) for name in ("photos", "cifar", "device", "minutes", "parts")}
     stamp, outcomes = make_gpu_stamp(), []
     deadline = time.monotonic() + 60 * options.minutes
-    parts = [part for part in make_parts(options.photos, out, options.cifar, on_gpu=on_gpu) if part.name in options.parts]
+    parts = [
+        part for part in make_parts(options.photos, out, options.cifar, on_gpu=on_gpu) if part.name in options.parts
+    ]
     for i, part in enumerate(parts):
         limit = limit_of(part, parts[i + 1 :], deadline - time.monotonic())
         print(f"{part.name}: at most {max(0, limit):.0f} s", flush=True)
         outcomes.append(run_part(part, out, limit))
-        print(f"{part.name}: {outcomes[-1].state} after {outcomes[-1].seconds:.0f} s {outcomes[-1].error}".rstrip(), flush=True)
+        print(
+            f"{part.name}: {outcomes[-1].state} after {outcomes[-1].seconds:.0f} s {outcomes[-1].error}".rstrip(),
+            flush=True,
+        )
         write_report(make_report(stamp, settings, outcomes, out), out)
     print((out / "gpu_check.md").read_text())
     return int(any(outcome.state == "failed" for outcome in outcomes))
@@ -181,14 +227,19 @@ def _json(out: Path, name: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu_check", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.gpu_check",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", metavar="PHOTOS", help="a folder of real JPEGs, or of one folder per class")
     parser.add_argument("--out", required=True, metavar="DIR", help="where the reports, logs and all timings go")
     parser.add_argument("--cifar", metavar="DATA", help="CIFAR-10 as bench.cifar10 takes it; left out without")
     parser.add_argument("--parts", nargs="+", choices=NAMES, default=list(NAMES), help="default all")
     parser.add_argument("--minutes", type=float, default=7.9, help="of all parts together (default 7.9)")
-    parser.add_argument("--device", default="cuda", help="default cuda; cpu runs small parts and leaves out what needs a GPU")
+    parser.add_argument(
+        "--device", default="cuda", help="default cuda; cpu runs small parts and leaves out what needs a GPU"
+    )
     return parser
 
 

@@ -1,7 +1,7 @@
 """Memory of a GPU while a Loader runs over images of many sizes: its peak, and whether it goes on growing.
 
-Counted is all that the device has given away since the start, so DALI's own memory too; nothing else may use the GPU meanwhile. The
-images are drawn, from small ones to large ones, in an order that brings new largest batches late.
+Counted is all that the device has given away since the start, so DALI's own memory too; nothing else may use the GPU
+meanwhile. The images are drawn, from small ones to large ones, in an order that brings new largest batches late.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from bench.measure import Case, Result, Timing, measure_cases, time_calls
 from bench.options import add_outputs, save
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report
-from pipelines import imagenet
+from dali_mixup.pipelines import imagenet
 
 EXAMPLES = """examples:
   python -m bench.gpu_memory --json memory.json
@@ -87,11 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     derived = report.derived
     print(
         f"size hints {'on' if options.size_hints else 'off'}: peak {derived['peak_bytes'] / 2**20:.0f} MiB; "
-        f"{derived['warm_bytes'] / 2**20:.0f} MiB after {derived['warm_steps']} steps, {derived['last_bytes'] / 2**20:.0f} MiB after "
+        f"{derived['warm_bytes'] / 2**20:.0f} MiB after {derived['warm_steps']} steps, "
+        f"{derived['last_bytes'] / 2**20:.0f} MiB after "
         f"{options.steps}\n{report.stamp}"
     )
     title = report.stamp.gpu or report.stamp.cpu
-    save(report, options, lambda path: draw_bars(results, path, axis="images/s", title=title, colors={"steps": OURS_COLOR}))
+    save(
+        report,
+        options,
+        lambda path: draw_bars(results, path, axis="images/s", title=title, colors={"steps": OURS_COLOR}),
+    )
     return 0
 
 
@@ -100,7 +105,9 @@ def _report(options: argparse.Namespace, results: Sequence[Result], seen: Sequen
     return Report(
         benchmark="gpu_memory",
         unit="images",
-        settings={name: getattr(options, name) for name in ("steps", "batch_size", "files", "load", "size_hints", "device")},
+        settings={
+            name: getattr(options, name) for name in ("steps", "batch_size", "files", "load", "size_hints", "device")
+        },
         stamp=make_gpu_stamp(),
         results=tuple(results),
         derived={
@@ -115,7 +122,10 @@ def _report(options: argparse.Namespace, results: Sequence[Result], seen: Sequen
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu_memory", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.gpu_memory",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--steps", type=int, default=500, help="batches (default 500)")
     parser.add_argument("--batch-size", type=int, default=32, help="images per batch (default 32)")

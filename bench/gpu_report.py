@@ -91,11 +91,21 @@ def judge(tests: dict[str, str], found: dict[str, dict[str, Any]]) -> list[Reach
     passed = sum(verdict == "PASSED" for verdict in ran) / len(ran) if ran else None
     ratios = found.get("throughput", {}).get("derived", {}).get("ratios", {})
     beside_dali = [row["DALI without mixup"]["median"] for row in ratios.values() if "DALI without mixup" in row]
-    beside_torchvision = [row["torchvision DataLoader"]["median"] for row in ratios.values() if "torchvision DataLoader" in row]
+    beside_torchvision = [
+        row["torchvision DataLoader"]["median"] for row in ratios.values() if "torchvision DataLoader" in row
+    ]
     return [
         Reach(aim="share of the gpu tests that pass, of those that ran", least=1.0, value=passed),
-        Reach(aim="with mixup, of DALI without it, at the worst batch size", least=0.97, value=min(beside_dali, default=None)),
-        Reach(aim="mixup stage, of the device's copy bandwidth, at the worst dtype and layout", least=0.7, value=_worst_stage(found)),
+        Reach(
+            aim="with mixup, of DALI without it, at the worst batch size",
+            least=0.97,
+            value=min(beside_dali, default=None),
+        ),
+        Reach(
+            aim="mixup stage, of the device's copy bandwidth, at the worst dtype and layout",
+            least=0.7,
+            value=_worst_stage(found),
+        ),
         Reach(aim="multiple of torchvision's DataLoader", least=5.0, value=min(beside_torchvision, default=None)),
         Reach(aim="accuracy on CIFAR-10, averaged at test time", least=GOAL_94, value=_cifar_accuracy(found)),
     ]
@@ -105,7 +115,9 @@ def as_markdown(report: Report) -> str:
     """The report for people."""
     parts, derived = report.derived["parts"], report.derived
     found = {name: part["found"] for name, part in parts.items() if part["found"]}
-    reaches = [[reach["aim"], f"{reach['least']:g}", _number(reach["value"]), reach["verdict"]] for reach in derived["reaches"]]
+    reaches = [
+        [reach["aim"], f"{reach['least']:g}", _number(reach["value"]), reach["verdict"]] for reach in derived["reaches"]
+    ]
     states = [[name, part["state"], f"{part['seconds']:.0f}", part["error"]] for name, part in parts.items()]
     sections = [
         f"# GPU check\n\n{report.stamp}" + ("" if report.stamp.gpu else f"\n\n{NO_GPU}"),
@@ -133,7 +145,10 @@ def _worst_stage(found: dict[str, dict[str, Any]]) -> float | None:
     """At the largest batch, where launches cost nothing and no cache holds the copy."""
     shares = found.get("stage", {}).get("derived", {}).get("shares", {})
     largest = max((int(name.split()[-1]) for name in shares), default=0)
-    return min((share for name, share in shares.items() if name.startswith("mixup ") and name.endswith(f" {largest}")), default=None)
+    return min(
+        (share for name, share in shares.items() if name.startswith("mixup ") and name.endswith(f" {largest}")),
+        default=None,
+    )
 
 
 def _cifar_accuracy(found: dict[str, dict[str, Any]]) -> float | None:
@@ -181,7 +196,10 @@ def _throughput(found: dict[str, Any]) -> str:
 
 def _stage(found: dict[str, Any]) -> str:
     shares = found["derived"]["shares"]
-    rows = [[result["name"], f"{_rate(result) / 1e9:.0f}", _number(shares.get(result["name"]))] for result in found["results"]]
+    rows = [
+        [result["name"], f"{_rate(result) / 1e9:.0f}", _number(shares.get(result["name"]))]
+        for result in found["results"]
+    ]
     return "## Stage\n\n" + _table(["stage, dtype, layout, batch", "GB/s", "of copy_"], rows)
 
 
@@ -190,7 +208,8 @@ def _memory(found: dict[str, Any]) -> str:
     peak, warm, last = (f"{derived[name] / 2**20:.0f} MiB" for name in ("peak_bytes", "warm_bytes", "last_bytes"))
     return (
         f"## Memory {'with' if settings['size_hints'] else 'without'} size hints\n\n"
-        f"Peak {peak}; {warm} after {derived['warm_steps']} batches of {settings['batch_size']}, {last} after {settings['steps']}."
+        f"Peak {peak}; {warm} after {derived['warm_steps']} batches of {settings['batch_size']}, {last} "
+        f"after {settings['steps']}."
     )
 
 
@@ -200,9 +219,16 @@ def _cifar10(found: dict[str, Any]) -> str:
         outcome = run["outcome"]
         total = sum(epoch["seconds"] for epoch in outcome["epochs"])
         there = time_to(GOAL_94, outcome)
-        cells = [f"{outcome['accuracy']:.4f}", f"{outcome['averaged']:.4f}", "never" if there is None else f"{there:.1f}", f"{total:.1f}"]
+        cells = [
+            f"{outcome['accuracy']:.4f}",
+            f"{outcome['averaged']:.4f}",
+            "never" if there is None else f"{there:.1f}",
+            f"{total:.1f}",
+        ]
         rows.append([run["name"], *cells, f"{outcome['waiting']:.3f}"])
-    return "## CIFAR-10\n\n" + _table(["", "accuracy", "averaged", "s of training to 94%", "s in all", "waiting for data"], rows)
+    return "## CIFAR-10\n\n" + _table(
+        ["", "accuracy", "averaged", "s of training to 94%", "s in all", "waiting for data"], rows
+    )
 
 
 def time_to(goal: float, outcome: dict[str, Any]) -> float | None:
@@ -229,5 +255,8 @@ def _number(value: object) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (header, ["---"] * len(header), *rows)]
+    cells = [
+        [str(cell).replace("|", "\\|").replace("\n", " ") for cell in row]
+        for row in (header, ["---"] * len(header), *rows)
+    ]
     return "\n".join("| " + " | ".join(row) + " |" for row in cells)

@@ -1,7 +1,8 @@
 """The batch stage of the GPU beside the device's own copy: bytes per second, of what it must read and write.
 
-Traffic counts each uint8 image once and the batch once. Mixup and CutMix read pixels of the partner, too, which the cache may hold: the
-last column counts those as well. A call is repeated between two CUDA events, so that the time is the GPU's.
+Traffic counts each uint8 image once and the batch once. Mixup and CutMix read pixels of the partner, too, which the
+cache may hold: the last column counts those as well. A call is repeated between two CUDA events, so that the time is
+the GPU's.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from bench.options import add_outputs, save
 from bench.plots import BOUND_COLOR, OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
 from bench.stage import DTYPES, LAYOUTS
-from dali_mixup.stage import TorchStage, build_gpu_stage
+from dali_mixup.stage.whole_batch import TorchStage, build_gpu_stage
 
 EXAMPLES = """examples:
   python -m bench.gpu_stage --json stage.json
@@ -32,11 +33,14 @@ COPY = "copy_"
 TARGET_S = 0.02  # of a round: enough calls to fill it
 
 
-def measure_stages(batch_size: int, size: int, *, device: torch.device, rounds: int, progress: bool) -> tuple[list[Result], dict[str, int]]:
+def measure_stages(
+    batch_size: int, size: int, *, device: torch.device, rounds: int, progress: bool
+) -> tuple[list[Result], dict[str, int]]:
     """Time the stage in each dtype and layout, without and with mixing, and `copy_` of as many bytes, interleaved.
 
     Returns:
-        Results, in bytes per second of the traffic; and the bytes that a call of each variant moves with its partners' pixels.
+        Results, in bytes per second of the traffic; and the bytes that a call of each variant moves with its partners'
+        pixels.
     """
     images = torch.randint(0, 256, (batch_size, size, size, 3), dtype=torch.uint8, device=device)
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(size), flip=0.5)
@@ -59,9 +63,13 @@ def measure_stages(batch_size: int, size: int, *, device: torch.device, rounds: 
 
 
 def shares_of_copy(results: Sequence[Result]) -> dict[str, float]:
-    """By name the traffic per second as a part of what `copy_` moves at the same batch size, the median of ratios within rounds."""
+    """By name the traffic per second as a part of what `copy_` moves at the same batch size, medians of ratios."""
     copies = {result.name.split()[-1]: result for result in results if result.name.startswith(COPY)}
-    return {result.name: speedup(result, copies[result.name.split()[-1]]).median for result in results if not result.name.startswith(COPY)}
+    return {
+        result.name: speedup(result, copies[result.name.split()[-1]]).median
+        for result in results
+        if not result.name.startswith(COPY)
+    }
 
 
 def describe(report: Report) -> str:
@@ -80,11 +88,18 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu_stage", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.gpu_stage",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64, 256, 1024], help="images per batch (default 64 256 1024)")
+    parser.add_argument(
+        "--batch-sizes", type=int, nargs="+", default=[64, 256, 1024], help="images per batch (default 64 256 1024)"
+    )
     parser.add_argument("--size", type=int, default=224, help="height and width in pixels (default 224)")
-    parser.add_argument("--rounds", type=int, default=9, help="timed rounds, each of which runs every variant (default 9)")
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="timed rounds, each of which runs every variant (default 9)"
+    )
     parser.add_argument("--device", default="cuda", help="default cuda")
     add_outputs(parser)
     options = parser.parse_args(arguments)
@@ -94,7 +109,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = _report(settings, results, moved)
     for batch_size in options.batch_sizes:
         found, bytes_moved = measure_stages(
-            batch_size, options.size, device=torch.device(options.device), rounds=options.rounds, progress=sys.stderr.isatty()
+            batch_size,
+            options.size,
+            device=torch.device(options.device),
+            rounds=options.rounds,
+            progress=sys.stderr.isatty(),
         )
         results += found
         moved |= bytes_moved
@@ -137,7 +156,13 @@ def _time_on_device(call: Callable[[], object], calls: int, traffic: int, device
 
 def _plot(report: Report, path: str) -> None:
     colors = {result.name: BOUND_COLOR if result.name.startswith(COPY) else OURS_COLOR for result in report.results}
-    draw_bars(report.results, path, axis="bytes/s", title=f"{report.stamp.gpu or report.stamp.cpu}; {report.stamp.commit}", colors=colors)
+    draw_bars(
+        report.results,
+        path,
+        axis="bytes/s",
+        title=f"{report.stamp.gpu or report.stamp.cpu}; {report.stamp.commit}",
+        colors=colors,
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,9 @@ PACKAGES = ("triton", "torchvision", "pillow", "nvidia-nvimgcodec-cu12", "nvidia
 def make_gpu_stamp() -> Stamp:
     """The stamp of this machine and moment."""
     stamp = make_stamp(PACKAGES)
-    return replace(stamp, versions=stamp.versions | {"CUDA of torch": str(torch.version.cuda), "driver": driver_version()})
+    return replace(
+        stamp, versions=stamp.versions | {"CUDA of torch": str(torch.version.cuda), "driver": driver_version()}
+    )
 
 
 def driver_version() -> str:

@@ -1,8 +1,9 @@
 """Images per second on a GPU: first the decoder's settings, then this library beside what a user would pick instead.
 
-All loaders but torchvision's DataLoader, which has processes, take turns in one process: each keeps its queues full while the others run,
-and begins its turn with untimed batches that empty them. With the best settings ours, with mixup and without, then meets DALI without
-mixup (the same threads and hardware share), torchvision's DataLoader and torchvision's own decoder on the GPU.
+All loaders but torchvision's DataLoader, which has processes, take turns in one process: each keeps its queues full
+while the others run, and begins its turn with untimed batches that empty them. With the best settings ours, with mixup
+and without, then meets DALI without mixup (the same threads and hardware share), torchvision's DataLoader and
+torchvision's own decoder on the GPU.
 """
 
 import argparse
@@ -29,12 +30,15 @@ from dali_mixup import GpuDecode, MixUp
 EXAMPLES = """examples:
   python -m bench.gpu_throughput path/to/images --json throughput.json
   python -m bench.gpu_throughput path/to/images --batch-sizes 256 --threads 8 --loads 0 0.5 1
-  python -m bench.gpu_throughput path/to/images --device cpu --batch-sizes 4 --threads 2 --loads 0 --workers 1     # to see that it runs
+  python -m bench.gpu_throughput path/to/images --device cpu --batch-sizes 4 --threads 2 --loads 0 --workers 1     # to
+  see that it runs
 """
 LEAD = 4  # untimed batches: more than a loader prepares ahead
 TUNED_AT = 256  # images per batch, for the settings and for torchvision's DataLoader
 LEAST_S = 12.0  # what a group of loaders needs at least
-SHORT_EPOCH = 16  # largest batches in an epoch of ours, which runs on into the next; the others' epochs outlast a comparison
+SHORT_EPOCH = (
+    16  # largest batches in an epoch of ours, which runs on into the next; the others' epochs outlast a comparison
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +60,12 @@ class Course:
     results: list[Result] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
-    def run(self, group: str, rivals: Sequence[Rival], feed: Feed, processes: Sequence[tuple[str, str]] = ()) -> list[Result]:
-        """Time loaders side by side; each result is called "<group>: <name>". What doesn't start is noted with its error.
+    def run(
+        self, group: str, rivals: Sequence[Rival], feed: Feed, processes: Sequence[tuple[str, str]] = ()
+    ) -> list[Result]:
+        """Time loaders side by side; each result is called "<group>: <name>".
+
+        What doesn't start is noted with its error.
 
         Args:
             group: what they have in common.
@@ -77,7 +85,11 @@ class Course:
                 except Exception as error:  # noqa: BLE001  whatever a foreign loader raises becomes a line of the report
                     self.missing[f"{group}: {rival.name}"] = f"{type(error).__name__}: {error}".strip()[:500]
                 else:
-                    cases.append(Case(name=f"{group}: {rival.name}", run=_turn(stream, self.batches, feed), options=rival.options))
+                    cases.append(
+                        Case(
+                            name=f"{group}: {rival.name}", run=_turn(stream, self.batches, feed), options=rival.options
+                        )
+                    )
             for name, source in processes:
                 try:
                     run = running.enter_context(isolated(source, feed, lead=lead, batches=self.batches))
@@ -114,8 +126,14 @@ def sweep(course: Course, feed: Feed, threads: Sequence[int], loads: Sequence[fl
     if not tried:
         return replace(feed, threads=threads[-1]), GpuDecode()
     best = max(tried, key=lambda result: result.rate.median)
-    feed, chosen = replace(feed, threads=best.options["threads"]), GpuDecode(hw_decoder_load=best.options["load_percent"] / 100)
-    hinted = [_ours(feed, replace(chosen, size_hints=hints), f"size hints {'on' if hints else 'off'}") for hints in (False, True)]
+    feed, chosen = (
+        replace(feed, threads=best.options["threads"]),
+        GpuDecode(hw_decoder_load=best.options["load_percent"] / 100),
+    )
+    hinted = [
+        _ours(feed, replace(chosen, size_hints=hints), f"size hints {'on' if hints else 'off'}")
+        for hints in (False, True)
+    ]
     without_and_with = course.run("hints", hinted, feed)
     gc.collect()
     if len(without_and_with) == 2 and speedup(without_and_with[1], without_and_with[0]).low > 1:
@@ -123,7 +141,9 @@ def sweep(course: Course, feed: Feed, threads: Sequence[int], loads: Sequence[fl
     return feed, chosen
 
 
-def compare(course: Course, feed: Feed, longer: Feed, chosen: GpuDecode, *, processes: bool) -> dict[str, dict[str, dict]]:
+def compare(
+    course: Course, feed: Feed, longer: Feed, chosen: GpuDecode, *, processes: bool
+) -> dict[str, dict[str, dict]]:
     """Ours beside the others at the feed's batch size.
 
     Args:
@@ -170,7 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stamp = make_gpu_stamp()
     paths, labels = find_files(options.data)
     course = Course(batches=options.batches, rounds=options.rounds, deadline=time.monotonic() + options.seconds)
-    most = max(*options.batch_sizes, options.tuned_at) * (options.batches + LEAD + 2 * options.workers) * (options.rounds + 2)
+    most = (
+        max(*options.batch_sizes, options.tuned_at)
+        * (options.batches + LEAD + 2 * options.workers)
+        * (options.rounds + 2)
+    )
     short = endless(paths, labels, SHORT_EPOCH * max(*options.batch_sizes, options.tuned_at))
     long = endless(paths, labels, most)
     common = {"classes": max(labels) + 1, "size": options.size, "device": options.device, "workers": options.workers}
@@ -205,30 +229,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ours(feed: Feed, gpu_decode: GpuDecode, name: str) -> Rival:
-    options = {"threads": feed.threads or 0, "load_percent": round(100 * gpu_decode.hw_decoder_load), "hints": int(gpu_decode.size_hints)}
+    options = {
+        "threads": feed.threads or 0,
+        "load_percent": round(100 * gpu_decode.hw_decoder_load),
+        "hints": int(gpu_decode.size_hints),
+    }
     return Rival(name=name, open=lambda: ours.batches(feed, MixUp(alpha=ALPHA), gpu_decode), options=options)
 
 
 def _plot(report: Report, path: str) -> None:
     colors = {result.name: BOUND_COLOR if "without mixup" in result.name else OURS_COLOR for result in report.results}
-    draw_bars(report.results, path, axis="images/s", title=f"{report.stamp.gpu or report.stamp.cpu}; {report.stamp.commit}", colors=colors)
+    draw_bars(
+        report.results,
+        path,
+        axis="images/s",
+        title=f"{report.stamp.gpu or report.stamp.cpu}; {report.stamp.commit}",
+        colors=colors,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.gpu_throughput", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.gpu_throughput",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="a folder of JPEGs, or of one folder per class")
     add("--batch-sizes", type=int, nargs="+", default=[256, 64, 1024], help="images per batch (default 256 64 1024)")
-    add("--tuned-at", type=int, default=TUNED_AT, help=f"images per batch while settings are tried (default {TUNED_AT})")
+    add(
+        "--tuned-at", type=int, default=TUNED_AT, help=f"images per batch while settings are tried (default {TUNED_AT})"
+    )
     add("--threads", type=int, nargs="+", default=[4, 8, 16], help="DALI's threads to try (default 4 8 16)")
-    add("--loads", type=float, nargs="+", default=[0.0, 0.35, 0.65, 1.0], help="hardware decoder shares to try (default 0 0.35 0.65 1)")
+    add(
+        "--loads",
+        type=float,
+        nargs="+",
+        default=[0.0, 0.35, 0.65, 1.0],
+        help="hardware decoder shares to try (default 0 0.35 0.65 1)",
+    )
     add("--size", type=int, default=224, help="height and width of the output in pixels (default 224)")
     add("--workers", type=int, default=16, help="processes of torchvision's DataLoader (default 16)")
     add("--batches", type=int, default=12, help="timed batches per turn (default 12)")
     add("--rounds", type=int, default=3, help="timed rounds (default 3)")
-    add("--seconds", type=float, default=170.0, help="begin no further comparison when less than 12 of these are left (default 170)")
+    add(
+        "--seconds",
+        type=float,
+        default=170.0,
+        help="begin no further comparison when less than 12 of these are left (default 170)",
+    )
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default the GPU")
     add_outputs(parser)
     return parser

@@ -1,7 +1,7 @@
 """How long Ctrl-C takes to end a process that stands in a Loader, in each phase of its life.
 
-The time runs from the signal to the end of the process. For comparison, `no loader` is a process that has imported the same packages and
-sleeps.
+The time runs from the signal to the end of the process. For comparison, `no loader` is a process that has imported the
+same packages and sleeps.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import dali_mixup as dm
 from bench.feed import find_files
 from bench.measure import Case, Timing, measure_cases
 from bench.report import Report, format_table, make_stamp, write_json
-from dali_mixup import sizes
+from dali_mixup.dataset import sizes
 
 EXAMPLES = """examples:
   python -m bench.interrupt path/to/images
@@ -47,7 +47,9 @@ def interrupt(phase: str, data: str) -> float:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # a shell's background jobs ignore it
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.default_int_handler
+        ),  # a shell's background jobs ignore it
     )
     assert process.stdout is not None  # noqa: S101  it is a pipe
     watchdog = threading.Timer(HANGS, process.kill)
@@ -104,7 +106,13 @@ def measure_interrupts(data: str, *, rounds: int, progress: bool = True) -> Repo
 
     cases = [Case(name=phase, label=phase, run=partial(run, phase)) for phase in PHASES]
     results = measure_cases(cases, rounds=rounds, warmup=0, progress=progress)
-    return Report(benchmark="interrupt", unit="endings", settings={"data": data, "rounds": rounds}, stamp=stamp, results=tuple(results))
+    return Report(
+        benchmark="interrupt",
+        unit="endings",
+        settings={"data": data, "rounds": rounds},
+        stamp=stamp,
+        results=tuple(results),
+    )
 
 
 def describe(report: Report) -> str:
@@ -114,13 +122,18 @@ def describe(report: Report) -> str:
         seconds = sorted(timing.seconds for timing in result.timings)
         rows.append([result.label, f"{seconds[len(seconds) // 2]:.2f}", f"{seconds[-1]:.2f}"])
     table = format_table(["phase", "median (s)", "longest (s)"], rows)
-    return f"{table}\n\nSeconds from Ctrl-C to the end of the process; {report.settings['rounds']} rounds.\n{report.stamp}"
+    return (
+        f"{table}\n\nSeconds from Ctrl-C to the end of the process; {report.settings['rounds']} rounds.\n{report.stamp}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.interrupt", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.interrupt",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", metavar="DATA", help="a folder of images, or of one folder per class")
     parser.add_argument("--rounds", type=int, default=5, help="how often each phase is interrupted (default 5)")

@@ -1,8 +1,8 @@
 """Each loader under test in a process of its own: own thread pools, own allocator, nothing shared but the machine.
 
-A process loads only while it is its turn. Before it reports a round it waits until its threads and workers have filled their
-prefetch queues and fallen idle, so the next one has the cores to itself. Each round begins with `lead` untimed batches that empty
-these queues, so that no batch counts that was made outside of the measured time.
+A process loads only while it is its turn. Before it reports a round it waits until its threads and workers have filled
+their prefetch queues and fallen idle, so the next one has the cores to itself. Each round begins with `lead` untimed
+batches that empty these queues, so that no batch counts that was made outside of the measured time.
 """
 
 import multiprocessing
@@ -67,7 +67,9 @@ def _receive(connection: Connection) -> Timing:
 
 def _serve(connection: Connection, source: str, feed: Feed, lead: int, batches: int) -> None:
     """The process: open the loader, then one round for each message."""
-    multiprocessing.set_start_method(None, force=True)  # for a loader's workers: the platform's own, not the one of this process
+    multiprocessing.set_start_method(
+        None, force=True
+    )  # for a loader's workers: the platform's own, not the one of this process
     module, _, function = source.partition(":")
     try:
         start = time.perf_counter()

@@ -1,7 +1,8 @@
 """Forward and backward of `MixUpLoss(CrossEntropyLoss())` beside what else could score a mixed batch.
 
-The baseline is plain cross-entropy on labels, which is what training without mixup pays. The others are torch's cross-entropy on soft
-targets (B, C), given as they are and built from labels and lam in each step, and two cross-entropies mixed by lam.
+The baseline is plain cross-entropy on labels, which is what training without mixup pays. The others are torch's
+cross-entropy on soft targets (B, C), given as they are and built from labels and lam in each step, and two
+cross-entropies mixed by lam.
 """
 
 import argparse
@@ -32,7 +33,11 @@ def build_losses(classes: int, batch_size: int, device: str, seed: int = 0) -> d
     labels = torch.randint(classes, (batch_size,), device=device)
     partner_labels, lam = labels.roll(1), torch.rand(batch_size, device=device)
     targets = dm.stack_targets(labels, partner_labels, lam)
-    plain, each, mixed = nn.CrossEntropyLoss(), nn.CrossEntropyLoss(reduction="none"), dm.MixUpLoss(nn.CrossEntropyLoss())
+    plain, each, mixed = (
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(reduction="none"),
+        dm.MixUpLoss(nn.CrossEntropyLoss()),
+    )
 
     def soft() -> torch.Tensor:
         dense = torch.zeros(batch_size, classes, device=device).scatter_(1, labels[:, None], lam[:, None])
@@ -80,7 +85,8 @@ def describe(report: Report) -> str:
             rows.append([result.label, str(classes), f"{micro:.0f}", format_spread(speedup(base, result), 2)])
     table = format_table(["loss", "classes", "us per batch", "x the time of plain cross-entropy"], rows)
     note = (
-        f"Medians of {report.settings['rounds']} rounds, batches of {report.settings['batch_size']}, {report.settings['threads']} threads."
+        f"Medians of {report.settings['rounds']} rounds, batches of {report.settings['batch_size']}, "
+        f"{report.settings['threads']} threads."
     )
     return f"{table}\n\n{note}\n{report.stamp}"
 
@@ -88,13 +94,22 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.loss", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.loss",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--classes", type=int, nargs="+", default=[10, 1000, 21841], help="numbers of classes (default 10 1000 21841)")
+    parser.add_argument(
+        "--classes", type=int, nargs="+", default=[10, 1000, 21841], help="numbers of classes (default 10 1000 21841)"
+    )
     parser.add_argument("--batch-size", type=int, default=1024, help="samples per batch (default 1024)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default torch's own)")
-    parser.add_argument("--rounds", type=int, default=21, help="timed rounds, each of which runs every loss (default 21)")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: the GPU if there is one")
+    parser.add_argument(
+        "--rounds", type=int, default=21, help="timed rounds, each of which runs every loss (default 21)"
+    )
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: the GPU if there is one"
+    )
     add_outputs(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -116,7 +131,10 @@ def _plot(report: Report, path: str) -> None:
         largest,
         path,
         axis=f"samples/s, forward and backward, {report.settings['classes'][-1]} classes",
-        title=f"{report.stamp.gpu or report.stamp.cpu}, {report.settings['threads']} threads; commit {report.stamp.commit}",
+        title=(
+            f"{report.stamp.gpu or report.stamp.cpu}, {report.settings['threads']} threads; commit "
+            f"{report.stamp.commit}"
+        ),
         colors={result.name: OURS_COLOR for result in largest if result.label == "MixUpLoss"},
     )
 

@@ -1,7 +1,8 @@
 """Time several variants side by side so that a shared machine's noise cancels.
 
-Variants take turns within each round, every round in another order, and are compared by ratios within a round. The result is the
-median of those ratios with their quartiles: a slow second of the machine hits neighbours in a round alike.
+Variants take turns within each round, every round in another order, and are compared by ratios within a round. The
+result is the median of those ratios with their quartiles: a slow second of the machine hits neighbours in a round
+alike.
 """
 
 import time
@@ -101,14 +102,17 @@ def speedup(result: Result, baseline: Result) -> Spread:
     return spread([mine / other for mine, other in zip(result.rates, baseline.rates, strict=True)])
 
 
-def measure_cases(cases: Sequence[Case], *, rounds: int, warmup: int = 1, patience_s: float = 0.0, progress: bool = True) -> list[Result]:
+def measure_cases(
+    cases: Sequence[Case], *, rounds: int, warmup: int = 1, patience_s: float = 0.0, progress: bool = True
+) -> list[Result]:
     """Run all variants `warmup` + `rounds` times; only the latter count.
 
     Args:
         cases: the variants.
         rounds: how often each one is timed, at least 1.
         warmup: rounds before that, for caches, compilers and allocators.
-        patience_s: so long in all, turns wait for others to use less than `DISTURBED_CORES`, and are repeated if they used more.
+        patience_s: so long in all, turns wait for others to use less than `DISTURBED_CORES`, and are repeated if they
+            used more.
         progress: show a bar on stderr.
 
     Returns:

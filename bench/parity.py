@@ -1,8 +1,9 @@
 """How far each translated transform is from torchvision's own, on photos, with the same parameters.
 
-`from_torchvision` translates each transform below, a Loader on the CPU carries it out, and torchvision does the same to the PIL images with
-the windows, flips, factors and rectangles that the Loader has planned. Differences are in levels of 255. Transforms of pixels work on
-photos that Pillow has resized to 224 x 224, so that decoding and resizing add nothing; the others decode the photos as they are.
+`from_torchvision` translates each transform below, a Loader on the CPU carries it out, and torchvision does the same to
+the PIL images with the windows, flips, factors and rectangles that the Loader has planned. Differences are in levels of
+255. Transforms of pixels work on photos that Pillow has resized to 224 x 224, so that decoding and resizing add
+nothing; the others decode the photos as they are.
 """
 
 import argparse
@@ -33,7 +34,9 @@ PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
 SIDE = 224
 ARITHMETIC = 0.01  # levels, of normalization in float32
 LIMITS = {str(Parity.EXACT): ARITHMETIC, str(Parity.ONE_LEVEL): 1 + ARITHMETIC}
-TIES = 1e-7  # of all values may be two levels off where "within one level" is stated: both roundings of a resize were ties
+TIES = (
+    1e-7  # of all values may be two levels off where "within one level" is stated: both roundings of a resize were ties
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,9 +118,14 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 1 where a statement does not hold."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.parity", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.parity",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", metavar="DATA", nargs="?", default=str(PHOTOS), help="photos (default those beside the repository)")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="?", default=str(PHOTOS), help="photos (default those beside the repository)"
+    )
     parser.add_argument("--epochs", type=int, default=5, help="passes over the photos for what is random (default 5)")
     parser.add_argument("--json", metavar="FILE", help="write all differences")
     options = parser.parse_args(arguments)

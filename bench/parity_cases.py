@@ -59,8 +59,14 @@ def _geometry() -> list[Case]:
         "(180, 250)": v1.Resize((180, 250)),
         "232, max_size=250, then CenterCrop(224)": v1.Compose([v1.Resize(232, max_size=250), v1.CenterCrop(224)]),
     }
-    cases += [Case(name="Resize", options=text, transform=made, whole=True, random=False) for text, made in fixed.items()]
-    cases.append(Case(name="CenterCrop", options="600, beyond most photos", transform=v1.CenterCrop(600), whole=True, random=False))
+    cases += [
+        Case(name="Resize", options=text, transform=made, whole=True, random=False) for text, made in fixed.items()
+    ]
+    cases.append(
+        Case(
+            name="CenterCrop", options="600, beyond most photos", transform=v1.CenterCrop(600), whole=True, random=False
+        )
+    )
     for mode in ("constant", "edge", "reflect", "symmetric"):
         crop = v2.RandomCrop(200, padding=(8, 4, 12, 16), padding_mode=mode, fill=(1, 2, 3))
         cases.append(Case(name="RandomCrop", options=f"200, padding=(8, 4, 12, 16), {mode}", transform=crop))
@@ -88,7 +94,11 @@ def _pixels() -> list[Case]:
         ("GaussianBlur", "23", v1.GaussianBlur(23)),
         ("GaussianBlur", "(5, 9), sigma=1.5", v2.GaussianBlur((5, 9), 1.5)),
         ("RandAugment", "nearest", v1.RandAugment()),
-        ("RandAugment", "4 of magnitude 20, bilinear, fill=128", v2.RandAugment(4, 20, interpolation=Mode.BILINEAR, fill=128)),
+        (
+            "RandAugment",
+            "4 of magnitude 20, bilinear, fill=128",
+            v2.RandAugment(4, 20, interpolation=Mode.BILINEAR, fill=128),
+        ),
         ("TrivialAugmentWide", "nearest", v1.TrivialAugmentWide()),
         ("TrivialAugmentWide", "bilinear", v2.TrivialAugmentWide(interpolation=Mode.BILINEAR)),
         *(("AutoAugment", policy.value, v1.AutoAugment(policy)) for policy in v1.AutoAugmentPolicy),
@@ -98,9 +108,17 @@ def _pixels() -> list[Case]:
         ("RandomInvert", "0.5", v1.RandomInvert()),
         ("RandomPosterize", "3", v1.RandomPosterize(3)),
         ("RandomSolarize", "128", v1.RandomSolarize(128)),
-        ("RandomApply", "ColorJitter, GaussianBlur(3)", v1.RandomApply([v1.ColorJitter(0.4, 0.4, 0.4, 0.1), v1.GaussianBlur(3)])),
+        (
+            "RandomApply",
+            "ColorJitter, GaussianBlur(3)",
+            v1.RandomApply([v1.ColorJitter(0.4, 0.4, 0.4, 0.1), v1.GaussianBlur(3)]),
+        ),
         ("ToTensor, Normalize", "ImageNet", v1.Compose(after)),
-        ("ToDtype, Normalize", "unscaled", v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), v2.Normalize((128,), (50,))])),
+        (
+            "ToDtype, Normalize",
+            "unscaled",
+            v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32), v2.Normalize((128,), (50,))]),
+        ),
         ("RandomErasing", "before Normalize", v1.Compose([after[0], v1.RandomErasing(1.0), after[1]])),
         ("RandomErasing", "after Normalize", v1.Compose([*after, v1.RandomErasing(1.0)])),
         ("RandomErasing", "after Normalize, random", v1.Compose([*after, v1.RandomErasing(1.0, value="random")])),
@@ -111,20 +129,51 @@ def _pixels() -> list[Case]:
 def _recipes() -> list[Case]:
     from timm.data.transforms_factory import create_transform
 
-    train = [v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(), v1.ColorJitter(0.4, 0.4, 0.4), v1.ToTensor(), v1.Normalize(MEAN, STD)]
-    new = [v2.RandomResizedCrop(176), v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(interpolation=Mode.BILINEAR), v2.ToImage()]
+    train = [
+        v1.RandomResizedCrop(224),
+        v1.RandomHorizontalFlip(),
+        v1.ColorJitter(0.4, 0.4, 0.4),
+        v1.ToTensor(),
+        v1.Normalize(MEAN, STD),
+    ]
+    new = [
+        v2.RandomResizedCrop(176),
+        v2.RandomHorizontalFlip(),
+        v2.TrivialAugmentWide(interpolation=Mode.BILINEAR),
+        v2.ToImage(),
+    ]
     new += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD), v2.RandomErasing(0.1), v2.ToPureTensor()]
     cifar = [v1.RandomCrop(32, padding=4), v1.RandomHorizontalFlip(), v1.AutoAugment(v1.AutoAugmentPolicy.CIFAR10)]
     cifar += [v1.ToTensor(), v1.Normalize(*CIFAR)]
-    for_timm = {"interpolation": "random", "color_jitter": (0.4, 0.4, 0.4, 0.1), "grayscale_prob": 0.2, "vflip": 0.1, "re_prob": 0.25}
+    for_timm = {
+        "interpolation": "random",
+        "color_jitter": (0.4, 0.4, 0.4, 0.1),
+        "grayscale_prob": 0.2,
+        "vflip": 0.1,
+        "re_prob": 0.25,
+    }
     weights = {"ResNet50": models.ResNet50_Weights.DEFAULT, "EfficientNet_B0": models.EfficientNet_B0_Weights.DEFAULT}
     return [
         Case(name="ImageNet", options="train, ColorJitter", transform=v1.Compose(train), whole=True, chain=True),
-        Case(name="ImageNet", options="train, TrivialAugment, erasing", transform=v2.Compose(new), whole=True, chain=True),
+        Case(
+            name="ImageNet", options="train, TrivialAugment, erasing", transform=v2.Compose(new), whole=True, chain=True
+        ),
         Case(name="CIFAR-10", options="train, AutoAugment", transform=v1.Compose(cifar)),
         *(_preset(name, weight) for name, weight in weights.items()),
-        Case(name="timm", options="train", transform=create_transform(224, is_training=True, **for_timm), whole=True, chain=True),
-        Case(name="timm", options="eval", transform=create_transform(224, interpolation="bicubic"), whole=True, random=False),
+        Case(
+            name="timm",
+            options="train",
+            transform=create_transform(224, is_training=True, **for_timm),
+            whole=True,
+            chain=True,
+        ),
+        Case(
+            name="timm",
+            options="eval",
+            transform=create_transform(224, interpolation="bicubic"),
+            whole=True,
+            random=False,
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""torchvision's transforms on one PIL image, with the numbers that a Loader has planned in the place of those that they would draw."""
+"""torchvision's transforms on one PIL image, with the numbers that a Loader planned in the place of their own draws."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,16 +8,30 @@ import torch
 from PIL import Image
 
 from bench.torchvision_fix import import_torchvision
-from dali_mixup import affine, pixels
-from dali_mixup.geometry import INTERPOLATIONS
-from dali_mixup.operations import Operation
-from dali_mixup.plan import BatchPlan
+from dali_mixup.geometry.geometry import INTERPOLATIONS
+from dali_mixup.plan.plan import BatchPlan
+from dali_mixup.transforms import affine, pixels
+from dali_mixup.transforms.operations import Operation
 
 functional = import_torchvision("torchvision.transforms.functional")
 Mode = functional.InterpolationMode
 ERASE = (pixels.erase, pixels.erase_with_noise)
-RANDOM_PIXELS = ("AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomApply", "RandomErasing", "RandomGrayscale")
-RANDOM_PIXELS += ("RandomVerticalFlip", "TrivialAugmentWide", "RandomAdjustSharpness", "RandomAutocontrast", "RandomEqualize")
+RANDOM_PIXELS = (
+    "AutoAugment",
+    "ColorJitter",
+    "GaussianBlur",
+    "RandAugment",
+    "RandomApply",
+    "RandomErasing",
+    "RandomGrayscale",
+)
+RANDOM_PIXELS += (
+    "RandomVerticalFlip",
+    "TrivialAugmentWide",
+    "RandomAdjustSharpness",
+    "RandomAutocontrast",
+    "RandomEqualize",
+)
 RANDOM_PIXELS += ("RandomInvert", "RandomPosterize", "RandomSolarize")
 THEIRS = {
     pixels.autocontrast: functional.autocontrast,
@@ -84,7 +98,10 @@ def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> I
     margins = [0, 0, 0, 0] if step.padding is None else _margins(step)
     if step.pad_if_needed:
         height, width = step.size
-        wide, high = max(0, width - image.width - margins[0] - margins[2]), max(0, height - image.height - margins[1] - margins[3])
+        wide, high = (
+            max(0, width - image.width - margins[0] - margins[2]),
+            max(0, height - image.height - margins[1] - margins[3]),
+        )
         margins = [margin + more for margin, more in zip(margins, (wide, high, wide, high), strict=True)]
     padded = functional.pad(image, margins, fill, step.padding_mode)
     return functional.crop(padded, top + margins[1], left + margins[0], *step.size)
@@ -102,7 +119,9 @@ def _apply(step: Any, image: Any, operation: Operation) -> Any:
     function, numbers, fixed = operation
     if function is affine.warp:
         mode, fill = fixed
-        return image.transform(image.size, Image.Transform.AFFINE, numbers, Image.Resampling[mode.upper()], fillcolor=fill)
+        return image.transform(
+            image.size, Image.Transform.AFFINE, numbers, Image.Resampling[mode.upper()], fillcolor=fill
+        )
     if function is pixels.gaussian_blur:
         return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
     if function in ERASE:

@@ -54,7 +54,10 @@ def draw_bars(results: Sequence[Result], path: str, *, axis: str, title: str, co
 
 
 def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) -> None:
-    """Line charts over a logarithmic axis, in `rows` rows; heights begin at zero, so that noise looks as small as it is."""
+    """Line charts over a logarithmic axis, in `rows` rows.
+
+    Heights begin at zero, so that noise looks as small as it is.
+    """
     columns = -(-len(panels) // rows)
     figure, all_axes = _figure(rows=rows, columns=columns, width=3.6 * columns, height=2.6 * rows + 0.4)
     for axes, panel in zip(all_axes, panels, strict=True):
@@ -70,7 +73,9 @@ def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) ->
     _save(figure, path, title)
 
 
-def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], path: str, *, x: str, title: str) -> None:
+def draw_curves(
+    panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], path: str, *, x: str, title: str
+) -> None:
     """A panel per figure; in it a thin line for each run over 1, 2, ..., and a legend beside the last panel.
 
     Labels that are alike up to their last comma share a colour, and those alike after it a line style.
@@ -95,7 +100,9 @@ def draw_curves(panels: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], p
     _save(figure, path, title)
 
 
-def draw_lines(lines: dict[str, tuple[Sequence[float], Sequence[float]]], path: str, *, x: str, y: str, title: str, limit: str) -> None:
+def draw_lines(
+    lines: dict[str, tuple[Sequence[float], Sequence[float]]], path: str, *, x: str, y: str, title: str, limit: str
+) -> None:
     """One chart with a line (xs, ys) per label; the one called `limit` is dashed."""
     figure, (axes,) = _figure(width=9, height=4.5)
     for label, (xs, ys) in lines.items():

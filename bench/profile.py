@@ -1,8 +1,8 @@
 """Is my training waiting for data? Where does a step's time go, and which setting is most worth changing?
 
-Three measurements: training as it is; the loader alone, drained as fast as it delivers; and training with an ideal loader, which replays
-batches that lie in memory. Give a folder and a pipeline, or a function of yours that returns `(loader, step)`, where
-`step(images, targets)` runs one training step.
+Three measurements: training as it is; the loader alone, drained as fast as it delivers; and training with an ideal
+loader, which replays batches that lie in memory. Give a folder and a pipeline, or a function of yours that returns
+`(loader, step)`, where `step(images, targets)` runs one training step.
 """
 
 import argparse
@@ -100,20 +100,28 @@ def advise(measured: Profile, gains: dict[str, float]) -> str:
     """
     share = measured.wait / measured.step
     if share < WAITING:
-        return f"Training waits for data {share:.0%} of its time: the loader is fast enough; only a faster model or device helps."
+        return (
+            f"Training waits for data {share:.0%} of its time: the loader is fast enough; only a faster model "
+            "or device helps."
+        )
     best = max(gains, key=lambda change: gains[change], default="")
     if best and gains[best] >= WORTHWHILE:
         return f"Most worth changing: {best}. The loader alone then ran {gains[best]:.2f} times as fast."
     if measured.decode is None:
         return "Most worth changing: the loader itself; dali_mixup.Loader takes the same folder (see bench.throughput)."
     if measured.decode > (measured.resize or 0) + (measured.stage or 0):
-        return "Most worth changing: the files. Decoding bounds the loader: store images smaller, give it more cores, or decode on a GPU."
+        return (
+            "Most worth changing: the files. Decoding bounds the loader: store images smaller, give it more "
+            "cores, or decode on a GPU."
+        )
     return "Most worth changing: the number of cores; resizing and mixing bound the loader."
 
 
 def measure_changes(build: Callable[..., dm.Loader], steps: int, *, progress: bool = True) -> dict[str, float]:
-    """How many times faster the loader runs alone with each of a few changes, one at a time, taken in turns with the loader as it is."""
-    changes: dict[str, dict[str, Any]] = {f"num_threads={count}": {"num_threads": count} for count in (cores(), cores() + 1, 2 * cores())}
+    """How many times faster the loader runs alone with each of a few changes, in turns with the loader as it is."""
+    changes: dict[str, dict[str, Any]] = {
+        f"num_threads={count}": {"num_threads": count} for count in (cores(), cores() + 1, 2 * cores())
+    }
     changes |= {
         "prefetch=4": {"prefetch": 4},
         "memory_format=torch.channels_last": {"memory_format": torch.channels_last},
@@ -142,7 +150,12 @@ def describe(measured: Profile, batch_size: int, advice: str, stamp: object) -> 
         ["  stage", measured.stage],
     ]
     cells = [
-        [name, f"{seconds * 1e3:.1f}", f"{batch_size / seconds:.0f}" if not name.startswith(" ") else "", f"{seconds / measured.step:.0%}"]
+        [
+            name,
+            f"{seconds * 1e3:.1f}",
+            f"{batch_size / seconds:.0f}" if not name.startswith(" ") else "",
+            f"{seconds / measured.step:.0%}",
+        ]
         for name, seconds in rows
         if seconds is not None
     ]
@@ -170,7 +183,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     advice, stamp = advise(measured, gains), make_stamp()
     batch_size = len(next(iter(loader))[0])
     print(describe(measured, batch_size, advice, stamp))
-    settings = {name: getattr(options, name) for name in ("data", "of", "pipeline", "size", "steps")} | {"batch_size": batch_size}
+    settings = {name: getattr(options, name) for name in ("data", "of", "pipeline", "size", "steps")} | {
+        "batch_size": batch_size
+    }
     derived = {"seconds": asdict(measured), "gains": gains, "advice": advice}
     report = Report(benchmark="profile", unit="steps", settings=settings, stamp=stamp, results=(), derived=derived)
     save(report, options, lambda path: _plot(measured, path, str(stamp)))
@@ -232,7 +247,14 @@ def _builder(options: argparse.Namespace) -> Callable[..., dm.Loader]:
 
 def _small_network_step(classes: int, device: torch.device) -> Step:
     """A training step of a small convolutional network, for want of the user's own."""
-    layers = [nn.Conv2d(3, 16, 7, 4), nn.ReLU(), nn.Conv2d(16, 32, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    layers = [
+        nn.Conv2d(3, 16, 7, 4),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    ]
     model = nn.Sequential(*layers, nn.Linear(32, int(classes))).to(device)
     optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.01), dm.MixUpLoss(nn.CrossEntropyLoss())
 
@@ -252,17 +274,27 @@ def _load(name: str) -> Callable[..., Any]:
 
 def _plot(measured: Profile, path: str, title: str) -> None:
     rates = {"as it is": measured.step, "ideal loader": measured.ideal, "loader alone": measured.loader}
-    bars = [Result(name=name, label=name, timings=(Timing(items=1, seconds=seconds),)) for name, seconds in rates.items()]
+    bars = [
+        Result(name=name, label=name, timings=(Timing(items=1, seconds=seconds),)) for name, seconds in rates.items()
+    ]
     draw_bars(bars, path, axis="steps/s", title=title.split(";")[0], colors={"ideal loader": OURS_COLOR})
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.profile", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.profile",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", metavar="DATA", nargs="?", help="a folder of images, or of one folder per class")
     parser.add_argument("--of", metavar="MODULE:FUNCTION", help="returns your loader and your training step")
-    parser.add_argument("--pipeline", default="pipelines.imagenet:train", metavar="MODULE:FUNCTION", help="of DATA (default %(default)s)")
+    parser.add_argument(
+        "--pipeline",
+        default="pipelines.imagenet:train",
+        metavar="MODULE:FUNCTION",
+        help="of DATA (default %(default)s)",
+    )
     parser.add_argument("--size", type=int, default=224, help="the pipeline's size (default 224)")
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
     parser.add_argument("--steps", type=int, default=30, help="steps to time of each kind (default 30)")

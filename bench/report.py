@@ -70,7 +70,7 @@ class Report:
 
 
 def make_stamp(packages: Sequence[str] = ()) -> Stamp:
-    """The stamp of this machine and moment, with the versions of `PACKAGES` and of further `packages` that are installed."""
+    """The stamp of this machine and moment, with the versions of `PACKAGES` and of further installed `packages`."""
     versions = {"python": platform.python_version()}
     for name in (*PACKAGES, *packages):
         try:
@@ -106,7 +106,10 @@ def write_json(report: Report, path: str | os.PathLike) -> None:
 def read_json(path: str | os.PathLike) -> Report:
     """The report that `write_json` wrote."""
     data = json.loads(Path(path).read_text())
-    results = tuple(Result(**{**row, "timings": tuple(Timing(**timing) for timing in row["timings"])}) for row in data.pop("results"))
+    results = tuple(
+        Result(**{**row, "timings": tuple(Timing(**timing) for timing in row["timings"])})
+        for row in data.pop("results")
+    )
     return Report(**{**data, "stamp": Stamp(**data["stamp"]), "results": results})
 
 
@@ -121,7 +124,10 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
-    cells = ([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))] for row in lines)
+    cells = (
+        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        for row in lines
+    )
     return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
@@ -149,6 +155,8 @@ def _commit() -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "--short=10", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return git("rev-parse", "--short=10", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -1,8 +1,8 @@
 """How the cost of this library grows with batch size, image size and number of files.
 
-Each point runs in a fresh process: images per second once the loader runs, and the memory that loading adds to the process at its
-peak. For numbers of files, which are hard links to the given ones, reading all headers without a cache is timed as well. The exponent k
-of cost ~ x^k is fitted over the points: 1 is proportional, 0 constant.
+Each point runs in a fresh process: images per second once the loader runs, and the memory that loading adds to the
+process at its peak. For numbers of files, which are hard links to the given ones, reading all headers without a cache
+is timed as well. The exponent k of cost ~ x^k is fitted over the points: 1 is proportional, 0 constant.
 """
 
 import argparse
@@ -73,7 +73,13 @@ def fit_exponent(values: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def list_points(
-    feed: Feed, *, batch_sizes: Sequence[int], sizes: Sequence[int], files: Sequence[int], links: Sequence[str], images: int
+    feed: Feed,
+    *,
+    batch_sizes: Sequence[int],
+    sizes: Sequence[int],
+    files: Sequence[int],
+    links: Sequence[str],
+    images: int,
 ) -> list[Point]:
     """All points: each quantity grows by itself, the others stay as in `feed`."""
 
@@ -82,7 +88,10 @@ def list_points(
         return replace(feed, paths=tuple(links[:count]), labels=labels)
 
     return [
-        *(Point(axis="batch", value=value, feed=replace(feed, batch_size=value), images=images) for value in batch_sizes),
+        *(
+            Point(axis="batch", value=value, feed=replace(feed, batch_size=value), images=images)
+            for value in batch_sizes
+        ),
         *(Point(axis="size", value=value, feed=replace(feed, size=value), images=images) for value in sizes),
         *(Point(axis="files", value=value, feed=first(value), images=images) for value in files),
         *(Point(axis="index", value=value, feed=first(value), images=images) for value in files),
@@ -104,7 +113,7 @@ def by_axis(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 def growth(results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """By axis the exponents of time, per what `TIMES` says, and of memory, and the bytes that one more image, pixel or file takes."""
+    """By axis the exponents of time (see `TIMES`) and of memory, and the bytes of one more image, pixel or file."""
     exponents = {}
     for axis, group in by_axis(results).items():
         if len(group) > 1:
@@ -131,7 +140,10 @@ def describe(report: Report) -> str:
             growing = f"memory ~ x^{fitted['memory']:.2f}, {fitted['bytes_each']:,.0f} bytes for each more"
             lines.append(f"{TIMES[axis]} ~ x^{fitted['time']:.2f}; {growing}")
         lines.append("")
-    lines.append(f"Median of {report.settings['rounds']} rounds, in brackets the middle half; memory is what loading adds to the process.")
+    lines.append(
+        f"Median of {report.settings['rounds']} rounds, in brackets the middle half; memory is what loading "
+        "adds to the process."
+    )
     return "\n".join([*lines, str(report.stamp)])
 
 
@@ -140,13 +152,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     stamp = make_stamp()  # before the run: files may change meanwhile
     paths, labels = find_files(options.data)
-    feed = Feed(paths=tuple(paths), labels=tuple(labels), classes=max(labels) + 1, device=options.device, threads=options.threads)
-    with tempfile.TemporaryDirectory(dir=options.scratch or Path(options.data).resolve().parent, prefix="scaling-") as folder:
+    feed = Feed(
+        paths=tuple(paths),
+        labels=tuple(labels),
+        classes=max(labels) + 1,
+        device=options.device,
+        threads=options.threads,
+    )
+    with tempfile.TemporaryDirectory(
+        dir=options.scratch or Path(options.data).resolve().parent, prefix="scaling-"
+    ) as folder:
         links = link_files(paths, max(options.files, default=0), Path(folder))
         points = list_points(
-            feed, batch_sizes=options.batch_sizes, sizes=options.sizes, files=options.files, links=links, images=options.images
+            feed,
+            batch_sizes=options.batch_sizes,
+            sizes=options.sizes,
+            files=options.files,
+            links=links,
+            images=options.images,
         )
-        cases = [Case(name=f"{p.axis} {p.value}", run=partial(measure_point, p), options={"value": p.value}) for p in points]
+        cases = [
+            Case(name=f"{p.axis} {p.value}", run=partial(measure_point, p), options={"value": p.value}) for p in points
+        ]
         results = measure_cases(cases, rounds=options.rounds, warmup=0, patience_s=options.patience)
     shown = ("data", "batch_sizes", "sizes", "files", "images", "rounds", "threads", "device")
     report = Report(
@@ -169,7 +196,9 @@ def _load(point: Point) -> Timing:
     from bench.peers.ours import with_mixup
 
     batches = max(2, -(-point.images // point.feed.batch_size))
-    times = -(-(LEAD + batches) * point.feed.batch_size // len(point.feed.paths))  # a batch may be larger than the number of files
+    times = -(
+        -(LEAD + batches) * point.feed.batch_size // len(point.feed.paths)
+    )  # a batch may be larger than the number of files
     feed = replace(point.feed, paths=point.feed.paths * times, labels=point.feed.labels * times)
     before = _reset_peak()
     stream = with_mixup(feed)
@@ -180,7 +209,12 @@ def _load(point: Point) -> Timing:
     items = sum(len(images) for images, _ in islice(stream, batches))
     synchronize(feed.device)
     end = read_cpu()
-    return Timing(items=items, seconds=end.wall - cpu.wall, others=cores_of_others(cpu, end), peak_bytes=_memory_bytes("VmHWM") - before)
+    return Timing(
+        items=items,
+        seconds=end.wall - cpu.wall,
+        others=cores_of_others(cpu, end),
+        peak_bytes=_memory_bytes("VmHWM") - before,
+    )
 
 
 def _index(point: Point) -> Timing:
@@ -214,26 +248,61 @@ def _plot(report: Report, path: str) -> None:
         values = [result.options["value"] for result in group]
         unit = "files/s" if axis == "index" else "images/s"
         rates.append(Panel(x=AXES[axis], y=unit, points=list(zip(values, [r.rate.median for r in group], strict=True))))
-        memory.append(Panel(x=AXES[axis], y="peak memory, MB", points=list(zip(values, [_memory(r) / 1e6 for r in group], strict=True))))
+        memory.append(
+            Panel(
+                x=AXES[axis],
+                y="peak memory, MB",
+                points=list(zip(values, [_memory(r) / 1e6 for r in group], strict=True)),
+            )
+        )
     stamp = report.stamp
-    draw_growth([*rates, *memory], path, rows=2, title=f"{stamp.gpu or stamp.cpu}, {stamp.cores} cores; commit {stamp.commit}")
+    draw_growth(
+        [*rates, *memory], path, rows=2, title=f"{stamp.gpu or stamp.cpu}, {stamp.cores} cores; commit {stamp.commit}"
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.scaling", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.scaling",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="a folder of images, or of one folder per class")
-    add("--batch-sizes", type=_numbers, default=[16, 32, 64, 128, 256], help="images per batch (default 16,32,64,128,256)")
-    add("--sizes", type=_numbers, default=[56, 112, 224, 448], help="height and width in pixels (default 56,112,224,448)")
+    add(
+        "--batch-sizes",
+        type=_numbers,
+        default=[16, 32, 64, 128, 256],
+        help="images per batch (default 16,32,64,128,256)",
+    )
+    add(
+        "--sizes",
+        type=_numbers,
+        default=[56, 112, 224, 448],
+        help="height and width in pixels (default 56,112,224,448)",
+    )
     add("--files", type=_numbers, default=[1000, 10_000, 100_000], help="numbers of files (default 1000,10000,100000)")
     add("--images", type=int, default=1500, help="images to time at each point (default 1500)")
     add("--rounds", type=int, default=3, help="how often each point is measured (default 3)")
     add("--threads", type=int, help="of the loader (default its own choice)")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where batches must arrive (default the GPU)")
-    add("--patience", type=float, default=0.0, metavar="SECONDS", help="wait while others use the machine, so long in all (default 0)")
-    add("--scratch", metavar="FOLDER", help="where links are made for a while, on the file system of DATA (default beside DATA)")
+    add(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where batches must arrive (default the GPU)",
+    )
+    add(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait while others use the machine, so long in all (default 0)",
+    )
+    add(
+        "--scratch",
+        metavar="FOLDER",
+        help="where links are made for a while, on the file system of DATA (default beside DATA)",
+    )
     add_outputs(parser)
     return parser
 

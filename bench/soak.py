@@ -1,8 +1,9 @@
 """A long run: does memory stay flat, does every thread end, is every file closed?
 
-Each scenario runs in a process of its own. A first Loader is used and dropped, since DALI keeps some threads and files for the whole
-process; then threads and open files are counted before the Loader is built, while it runs, and after it is gone. Resident memory is
-sampled all the way. A scenario passes if memory grows by less than 1 KiB per batch after the warm-up and nothing stays behind.
+Each scenario runs in a process of its own. A first Loader is used and dropped, since DALI keeps some threads and files
+for the whole process; then threads and open files are counted before the Loader is built, while it runs, and after it
+is gone. Resident memory is sampled all the way. A scenario passes if memory grows by less than 1 KiB per batch after
+the warm-up and nothing stays behind.
 
 Without DATA, small images are drawn into a temporary folder.
 """
@@ -34,7 +35,7 @@ from bench.options import add_outputs, save
 from bench.plots import draw_lines
 from bench.report import Report, format_table, make_stamp
 from dali_mixup.commands.progress import open_bar
-from pipelines import finetune, imagenet
+from dali_mixup.pipelines import finetune, imagenet
 
 EXAMPLES = """examples:
   python -m bench.soak
@@ -210,7 +211,10 @@ def draw_jpegs(folder: str, count: int = DRAWN_FILES) -> list[str]:
 
 
 def write_bad_files(paths: Sequence[str], folder: str) -> list[str]:
-    """Half of a JPEG, an empty file, a text in turn, as many as `BAD_FRACTION` of `paths`, and a good GIF; their paths."""
+    """Half of a JPEG, an empty file, a text in turn, as many as `BAD_FRACTION` of `paths`, and a good GIF.
+
+    Their paths.
+    """
     half = Path(paths[0]).read_bytes()
     contents = [half[: len(half) // 2], b"", b"no image"]
     drawn = io.BytesIO()
@@ -360,7 +364,9 @@ def make_report(soaks: Sequence[Soak], settings: dict[str, object]) -> Report:
 
 def _as_record(soak: Soak) -> dict[str, object]:
     """For JSON; the folders of open files are the machine's own business."""
-    usages = {name: replace(usage, files=tuple(map(os.path.basename, usage.files))) for name, usage in soak.usages.items()}
+    usages = {
+        name: replace(usage, files=tuple(map(os.path.basename, usage.files))) for name, usage in soak.usages.items()
+    }
     return {**asdict(replace(soak, **usages)), "slope": soak.slope, "faults": soak.faults()}
 
 
@@ -382,7 +388,16 @@ def describe(soaks: Sequence[Soak], stamp: object) -> str:
                 "FAILED" if each.faults() else "flat",
             ]
         )
-    header = ["scenario", "batches", "images/s", "MiB after warm-up - end", "bytes/batch", "threads", "files", "verdict"]
+    header = [
+        "scenario",
+        "batches",
+        "images/s",
+        "MiB after warm-up - end",
+        "bytes/batch",
+        "threads",
+        "files",
+        "verdict",
+    ]
     faults = [f"{each.name}: {fault}" for each in soaks for fault in each.faults()]
     note = "Threads and open files: before / while / after the Loader."
     return "\n".join([format_table(header, rows), "", note, *faults, str(stamp)])
@@ -391,13 +406,21 @@ def describe(soaks: Sequence[Soak], stamp: object) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 1 if a scenario failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.soak", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.soak",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", metavar="DATA", nargs="?", help="a folder of images; without it small ones are drawn")
     parser.add_argument("--batches", type=int, default=20_000, help="per scenario (default 20000)")
     parser.add_argument("--batch-size", type=int, default=16, help="images per batch (default 16)")
     parser.add_argument(
-        "--scenarios", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="NAME", help=f"some of {' '.join(SCENARIOS)}"
+        "--scenarios",
+        nargs="+",
+        choices=SCENARIOS,
+        default=list(SCENARIOS),
+        metavar="NAME",
+        help=f"some of {' '.join(SCENARIOS)}",
     )
     add_outputs(parser)
     options = parser.parse_args(arguments)
@@ -405,11 +428,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--batches must be at least 2 and --batch-size at least 1")
     with tempfile.TemporaryDirectory(prefix="dali_mixup-soak-") as folder:
         paths = find_files(options.data)[0] if options.data else draw_jpegs(folder)
-        soaks = [soak_apart(name, paths, batches=options.batches, batch_size=options.batch_size) for name in options.scenarios]
+        soaks = [
+            soak_apart(name, paths, batches=options.batches, batch_size=options.batch_size)
+            for name in options.scenarios
+        ]
     settings = {"data": options.data, "files": len(paths), "batches": options.batches, "batch_size": options.batch_size}
     report = make_report(soaks, settings)
     print(describe(soaks, report.stamp))
-    save(report, options, lambda path: draw_memory(soaks, path, title=f"{report.stamp.cpu}; commit {report.stamp.commit}"))
+    save(
+        report,
+        options,
+        lambda path: draw_memory(soaks, path, title=f"{report.stamp.cpu}; commit {report.stamp.commit}"),
+    )
     return 1 if any(each.faults() for each in soaks) else 0
 
 

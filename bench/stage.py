@@ -1,6 +1,7 @@
 """The batch stage of the CPU beside the same arithmetic in whole-batch torch expressions, one thread each.
 
-uint8 images go in; mixed, normalized batches come out. A plain `copy_` between two float32 batches of the same shape shows what the
+uint8 images go in; mixed, normalized batches come out. A plain `copy_` between two float32 batches of the same shape
+shows what the
 memory can do: bytes per second count what is read and written, uint8 images once and the batch once.
 """
 
@@ -16,11 +17,11 @@ from bench.measure import Case, Result, measure_cases, speedup, time_calls
 from bench.options import add_outputs, save
 from bench.plots import BOUND_COLOR, OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table, make_stamp
-from dali_mixup.draws import Draw
-from dali_mixup.geometry import Windows
-from dali_mixup.plan import BatchPlan
-from dali_mixup.stage import TorchStage
-from dali_mixup.stage_cpu import CpuStage
+from dali_mixup.geometry.geometry import Windows
+from dali_mixup.mixing.draws import Draw
+from dali_mixup.plan.plan import BatchPlan
+from dali_mixup.stage.cpu import CpuStage
+from dali_mixup.stage.whole_batch import TorchStage
 
 EXAMPLES = """examples:
   python -m bench.stage
@@ -46,7 +47,10 @@ def plan_finished(count: int, draw: Draw | None) -> BatchPlan:
 
 
 def build_cases(batch_size: int, size: int, seed: int = 0) -> list[tuple[str, str, Callable[[], object], int]]:
-    """For each dtype and layout both stages on the same images: (kind, variant, call, bytes read and written by a call)."""
+    """For each dtype and layout both stages on the same images.
+
+    (kind, variant, call, bytes read and written by a call).
+    """
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (batch_size, size, size, 3), dtype=torch.uint8, generator=generator)
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(size), flip=0.5)
@@ -66,14 +70,22 @@ def build_cases(batch_size: int, size: int, seed: int = 0) -> list[tuple[str, st
     return cases
 
 
-def measure_stages(batch_size: int, size: int, *, rounds: int, progress: bool = True) -> tuple[list[Result], dict[str, int]]:
+def measure_stages(
+    batch_size: int, size: int, *, rounds: int, progress: bool = True
+) -> tuple[list[Result], dict[str, int]]:
     """Time all variants side by side in one thread, in images; and the bytes of a call by name."""
     built = build_cases(batch_size, size)
     cases = [
-        Case(name=f"{kind}, {variant}", label=f"{kind}, {variant}", run=lambda call=call: time_calls(call, calls=2, items=batch_size))
+        Case(
+            name=f"{kind}, {variant}",
+            label=f"{kind}, {variant}",
+            run=lambda call=call: time_calls(call, calls=2, items=batch_size),
+        )
         for kind, variant, call, _ in built
     ]
-    return measure_cases(cases, rounds=rounds, progress=progress), {f"{kind}, {variant}": traffic for kind, variant, _, traffic in built}
+    return measure_cases(cases, rounds=rounds, progress=progress), {
+        f"{kind}, {variant}": traffic for kind, variant, _, traffic in built
+    }
 
 
 def describe(report: Report) -> str:
@@ -89,7 +101,8 @@ def describe(report: Report) -> str:
     table = format_table(["stage", "batch", "ms per batch", "GB/s", "x whole batch"], rows)
     settings = report.settings
     note = (
-        f"Medians of {settings['rounds']} rounds in one thread; {settings['batch_size']} images of {settings['size']} x {settings['size']}."
+        f"Medians of {settings['rounds']} rounds in one thread; {settings['batch_size']} images of "
+        f"{settings['size']} x {settings['size']}."
     )
     return f"{table}\n\n{note}\n{report.stamp}"
 
@@ -97,18 +110,28 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.stage", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.stage",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
     parser.add_argument("--size", type=int, default=224, help="height and width in pixels (default 224)")
-    parser.add_argument("--rounds", type=int, default=11, help="timed rounds, each of which runs every variant (default 11)")
+    parser.add_argument(
+        "--rounds", type=int, default=11, help="timed rounds, each of which runs every variant (default 11)"
+    )
     add_outputs(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     results, traffic = measure_stages(options.batch_size, options.size, rounds=options.rounds)
     settings = {name: getattr(options, name) for name in ("batch_size", "size", "rounds")}
     report = Report(
-        benchmark="stage", unit="images", settings=settings, stamp=make_stamp(), results=tuple(results), derived={"bytes": traffic}
+        benchmark="stage",
+        unit="images",
+        settings=settings,
+        stamp=make_stamp(),
+        results=tuple(results),
+        derived={"bytes": traffic},
     )
     print(describe(report))
     save(report, options, lambda path: _plot(report, path))
@@ -118,7 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _plot(report: Report, path: str) -> None:
     colors = {result.name: OURS_COLOR for result in report.results if result.name.startswith("dali_mixup")}
     colors |= {result.name: BOUND_COLOR for result in report.results if result.name.startswith("copy_")}
-    draw_bars(report.results, path, axis="images/s, one thread", title=f"{report.stamp.cpu}; commit {report.stamp.commit}", colors=colors)
+    draw_bars(
+        report.results,
+        path,
+        axis="images/s, one thread",
+        title=f"{report.stamp.cpu}; commit {report.stamp.commit}",
+        colors=colors,
+    )
 
 
 if __name__ == "__main__":

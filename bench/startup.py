@@ -1,6 +1,7 @@
 """How long until the first batch, how long the index of many files takes, and what it keeps in memory.
 
-The files are hard links to yours, as many as asked for, in a temporary folder beside them. Importing torch and DALI does not count.
+The files are hard links to yours, as many as asked for, in a temporary folder beside them. Importing torch and DALI
+does not count.
 """
 
 import argparse
@@ -16,12 +17,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 import dali_mixup as dm
-import dali_mixup.graph  # its import of DALI does not count
+import dali_mixup.decode.graph  # its import of DALI does not count
 from bench.feed import find_files
 from bench.options import add_outputs, save
 from bench.plots import Panel, draw_growth
 from bench.report import Report, format_table, make_stamp
-from pipelines import imagenet
+from dali_mixup.pipelines import imagenet
 
 EXAMPLES = """examples:
   python -m bench.startup path/to/images
@@ -53,7 +54,10 @@ def first_batch(root: str, batch_size: int) -> float:
 
 
 def measure_index(root: str, batch_size: int) -> dict[str, float]:
-    """Seconds and bytes for one folder: index with an empty cache, with a full one, first batch, memory that stays per file."""
+    """Seconds and bytes for one folder.
+
+    Index with an empty cache, with a full one, first batch, memory that stays per file.
+    """
     with tempfile.TemporaryDirectory() as cache:
         os.environ["DALI_MIXUP_CACHE"] = cache
         to_batch = first_batch(root, batch_size)
@@ -92,11 +96,18 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.startup", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.startup",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", metavar="DATA", help="a folder of images, or of one folder per class")
     parser.add_argument(
-        "--files", type=int, nargs="+", default=[1000, 10_000, 100_000], help="numbers of files (default 1000 10000 100000)"
+        "--files",
+        type=int,
+        nargs="+",
+        default=[1000, 10_000, 100_000],
+        help="numbers of files (default 1000 10000 100000)",
     )
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
     add_outputs(parser)
@@ -108,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for count in options.files:
             derived[str(count)] = measure_index(link_files(sources, count, folder), options.batch_size)
     settings = {"files": options.files, "batch_size": options.batch_size}
-    report = Report(benchmark="startup", unit="files", settings=settings, stamp=make_stamp(), results=(), derived=derived)
+    report = Report(
+        benchmark="startup", unit="files", settings=settings, stamp=make_stamp(), results=(), derived=derived
+    )
     print(describe(report))
     save(report, options, lambda path: _plot(report, path))
     return 0
@@ -116,8 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _plot(report: Report, path: str) -> None:
     names = list(next(iter(report.derived.values())))
-    panels = [Panel(x="files", y=name, points=[(int(count), row[name]) for count, row in report.derived.items()]) for name in names]
-    draw_growth(panels, path, rows=1, title=f"{report.stamp.cpu}, {report.stamp.cores} cores; commit {report.stamp.commit}")
+    panels = [
+        Panel(x="files", y=name, points=[(int(count), row[name]) for count, row in report.derived.items()])
+        for name in names
+    ]
+    draw_growth(
+        panels, path, rows=1, title=f"{report.stamp.cpu}, {report.stamp.cores} cores; commit {report.stamp.commit}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Images per second of this library beside what a user would pick instead, on the same files.
 
-Every loader delivers float32 batches with a random resized crop, flip, normalization and mixup (except for `ours_plain`, without
-mixup, and `decode`, DALI's decoder alone, which is the bound for all that decode with it). Each runs in a process of its own, and they
-take turns (see `bench.isolated` and `bench.measure`); the files come from the page cache.
+Every loader delivers float32 batches with a random resized crop, flip, normalization and mixup (except for
+`ours_plain`, without mixup, and `decode`, DALI's decoder alone, which is the bound for all that decode with it). Each
+runs in a process of its own, and they take turns (see `bench.isolated` and `bench.measure`); the files come from the
+page cache.
 """
 
 import argparse
@@ -42,7 +43,9 @@ class Variant:
 
 VARIANTS = (
     Variant(name="ours", label="dali_mixup", source="bench.peers.ours:with_mixup", threaded=True),
-    Variant(name="ours_plain", label="dali_mixup without mixup", source="bench.peers.ours:without_mixup", threaded=True),
+    Variant(
+        name="ours_plain", label="dali_mixup without mixup", source="bench.peers.ours:without_mixup", threaded=True
+    ),
     Variant(name="torchvision", label="torchvision, Pillow", source="bench.peers.torchvision_pillow:batches"),
     Variant(name="turbojpeg", label="torchvision, PyTurboJPEG", source="bench.peers.torchvision_turbojpeg:batches"),
     Variant(name="timm", label="timm", source="bench.peers.timm_peer:batches"),
@@ -113,7 +116,7 @@ def best_of_each(results: Sequence[Result]) -> list[Result]:
 
 
 def compare(results: Sequence[Result]) -> dict[str, dict[str, Spread]]:
-    """By name of a loader how fast it is, as multiples of the torchvision baseline, of decoding alone, and ours as multiples of it."""
+    """By loader its speed in multiples of the torchvision baseline and of decoding alone, and ours in multiples."""
     best = {result.name: result for result in best_of_each(results)}
     ratios: dict[str, dict[str, Spread]] = {name: {} for name in best}
     for name, result in best.items():
@@ -145,9 +148,11 @@ def describe(report: Report) -> str:
         format_table(["loader", "images/s", *columns, "threads"], rows),
         *(f"{labels[name]}: {reason}" for name, reason in report.missing.items()),
         "",
-        f"Median of {settings['rounds']} rounds of {settings['batches']} batches of {settings['batch_size']} x 3 x {settings['size']} x "
+        f"Median of {settings['rounds']} rounds of {settings['batches']} batches of "
+        f"{settings['batch_size']} x 3 x {settings['size']} x "
         f"{settings['size']}; in brackets the middle half; ratios are taken within a round.",
-        f"{settings['files']} files from {settings['data']}; other processes kept {format_spread(others, 2)} cores busy.",
+        f"{settings['files']} files from {settings['data']}; other processes kept "
+        f"{format_spread(others, 2)} cores busy.",
         str(report.stamp),
     ]
     return "\n".join(lines)
@@ -179,7 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stamp=stamp,
         results=tuple(results),
         missing=missing,
-        derived={name: {column: asdict(ratio) for column, ratio in row.items()} for name, row in compare(results).items()},
+        derived={
+            name: {column: asdict(ratio) for column, ratio in row.items()} for name, row in compare(results).items()
+        },
     )
     if not results:
         print("\n".join(f"{name}: {reason}" for name, reason in missing.items()), file=sys.stderr)
@@ -212,20 +219,43 @@ def _plot(report: Report, path: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     names = ",".join(variant.name for variant in VARIANTS)
     parser = argparse.ArgumentParser(
-        prog="python -m bench.throughput", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.throughput",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("data", metavar="DATA", help="a folder of images, or of one folder per class")
     add("--batch-size", type=int, default=64, help="images per batch (default 64)")
     add("--size", type=int, default=224, help="height and width of the output in pixels (default 224)")
     add("--files", type=int, help="take the first so many files (default all)")
-    add("--threads", type=_threads, default=[None], help="of the threaded loaders; of several, such as 2,3, the best one counts")
+    add(
+        "--threads",
+        type=_threads,
+        default=[None],
+        help="of the threaded loaders; of several, such as 2,3, the best one counts",
+    )
     add("--workers", type=int, help="processes of torchvision and timm, threads of FFCV (default one per core)")
     add("--rounds", type=int, default=7, help="timed rounds, each of which runs every variant (default 7)")
     add("--batches", type=int, default=15, help="timed batches per round and variant (default 15)")
-    add("--variants", type=_variants, default=DEFAULT, help=f"comma-separated, of {names} (default all but {' and '.join(LEFT_OUT)})")
-    add("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where batches must arrive (default the GPU)")
-    add("--patience", type=float, default=0.0, metavar="SECONDS", help="wait while others use the machine, so long in all (default 0)")
+    add(
+        "--variants",
+        type=_variants,
+        default=DEFAULT,
+        help=f"comma-separated, of {names} (default all but {' and '.join(LEFT_OUT)})",
+    )
+    add(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where batches must arrive (default the GPU)",
+    )
+    add(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait while others use the machine, so long in all (default 0)",
+    )
     add_outputs(parser)
     return parser
 

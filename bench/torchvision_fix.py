@@ -1,8 +1,8 @@
 """torchvision beside a torch that it was not compiled for.
 
-`torchvision==0.28.0` from the registry is a CUDA build. Beside the CPU build of torch its compiled operators do not load, and
-`import torchvision` fails at `operator torchvision::nms does not exist`. Datasets and transforms are pure Python and need none of
-them, so it is enough to declare the two operators that the import itself asks for.
+`torchvision==0.28.0` from the registry is a CUDA build. Beside the CPU build of torch its compiled operators do not
+load, and `import torchvision` fails at `operator torchvision::nms does not exist`. Datasets and transforms are pure
+Python and need none of them, so it is enough to declare the two operators that the import itself asks for.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Mixup with a partner from the same batch, beside the paper's two loaders.
 
-Both deliver the same number of mixed batches. Two loaders decode two images for each one that they deliver; the batch mixed with itself
-decodes one.
+Both deliver the same number of mixed batches. Two loaders decode two images for each one that they deliver; the batch
+mixed with itself decodes one.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from bench.measure import Case, Result, Timing, measure_cases, speedup, time_cal
 from bench.options import add_outputs, save
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table, make_stamp
-from pipelines import imagenet
+from dali_mixup.pipelines import imagenet
 
 EXAMPLES = """examples:
   python -m bench.variants path/to/images
@@ -29,7 +29,13 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 def in_batch(dataset: dm.FileList, batch_size: int, size: int, threads: int | None) -> Iterator[Batch]:
     """One loader that mixes each batch with itself, without end."""
     loader = dm.Loader(
-        dataset, imagenet.train(size), batch_size=batch_size, shuffle=True, drop_last=True, mixup=dm.MixUp(), num_threads=threads
+        dataset,
+        imagenet.train(size),
+        batch_size=batch_size,
+        shuffle=True,
+        drop_last=True,
+        mixup=dm.MixUp(),
+        num_threads=threads,
     )
     while True:
         yield from loader
@@ -39,7 +45,15 @@ def two_loaders(dataset: dm.FileList, batch_size: int, size: int, threads: int |
     """The paper's form: two loaders in different order, and lam between their batches, without end."""
     rng, mixup = np.random.default_rng(0), dm.MixUp()
     loaders = [
-        dm.Loader(dataset, imagenet.train(size), batch_size=batch_size, shuffle=True, drop_last=True, seed=seed, num_threads=threads)
+        dm.Loader(
+            dataset,
+            imagenet.train(size),
+            batch_size=batch_size,
+            shuffle=True,
+            drop_last=True,
+            seed=seed,
+            num_threads=threads,
+        )
         for seed in (0, 1)
     ]
     while True:
@@ -49,7 +63,14 @@ def two_loaders(dataset: dm.FileList, batch_size: int, size: int, threads: int |
 
 
 def measure_variants(
-    dataset: dm.FileList, *, batch_size: int, size: int, threads: int | None, batches: int, rounds: int, progress: bool = True
+    dataset: dm.FileList,
+    *,
+    batch_size: int,
+    size: int,
+    threads: int | None,
+    batches: int,
+    rounds: int,
+    progress: bool = True,
 ) -> list[Result]:
     """Time both forms side by side."""
 
@@ -90,7 +111,10 @@ def describe(report: Report) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench.variants", description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m bench.variants",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", metavar="DATA", help="a folder of images, or of one folder per class")
     parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")

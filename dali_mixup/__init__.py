@@ -1,30 +1,28 @@
 """The fastest and most trustworthy way to feed a PyTorch vision model with mixup.
 
-`Loader` reads, decodes and augments with NVIDIA DALI and mixes each batch with itself; `MixUpLoss` consumes its targets.
-Importing this package does not import DALI; building a `Loader` does.
+`Loader` reads, decodes and augments with NVIDIA DALI and mixes each batch with itself; `MixUpLoss` consumes its
+targets. Importing this package does not import DALI; building a `Loader` does.
 """
 
-from dali_mixup.accuracy import Accuracy, MixUpAccuracy
-from dali_mixup.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
-from dali_mixup.crops import CenterCrop, KeepSize, RandomCrop, Resize
-from dali_mixup.cutmix import CutMix
-from dali_mixup.dataset import FileList, ImageFolder
-from dali_mixup.draws import CutMixDraw, MixUpDraw
-from dali_mixup.erasing import RandomErasing
+from dali_mixup.dataset.files import FileList, ImageFolder
+from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
-from dali_mixup.from_dataloader import from_dataloader
-from dali_mixup.from_torchvision import from_torchvision
-from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
-from dali_mixup.gpu_decode import GpuDecode
+from dali_mixup.geometry.crops import CenterCrop, KeepSize, RandomCrop, Resize
+from dali_mixup.geometry.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
 from dali_mixup.loader import Loader
-from dali_mixup.loss import MixUpLoss
-from dali_mixup.mixing import mix, paste
-from dali_mixup.mixup import MixUp
-from dali_mixup.mixup_iterator import MixUpIterator
+from dali_mixup.mixing.accuracy import Accuracy, MixUpAccuracy
+from dali_mixup.mixing.apply import mix, paste
+from dali_mixup.mixing.cutmix import CutMix
+from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
+from dali_mixup.mixing.iterator import MixUpIterator
+from dali_mixup.mixing.loss import MixUpLoss
+from dali_mixup.mixing.mixup import MixUp
+from dali_mixup.mixing.random_choice import RandomChoice
+from dali_mixup.mixing.targets import stack_targets, unstack_targets
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
-from dali_mixup.random_choice import RandomChoice
-from dali_mixup.targets import stack_targets, unstack_targets
-from dali_mixup.transforms import (
+from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
+from dali_mixup.transforms.erasing import RandomErasing
+from dali_mixup.transforms.transforms import (
     ColorJitter,
     GaussianBlur,
     RandomApply,
@@ -32,6 +30,8 @@ from dali_mixup.transforms import (
     RandomHorizontalFlip,
     RandomVerticalFlip,
 )
+from dali_mixup.translation.from_dataloader import from_dataloader
+from dali_mixup.translation.from_torchvision import from_torchvision
 
 __version__ = "0.1.0"
 

@@ -114,48 +114,90 @@ def _add_command(
 
 def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     demo = _add_command(commands, "demo", "train a small network with mixup and without, and compare", DEMO_EXAMPLES)
-    demo.add_argument("--data", type=Path, metavar="FOLDER", help="holds train/ and val/ (or test/); without it images are drawn")
-    demo.add_argument("--work", type=Path, default=Path(".data/demo"), metavar="FOLDER", help="for drawn images (default: %(default)s)")
+    demo.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="holds train/ and val/ (or test/); without it images are drawn"
+    )
+    demo.add_argument(
+        "--work",
+        type=Path,
+        default=Path(".data/demo"),
+        metavar="FOLDER",
+        help="for drawn images (default: %(default)s)",
+    )
     _add_out(demo, default=Path("preview.png"))
     demo.add_argument("--epochs", type=_at_least(1), metavar="N", help="default: as many as take about half a minute")
     demo.add_argument(
-        "--images", type=_at_least(10), metavar="N", help="train on N images, validate on a third of that (default: 3000, or all of --data)"
+        "--images",
+        type=_at_least(10),
+        metavar="N",
+        help="train on N images, validate on a third of that (default: 3000, or all of --data)",
     )
-    demo.add_argument("--size", type=_at_least(16), default=64, metavar="PIXELS", help="side of the crops (default: %(default)s)")
+    demo.add_argument(
+        "--size", type=_at_least(16), default=64, metavar="PIXELS", help="side of the crops (default: %(default)s)"
+    )
     demo.add_argument("--batch-size", type=_at_least(2), default=32, metavar="N", help="default: %(default)s")
     _add_mixup(demo, alpha=0.2)
 
 
 def _add_preview(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    preview = _add_command(commands, "preview", "draw mixed images of a batch beside the two images that each is made of", PREVIEW_EXAMPLES)
-    preview.add_argument("folder", type=Path, metavar="FOLDER", help="one folder of images per class, or one that holds train/")
+    preview = _add_command(
+        commands, "preview", "draw mixed images of a batch beside the two images that each is made of", PREVIEW_EXAMPLES
+    )
+    preview.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="one folder of images per class, or one that holds train/"
+    )
     _add_out(preview, default=None)
-    preview.add_argument("--tiles", type=_at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)")
-    preview.add_argument("--size", type=_at_least(16), default=160, metavar="PIXELS", help="side of an image (default: %(default)s)")
-    preview.add_argument("--cutmix", action="store_true", help="boxes of one image in the other (CutMix) instead of mixtures")
+    preview.add_argument(
+        "--tiles", type=_at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)"
+    )
+    preview.add_argument(
+        "--size", type=_at_least(16), default=160, metavar="PIXELS", help="side of an image (default: %(default)s)"
+    )
+    preview.add_argument(
+        "--cutmix", action="store_true", help="boxes of one image in the other (CutMix) instead of mixtures"
+    )
     _add_mixup(preview, alpha=0.4)
 
 
 def _add_index(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    index = _add_command(commands, "index", "count files per class, measure their sizes, name bad files", INDEX_EXAMPLES)
-    index.add_argument("folder", type=Path, metavar="FOLDER", help="one folder of images per class, or one that holds train/, val/, test/")
+    index = _add_command(
+        commands, "index", "count files per class, measure their sizes, name bad files", INDEX_EXAMPLES
+    )
+    index.add_argument(
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="one folder of images per class, or one that holds train/, val/, test/",
+    )
     index.add_argument("--verify", action="store_true", help="decode each file to its end")
     index.add_argument(
-        "--quarantine", type=_writable, metavar="LIST", help="write the bad files to a list that ImageFolder(exclude=LIST) leaves out"
+        "--quarantine",
+        type=_writable,
+        metavar="LIST",
+        help="write the bad files to a list that ImageFolder(exclude=LIST) leaves out",
     )
     index.add_argument("--all", action="store_true", help="list all classes")
-    index.add_argument("--no-cache", dest="cache", action="store_false", help="read all headers anew and remember nothing")
+    index.add_argument(
+        "--no-cache", dest="cache", action="store_false", help="read all headers anew and remember nothing"
+    )
 
 
 def _add_out(parser: argparse.ArgumentParser, default: Path | None) -> None:
     note = "" if default is None else " (default: %(default)s)"
     parser.add_argument(
-        "--out", type=_picture, default=default, required=default is None, metavar="FILE", help=f"the picture, .png or .jpg{note}"
+        "--out",
+        type=_picture,
+        default=default,
+        required=default is None,
+        metavar="FILE",
+        help=f"the picture, .png or .jpg{note}",
     )
 
 
 def _add_mixup(parser: argparse.ArgumentParser, alpha: float) -> None:
-    parser.add_argument("--alpha", type=float, default=alpha, help="weights are drawn from Beta(alpha, alpha) (default: %(default)s)")
+    parser.add_argument(
+        "--alpha", type=float, default=alpha, help="weights are drawn from Beta(alpha, alpha) (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=_at_least(0), default=0, metavar="N", help="default: %(default)s")
 
 

@@ -14,8 +14,8 @@ POLL = 0.1  # seconds after which a waiting worker looks whether it should stop
 def run_ahead(items: Iterator[T], ahead: int) -> Generator[T, None, None]:
     """The same items, prepared in a thread, at most `ahead` of them before they are asked for.
 
-    An exception of `items` is raised in its place. However the consumer ends (to the end, by `break`, by an exception, by Ctrl-C, by
-    garbage collection, by the interpreter's exit), the thread ends after the item that it is working on.
+    An exception of `items` is raised in its place. However the consumer ends (to the end, by `break`, by an exception,
+    by Ctrl-C, by garbage collection, by the interpreter's exit), the thread ends after the item that it is working on.
     """
     worker = _Worker(items, ahead)
     stop_at_exit = weakref.WeakMethod(worker.stop)

@@ -1,6 +1,6 @@
 """Error types and the one wording that all of the library's errors share."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +45,8 @@ class BadSampleError(RuntimeError):
             "\n".join(
                 [
                     headline
-                    or f"{len(self.samples)} file{many} of this batch can't be decoded; repair them, leave them out with exclude=, "
+                    or f"{len(self.samples)} file{many} of this batch can't be decoded; repair them, leave "
+                    "them out with exclude=, "
                     'or build the Loader with on_bad_sample="replace":',
                     *(f"  sample {number}: {path}: {reason}" for number, path, reason in named),
                     *([f"  and {more} more"] if more else []),
@@ -78,6 +79,20 @@ def check_int(name: str, value: object, at_least: int) -> None:
         raise TypeError(must_be(name, f"an int of at least {at_least}", value))
     if value < at_least:
         raise ValueError(must_be(name, f"an int of at least {at_least}", value))
+
+
+def check_bool(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(must_be(name, "True or False", value))
+
+
+def check_choice(name: str, value: object, choices: Sequence[object], remedy: str = "") -> None:
+    """Raise a ValueError unless `value` is one of `choices`; the message lists them."""
+    if not any(value is choice or (type(value) is type(choice) and value == choice) for choice in choices):
+        *first, last = (f'"{choice}"' if isinstance(choice, str) else str(choice) for choice in choices)
+        rule = f"{', '.join(first)} or {last}" if first else last
+        raise ValueError(must_be(name, rule, value, remedy))
 
 
 def check_probability(name: str, value: object) -> None:

@@ -12,29 +12,30 @@ import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
-from dali_mixup.crops import RandomCrop
-from dali_mixup.dataset import FileList
-from dali_mixup.decoder import DEFAULT_GPU_DECODE, Decoder
-from dali_mixup.epoch_sampler import EpochSampler
+from dali_mixup.dataset.files import FileList
+from dali_mixup.decode.decoder import DEFAULT_GPU_DECODE, Decoder
+from dali_mixup.decode.faults import MAX_PIXELS, Faults
+from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadSample, check_int, check_probability, must_be
-from dali_mixup.faults import MAX_PIXELS, Faults
-from dali_mixup.geometry import CropPad
-from dali_mixup.gpu_decode import GpuDecode
-from dali_mixup.operations import apply_batch
+from dali_mixup.geometry.crops import RandomCrop
+from dali_mixup.geometry.geometry import CropPad
+from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
-from dali_mixup.plan import BatchPlan, Plan
-from dali_mixup.random_choice import AnyMixer
+from dali_mixup.plan.epoch_sampler import EpochSampler
+from dali_mixup.plan.plan import BatchPlan, Plan
+from dali_mixup.plan.sampler import UserSampler, check_order
+from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
 from dali_mixup.randomness import Purpose, check_seed, keyed_generator
-from dali_mixup.sampler import UserSampler, check_order
-from dali_mixup.stage import build_gpu_stage
-from dali_mixup.stage_cpu import CpuStage
-from dali_mixup.state import STATE_VERSION, Cursor, load_cursor, save_cursor
-from dali_mixup.threads import split_threads
+from dali_mixup.stage.cpu import CpuStage
+from dali_mixup.stage.threads import split_threads
+from dali_mixup.stage.whole_batch import build_gpu_stage
+from dali_mixup.transforms.operations import apply_batch
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
-# One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its last one.
+# One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
+# last one.
 KEPT_BUFFERS = 4
 
 
@@ -72,41 +73,48 @@ class Loader:
 
     - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
-      `[label, partner label, lam]` for class indices, or with the mixer's targets="dense" (B, C) float32; mixed labels for float ones.
+      `[label, partner label, lam]` for class indices, or with the mixer's targets="dense" (B, C) float32; mixed labels
+      for float ones.
 
-    Order, crops, flips, mixup weights and CutMix boxes are functions of (seed, epoch, position in the epoch): batch size, threads, prefetch
-    and the number of ranks change none of them, and mixup changes no crop. Only a batch of one image is never mixed, and partners, the
-    choice of a `RandomChoice` and, with `per_sample=False`, the weight and the box are drawn per rank's batch.
+    Order, crops, flips, mixup weights and CutMix boxes are functions of (seed, epoch, position in the epoch): batch
+    size, threads, prefetch and the number of ranks change none of them, and mixup changes no crop. Only a batch of one
+    image is never mixed, and partners, the choice of a `RandomChoice` and, with `per_sample=False`, the weight and the
+    box are drawn per rank's batch.
 
     Args:
         dataset: an `ImageFolder` or `FileList`.
         pipeline: what happens to an image.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
-        sampler: the order instead, as torch's DataLoader takes it: indices of the dataset, as many and as often as it gives, and all for
-            this rank (give each rank its own, such as a DistributedSampler). It is walked through once when an epoch begins.
-        batch_sampler: lists of indices instead, one per batch, of any lengths; excludes batch_size, shuffle, sampler and drop_last.
+        sampler: the order instead, as torch's DataLoader takes it: indices of the dataset, as many and as often as it
+            gives, and all for this rank (give each rank its own, such as a DistributedSampler). It is walked through
+            once when an epoch begins.
+        batch_sampler: lists of indices instead, one per batch, of any lengths; excludes batch_size, shuffle, sampler
+            and drop_last.
         drop_last: leave out the last batch if it isn't full. Otherwise every sample comes exactly once over all ranks.
         mixup: a `MixUp`, a `CutMix`, a `RandomChoice` of them, or None for none.
         seed: from 0 to 2**64 - 1.
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes one for each core that this process
-            may use (on two cores, one more of either kind was neither faster nor slower).
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes one for each core
+            that this process may use (on two cores, one more of either kind was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
-        shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE. With a sampler it shares out
-            nothing, and only keeps the ranks' crops and weights apart.
-        on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded. "replace" puts another
-            sample in its place, of the same class where there is one, warns once per file and lists it in `bad_samples`; a file that
-            PyTurboJPEG or Pillow reads is kept. All other samples stay as they are, bit for bit.
-        max_bad_fraction: with more bad files than this part of the data set, "replace" stops with a `BadSampleError`, too.
+        shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE. With a sampler
+            it shares out nothing, and only keeps the ranks' crops and weights apart.
+        on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded.
+            "replace" puts another sample in its place, of the same class where there is one, warns once per file and
+            lists it in `bad_samples`; a file that PyTurboJPEG or Pillow reads is kept. All other samples stay as they
+            are, bit for bit.
+        max_bad_fraction: with more bad files than this part of the data set, "replace" stops with a `BadSampleError`,
+            too.
         max_pixels: a file whose header claims more pixels is a bad sample; nothing is allocated for it.
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
 
     Raises:
         ValueError, TypeError: an option out of range, or an image too small for the pipeline's crop.
-        BadSampleError: while iterating, and the Loader stays usable; with "replace" here, if the index knows too many bad files already.
+        BadSampleError: while iterating, and the Loader stays usable; with "replace" here, if the index knows too many
+            bad files already.
     """
 
     def __init__(
@@ -214,10 +222,17 @@ class Loader:
             max_bad_fraction=max_bad_fraction if on_bad_sample == "replace" else None,
         )
         self._decoder = Decoder(
-            self.plan, self._faults, device=self.device, num_threads=threads.decode, prefetch=prefetch, gpu_decode=gpu_decode
+            self.plan,
+            self._faults,
+            device=self.device,
+            num_threads=threads.decode,
+            prefetch=prefetch,
+            gpu_decode=gpu_decode,
         )
         if self.device.type == "cpu":
-            self._stage = CpuStage(pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS)
+            self._stage = CpuStage(
+                pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS
+            )
         else:
             self._stage = build_gpu_stage(pipeline, dtype=dtype, memory_format=memory_format, device=self.device)
         self._cursor = Cursor(0, 0)  # the next batch to deliver
@@ -245,12 +260,18 @@ class Loader:
 
     @property
     def bad_samples(self) -> list[BadSample]:
-        """The files that `on_bad_sample="replace"` met: number, path, and what is wrong and was done; in the dataset's order."""
+        """The files that `on_bad_sample="replace"` met: number, path, and what is wrong and was done.
+
+        In the dataset's order.
+        """
         return sorted([*self._faults.replaced.values(), *self._faults.rescued.values()])
 
     @property
     def sampler(self) -> Any:
-        """The sampler that the Loader was built with, or its own order in the form of one; `sampler.set_epoch` works as in torch."""
+        """The sampler that the Loader was built with, or its own order in the form of one.
+
+        `sampler.set_epoch` works as in torch.
+        """
         if self._user_sampler is not None:
             return self._user_sampler.shown
         return EpochSampler(self.plan, lambda: self._next_start.epoch, self.set_epoch)
@@ -275,8 +296,9 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """Where the Loader stands: after the last batch that it delivered; after an epoch's last one at (epoch + 1, 0).
 
-        Plain values, with random operators in `augment` DALI's state (a uint8 tensor), and with a sampler in mid-epoch its order (an int64
-        tensor). These two belong to this rank, so with them each rank saves its own. `torch.load(weights_only=True)` reads it.
+        Plain values, with random operators in `augment` DALI's state (a uint8 tensor), and with a sampler in mid-epoch
+        its order (an int64 tensor). These two belong to this rank, so with them each rank saves its own.
+        `torch.load(weights_only=True)` reads it.
         """
         sampler = self._user_sampler
         return {
@@ -289,8 +311,8 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next `for` go on where `state` was taken.
 
-        With another batch size or number of ranks the rest of the epoch holds each remaining sample once, with the same window and flip;
-        only the partners, which belong to a batch, and random operators of `augment` are drawn anew.
+        With another batch size or number of ranks the rest of the epoch holds each remaining sample once, with the same
+        window and flip; only the partners, which belong to a batch, and random operators of `augment` are drawn anew.
 
         Raises:
             TypeError: something else than the dict of `state_dict`.
@@ -334,7 +356,13 @@ class Loader:
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
         resize = self._stage.resizing if isinstance(self._stage, CpuStage) else 0.0
-        return LoaderStats(batches=self._delivered, wait=self._waited, decode=self._decoding, resize=resize, stage=self._staging - resize)
+        return LoaderStats(
+            batches=self._delivered,
+            wait=self._waited,
+            decode=self._decoding,
+            resize=resize,
+            stage=self._staging - resize,
+        )
 
     def _begin(self) -> tuple[Cursor, int]:
         """Begin the next epoch; an earlier one ends."""
@@ -350,7 +378,7 @@ class Loader:
         return start, self._iteration
 
     def _deliver(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """One epoch; it begins with its first batch, since trainers call iter() just to see, and set the epoch after it."""
+        """One epoch; it begins with its first batch, since trainers call iter() just to see, then set the epoch."""
         cursor, iteration = self._begin()
         steps = list(self.plan.steps(cursor.position, cursor.sampled))
         batches = self._batches(cursor, len(steps))
@@ -378,12 +406,16 @@ class Loader:
 
     def _check_current(self, iteration: int) -> None:
         if iteration != self._iteration:
-            raise RuntimeError("this epoch ended when another `for` over the same Loader began; build a second Loader to run two at once")
+            raise RuntimeError(
+                "this epoch ended when another `for` over the same Loader began; build a second Loader to "
+                "run two at once"
+            )
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise RuntimeError(
-                f"this Loader belongs to process {self._process}, and a fork takes none of its threads along to process {os.getpid()}; "
+                f"this Loader belongs to process {self._process}, and a fork takes none of its threads "
+                f"along to process {os.getpid()}; "
                 "build the Loader in the process that uses it"
             )
 

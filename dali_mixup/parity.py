@@ -5,9 +5,12 @@ from enum import StrEnum
 
 
 class Parity(StrEnum):
-    """The largest difference from torchvision on PIL images with the same parameters; `python -m bench.parity` measures it.
+    """The largest difference from torchvision on PIL images with the same parameters.
 
-    Of bilinear resizing fewer than one value in ten million is two levels off: both of its roundings were ties. A transform alone is
+    `python -m bench.parity` measures it.
+
+    Of bilinear resizing fewer than one value in ten million is two levels off: both of its roundings were ties. A
+    transform alone is
     meant: a later one may amplify one level.
     """
 

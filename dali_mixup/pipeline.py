@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dali_mixup.crops import CenterCrop, KeepSize, RandomCrop, Resize
 from dali_mixup.errors import check_probability, must_be
-from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop, height_width
+from dali_mixup.geometry.crops import CenterCrop, KeepSize, RandomCrop, Resize
+from dali_mixup.geometry.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop, height_width
 from dali_mixup.parity import Translation
-from dali_mixup.transforms import Transform, check_transforms
+from dali_mixup.transforms.transforms import Transform, check_transforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -26,8 +26,10 @@ class ImagePipeline:
     Args:
         geometry: the crop and the output size.
         flip: probability of a horizontal flip.
-        augment: a plain function on DALI nodes, uint8 HWC of the output size in and out: any of DALI's operators, random ones too.
-        transforms: such as `(dm.ColorJitter(0.4, 0.4, 0.4), dm.RandomErasing())`, planned from (seed, epoch, position) as the crops are.
+        augment: a plain function on DALI nodes, uint8 HWC of the output size in and out: any of DALI's operators,
+            random ones too.
+        transforms: such as `(dm.ColorJitter(0.4, 0.4, 0.4), dm.RandomErasing())`, planned from (seed, epoch, position)
+            as the crops are.
         mean: per channel (RGB), of values in [0, 1].
         std: per channel, likewise; an output value is (pixel / 255 - mean) / std.
         translation: where `from_torchvision` made the pipeline from; for `print` alone.
@@ -51,13 +53,19 @@ class ImagePipeline:
 
     def __post_init__(self) -> None:
         if not isinstance(self.geometry, Geometry):
-            raise TypeError(must_be("geometry", "a RandomResizedCrop, ResizeCenterCrop or CropPad", self.geometry, GEOMETRIES))
+            raise TypeError(
+                must_be("geometry", "a RandomResizedCrop, ResizeCenterCrop or CropPad", self.geometry, GEOMETRIES)
+            )
         check_probability("flip", self.flip)
         if self.augment is not None and not callable(self.augment):
             raise TypeError(must_be("augment", "a function on DALI nodes, or None", self.augment))
         check_transforms(self.transforms)
         for name, value in (("mean", self.mean), ("std", self.std)):
-            if not isinstance(value, tuple | list) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
+            if (
+                not isinstance(value, tuple | list)
+                or len(value) != 3
+                or not all(isinstance(v, int | float) for v in value)
+            ):
                 raise TypeError(must_be(name, "three numbers, for R, G and B", value))
         if min(self.std) <= 0:
             raise ValueError(must_be("std", "three numbers above 0", self.std))
@@ -82,11 +90,15 @@ class ImagePipeline:
         """
         size = self.geometry.size
         if size is None or (isinstance(self.geometry, Resize) and isinstance(size, int)):
-            raise ValueError(must_be("geometry", "of a fixed size", self.geometry, "a Loader takes the size from its dataset"))
+            raise ValueError(
+                must_be("geometry", "of a fixed size", self.geometry, "a Loader takes the size from its dataset")
+            )
         return height_width(size)
 
     def settled(self, height: np.ndarray, width: np.ndarray) -> "ImagePipeline":
-        """The pipeline with a fixed output size, for a dataset of images of `height`, `width` (N,); 0 stands for files that are none.
+        """The pipeline with a fixed output size, for a dataset of images of `height`, `width` (N,).
+
+        0 stands for files that are none.
 
         Raises:
             ValueError: the images come out with different sizes.

@@ -9,7 +9,7 @@ from dali_mixup.errors import check_int, must_be
 
 
 def pick_shard(shard: tuple[int, int] | None) -> tuple[int, int]:
-    """Rank and world size: as given, else of torch.distributed, else of the variables RANK and WORLD_SIZE, else (0, 1)."""
+    """Rank and world size: as given, else of torch.distributed, else of RANK and WORLD_SIZE, else (0, 1)."""
     if shard is None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -35,7 +35,9 @@ def _shard_of_variables() -> tuple[int, int]:
         rank, world = 0, 0
     if not 0 <= rank < world:
         rule = "two integers with RANK below WORLD_SIZE"
-        raise ValueError(must_be("the variables RANK and WORLD_SIZE", rule, found, "set both, or pass shard=(rank, world size)"))
+        raise ValueError(
+            must_be("the variables RANK and WORLD_SIZE", rule, found, "set both, or pass shard=(rank, world size)")
+        )
     return rank, world
 
 
@@ -62,5 +64,7 @@ def _pick_gpu() -> int:
         return 0
     if not local_rank.isdecimal() or int(local_rank) >= count:
         rule = f"a number below that of the GPUs ({count})"
-        raise ValueError(must_be("the variable LOCAL_RANK", rule, local_rank, "start one process per GPU, or pass device="))
+        raise ValueError(
+            must_be("the variable LOCAL_RANK", rule, local_rank, "start one process per GPU, or pass device=")
+        )
     return int(local_rank)

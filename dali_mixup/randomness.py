@@ -45,11 +45,18 @@ def keyed_generator(seed: int, purpose: Purpose, epoch: int, counter: int = 0) -
 
 
 def draw_at(
-    first: int, count: int, draw: Callable[[int, np.random.Generator], np.ndarray], *, seed: int, purpose: Purpose, epoch: int
+    first: int,
+    count: int,
+    draw: Callable[[int, np.random.Generator], np.ndarray],
+    *,
+    seed: int,
+    purpose: Purpose,
+    epoch: int,
 ) -> np.ndarray:
     """Rows for the positions first ... first + count - 1, the same ones however positions are cut into batches.
 
-    Positions are drawn in aligned chunks, each from its own generator, so that any of numpy's distributions can be used.
+    Positions are drawn in aligned chunks, each from its own generator, so that any of numpy's distributions can be
+    used.
 
     Args:
         first: position of the first row.

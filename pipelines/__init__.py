@@ -1,4 +1,4 @@
-"""Ready pipelines to read, copy and change: each module has `train(size)` and `val(size)`."""
+"""`dali_mixup.pipelines` under a shorter name, for projects that have no package called `pipelines` of their own."""
 
 from pipelines import cifar10, finetune, imagenet
 

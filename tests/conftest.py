@@ -20,13 +20,24 @@ MADE_FOR_GPUS = Path(__file__).parent / "gpu"
 def pytest_collection_modifyitems(items):
     pretend = os.environ.get("DALI_MIXUP_GPU_TESTS_ON") == "cpu"  # see tests/gpu/place.py
     for item in items:
-        if item.get_closest_marker("gpu") and not torch.cuda.is_available() and not (pretend and MADE_FOR_GPUS in item.path.parents):
+        if (
+            item.get_closest_marker("gpu")
+            and not torch.cuda.is_available()
+            and not (pretend and MADE_FOR_GPUS in item.path.parents)
+        ):
             item.add_marker(pytest.mark.skip(reason="no GPU"))
 
 
 def pytest_ignore_collect(collection_path, config):
-    """With `-m gpu` only modules with such tests are imported: a GPU machine without a network has torch and little else."""
-    if config.option.markexpr == "gpu" and collection_path.suffix == ".py" and "pytest.mark.gpu" not in collection_path.read_text():
+    """With `-m gpu` only modules with such tests are imported.
+
+    A GPU machine without a network has torch and little else.
+    """
+    if (
+        config.option.markexpr == "gpu"
+        and collection_path.suffix == ".py"
+        and "pytest.mark.gpu" not in collection_path.read_text()
+    ):
         return True
     return None
 
@@ -65,7 +76,9 @@ def noise(images):
     """An `augment` with two of DALI's random operators."""
     from nvidia.dali import fn, types
 
-    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
+    return fn.cast_like(
+        fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images
+    )
 
 
 @pytest.fixture(scope="session")

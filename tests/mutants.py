@@ -185,14 +185,19 @@ KINDS = {
     "another mode": other_mode,
     "turned TIFF": lambda photo, rng: encode(opened(photo), "TIFF", tiffinfo={0x0112: int(rng.integers(1, 9))}),
     "CMYK": cmyk,
-    "EXIF": lambda photo, rng: flip_bits(content := encode(opened(photo), exif=True), rng, 6, find_segment(content, (0xE1,))[1]),
+    "EXIF": lambda photo, rng: flip_bits(
+        content := encode(opened(photo), exif=True), rng, 6, find_segment(content, (0xE1,))[1]
+    ),
     "PNG of a huge size": lambda photo, rng: bomb_png(*(int(side) for side in 2 ** rng.uniform(11, 31, 2))),
     "bytes after the end": lambda photo, rng: photo + rng.bytes(rng.integers(1, 1000)),
     "bytes before the beginning": lambda photo, rng: rng.bytes(rng.integers(1, 10)) + photo,
     "two photos in one": lambda photo, rng: photo[: rng.integers(len(photo))] + photo,
-    "no image": lambda photo, rng: (rng.bytes(rng.integers(1000)), b"", b"<html>%d" % rng.integers(99), b"\0" * rng.integers(9999))[
-        rng.integers(4)
-    ],
+    "no image": lambda photo, rng: (
+        rng.bytes(rng.integers(1000)),
+        b"",
+        b"<html>%d" % rng.integers(99),
+        b"\0" * rng.integers(9999),
+    )[rng.integers(4)],
 }
 
 

@@ -49,7 +49,10 @@ def cross_entropy(row, label, *, weight=None, ignore_index=-100, label_smoothing
 
 
 def mixed_loss(loss_of_one, logits, labels, partner_labels, lam, reduction):
-    """The reductions of `MixUpLoss`; `loss_of_one(row, label)` gives l(y) and m(y). A label of weight 0 adds nothing."""
+    """The reductions of `MixUpLoss`.
+
+    `loss_of_one(row, label)` gives l(y) and m(y). A label of weight 0 adds nothing.
+    """
     losses, masses = [], []
     for i in range(len(logits)):
         loss, mass = logits.new_zeros(()), 0.0

@@ -92,7 +92,10 @@ def test_the_interpreter_exits_with_an_iterator_suspended():
 
 
 def test_ctrl_c_while_waiting_ends_within_a_second():
-    code = SUSPENDED.replace("itertools.count()", "iter(lambda: __import__('time').sleep(0.2), 1)") + "\nfor item in items: pass"
+    code = (
+        SUSPENDED.replace("itertools.count()", "iter(lambda: __import__('time').sleep(0.2), 1)")
+        + "\nfor item in items: pass"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "None\n"
     start = time.monotonic()

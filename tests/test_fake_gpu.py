@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import dali_mixup as dm
-from dali_mixup import affine, pixels
-from dali_mixup.stage import TorchStage
+from dali_mixup.stage.whole_batch import TorchStage
+from dali_mixup.transforms import affine, pixels
 
 COUNT, SIZE = 4, (24, 32)
 WITH_NUMBERS = {
@@ -54,11 +54,20 @@ def test_warps_and_blurs_stay_on_the_gpu(interpolation):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_the_stage_without_triton_stays_on_the_gpu(memory_format):
     meta = torch.device("meta")
-    stage = TorchStage(dm.ImagePipeline(geometry=dm.RandomResizedCrop(8)), dtype=torch.float16, memory_format=memory_format, device=meta)
+    stage = TorchStage(
+        dm.ImagePipeline(geometry=dm.RandomResizedCrop(8)),
+        dtype=torch.float16,
+        memory_format=memory_format,
+        device=meta,
+    )
     lam, partner = torch.empty(COUNT, device=meta), torch.empty(COUNT, dtype=torch.int64, device=meta)
     boxes = torch.empty(COUNT, 4, dtype=torch.int64, device=meta)
     images = torch.empty(COUNT, 8, 8, 3, dtype=torch.uint8, device=meta)
-    for draw in (None, dm.MixUpDraw(lam=lam, partner=partner), dm.CutMixDraw(lam=lam, partner=partner, boxes=boxes, size=(8, 8))):
+    for draw in (
+        None,
+        dm.MixUpDraw(lam=lam, partner=partner),
+        dm.CutMixDraw(lam=lam, partner=partner, boxes=boxes, size=(8, 8)),
+    ):
         batch = stage(images, draw)
         assert (batch.device.type, batch.dtype, batch.shape) == ("meta", torch.float16, (COUNT, 3, 8, 8))
 

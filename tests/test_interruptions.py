@@ -230,7 +230,9 @@ def test_lightning_saves_and_restores_the_loader_in_mid_epoch(damaged, tmp_path)
 
     def fit(steps, resume=None):
         model, loader = Model(), build(damaged)
-        saver = lightning.callbacks.ModelCheckpoint(dirpath=tmp_path, filename="{step}", every_n_train_steps=4, save_top_k=-1)
+        saver = lightning.callbacks.ModelCheckpoint(
+            dirpath=tmp_path, filename="{step}", every_n_train_steps=4, save_top_k=-1
+        )
         trainer = lightning.Trainer(
             max_steps=steps,
             accelerator="cpu",
@@ -272,7 +274,9 @@ def test_a_fork_gets_a_clear_error_and_does_not_disturb_the_parent(damaged):
 
 
 def own_threads():
-    return Counter(thread.name.split("_0")[0] for thread in threading.enumerate() if thread.name.startswith("dali_mixup"))
+    return Counter(
+        thread.name.split("_0")[0] for thread in threading.enumerate() if thread.name.startswith("dali_mixup")
+    )
 
 
 def fail(loader):
@@ -336,7 +340,10 @@ def test_two_processes_that_build_one_cache_at_once_agree(damaged, tmp_path):
     code = f"import dali_mixup as dm; print(dm.ImageFolder({os.fspath(damaged)!r}).heights.tolist())"
     environment = {**os.environ, "DALI_MIXUP_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     processes = [
-        subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(4)
     ]
     heights = {process.communicate(timeout=60)[0] for process in processes}
     assert len(heights) == 1
@@ -356,7 +363,11 @@ def test_a_loader_is_freed_at_once_without_garbage_collection(damaged, how, case
     try:
         loader = build(damaged, case)
         leave_by(loader, how)
-        watched = [weakref.ref(loader), weakref.ref(loader._decoder), weakref.ref(loader._decoder._graph or loader._decoder)]
+        watched = [
+            weakref.ref(loader),
+            weakref.ref(loader._decoder),
+            weakref.ref(loader._decoder._graph or loader._decoder),
+        ]
         del loader
         assert [ref() for ref in watched] == [None, None, None]
     finally:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from pipelines import cifar10, finetune, imagenet
+from dali_mixup.pipelines import cifar10, finetune, imagenet
 from tests import reference
 from tests.conftest import jpeg_bytes, noise
 from tests.gpu.place import nothing_waits
@@ -86,7 +86,12 @@ def test_mixed_targets_belong_to_the_mixed_images(dataset):
 
 def test_batch_size_threads_prefetch_and_mixup_change_no_pixel(dataset):
     expected, labels = samples(loader(dataset))
-    for options in ({"batch_size": 7}, {"num_threads": 1}, {"num_threads": 4, "prefetch": 5}, {"batch_size": 23, "prefetch": 1}):
+    for options in (
+        {"batch_size": 7},
+        {"num_threads": 1},
+        {"num_threads": 4, "prefetch": 5},
+        {"batch_size": 23, "prefetch": 1},
+    ):
         images, targets = samples(loader(dataset, **options))
         assert torch.equal(images, expected), options
         assert torch.equal(targets, labels), options
@@ -182,14 +187,20 @@ def test_float_targets_are_mixed_directly(dataset, targets):
     assert not torch.equal(mixed, labels)
 
 
-@pytest.mark.parametrize("mixer", [dm.MixUp, dm.CutMix, lambda **options: dm.RandomChoice([dm.MixUp(**options), dm.CutMix(**options)])])
+@pytest.mark.parametrize(
+    "mixer", [dm.MixUp, dm.CutMix, lambda **options: dm.RandomChoice([dm.MixUp(**options), dm.CutMix(**options)])]
+)
 def test_dense_targets_are_the_stacked_ones_in_rows(dataset, mixer):
     numbered = dm.FileList(dataset.paths, list(range(len(dataset))))
     images, stacked = samples(loader(numbered, mixup=mixer()))
     same, dense = samples(loader(numbered, mixup=mixer(targets="dense", num_classes=25)))
     assert torch.equal(images, same)
-    torch.testing.assert_close(dense.double(), reference.dense_targets(*dm.unstack_targets(stacked), 25), rtol=0, atol=6e-8)
-    with pytest.raises(ValueError, match=r"dataset.targets must be class indices from 0 to 21 \(num_classes=22\), got 22"):
+    torch.testing.assert_close(
+        dense.double(), reference.dense_targets(*dm.unstack_targets(stacked), 25), rtol=0, atol=6e-8
+    )
+    with pytest.raises(
+        ValueError, match=r"dataset.targets must be class indices from 0 to 21 \(num_classes=22\), got 22"
+    ):
         loader(numbered, mixup=mixer(targets="dense", num_classes=22))
 
 
@@ -222,7 +233,11 @@ def test_training_pixels_equal_pillows_on_real_photos(photos):
         for row, ours in enumerate(pixels(images, pipeline)):
             (top, left), (height, width) = batch.windows.anchor[row].tolist(), batch.windows.shape[row].tolist()
             with Image.open(dataset.paths[int(batch.indices[row])]) as image:
-                crop = image.convert("RGB").crop((left, top, left + width, top + height)).resize((224, 224), Image.Resampling.BILINEAR)
+                crop = (
+                    image.convert("RGB")
+                    .crop((left, top, left + width, top + height))
+                    .resize((224, 224), Image.Resampling.BILINEAR)
+                )
             expected = np.asarray(crop).astype(np.float32)
             difference = np.abs(ours - (expected[:, ::-1] if batch.flips[row] else expected))
             assert difference.mean() < 0.3
@@ -233,7 +248,9 @@ def test_training_pixels_equal_pillows_on_real_photos(photos):
 def test_padded_crops_equal_numpys(tmp_path, mode):
     paths = []
     for i, (height, width) in enumerate([(32, 32), (28, 40), (50, 33), (32, 32)]):
-        Image.fromarray(np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8)).save(tmp_path / f"{i}.png")
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (height, width, 3), np.uint8)).save(
+            tmp_path / f"{i}.png"
+        )
         paths.append(tmp_path / f"{i}.png")
     pipeline = dm.ImagePipeline(geometry=dm.CropPad(32, padding=4, padding_mode=mode), flip=0.5)
     made = loader(dm.FileList(paths * 10, [0] * 40), pipeline, shuffle=False)
@@ -248,7 +265,8 @@ def test_padded_crops_equal_numpys(tmp_path, mode):
 
 
 @pytest.mark.parametrize(
-    "pipeline", [imagenet.train(32), imagenet.val(32), cifar10.train(), cifar10.val(), finetune.train(32), finetune.val(32)]
+    "pipeline",
+    [imagenet.train(32), imagenet.val(32), cifar10.train(), cifar10.val(), finetune.train(32), finetune.val(32)],
 )
 def test_ready_pipelines_deliver(dataset, pipeline):
     images, targets = samples(loader(dataset, pipeline))
@@ -281,10 +299,14 @@ def test_a_file_that_fails_is_named_and_the_loader_stays_usable(tmp_path):
     batches = iter(made)
     assert next(batches)[1].tolist() == [0, 1, 2, 3]
     with pytest.raises(
-        dm.BadSampleError, match=r"(?s)2 files of this batch.*sample 5: .*5.jpg: truncated at byte \d+.*sample 6: .*6.jpg: missing"
+        dm.BadSampleError,
+        match=r"(?s)2 files of this batch.*sample 5: .*5.jpg: truncated at byte \d+.*sample 6: .*6.jpg: missing",
     ) as caught:
         next(batches)
-    assert [(number, reason.split()[0]) for number, _, reason in caught.value.samples] == [(5, "truncated"), (6, "missing")]
+    assert [(number, reason.split()[0]) for number, _, reason in caught.value.samples] == [
+        (5, "truncated"),
+        (6, "missing"),
+    ]
     (tmp_path / "5.jpg").write_bytes(whole)
     (tmp_path / "6.jpg").write_bytes(whole)
     assert samples(made)[1].tolist() == list(range(8))
@@ -305,7 +327,15 @@ def test_an_epoch_resumes_from_a_state(dataset):
     expected = samples(made)
     made.set_epoch(0)
     states = [made.state_dict(), *(made.state_dict() for _ in made)]
-    assert [(state["epoch"], state["position"]) for state in states] == [(0, 0), (0, 4), (0, 8), (0, 12), (0, 16), (0, 20), (1, 0)]
+    assert [(state["epoch"], state["position"]) for state in states] == [
+        (0, 0),
+        (0, 4),
+        (0, 8),
+        (0, 12),
+        (0, 16),
+        (0, 20),
+        (1, 0),
+    ]
     for state in states[:-1]:
         fresh = loader(dataset, mixup=dm.MixUp())
         fresh.load_state_dict(state)
@@ -334,11 +364,19 @@ def test_an_epoch_resumes_from_a_state(dataset):
         ({"seed": 2**64}, ValueError, r"seed must be below 2\*\*64"),
         ({"device": "cuda"}, ValueError, "device must be \"cpu\", since torch finds no GPU, got 'cuda'"),
         ({"device": "meta"}, ValueError, "device must be a CPU or a CUDA device, got 'meta'"),
-        ({"dtype": torch.float64}, ValueError, "dtype must be torch.float32, torch.float16 or torch.bfloat16, got torch.float64"),
+        (
+            {"dtype": torch.float64},
+            ValueError,
+            "dtype must be torch.float32, torch.float16 or torch.bfloat16, got torch.float64",
+        ),
         ({"memory_format": torch.channels_last_3d}, ValueError, "memory_format must be"),
         ({"num_threads": 0}, ValueError, "num_threads must be an int of at least 1, got 0"),
         ({"prefetch": 0}, ValueError, "prefetch must be an int of at least 1, got 0"),
-        ({"shard": (2, 2)}, ValueError, r"shard must be a pair \(rank, world size\) with rank below world size, got \(2, 2\)"),
+        (
+            {"shard": (2, 2)},
+            ValueError,
+            r"shard must be a pair \(rank, world size\) with rank below world size, got \(2, 2\)",
+        ),
         ({"shard": 3}, TypeError, r"shard must be a pair \(rank, world size\), got 3"),
         ({"on_bad_sample": "skip"}, ValueError, "on_bad_sample must be"),
     ],
@@ -360,7 +398,9 @@ def test_things_that_are_no_dataset_or_pipeline_are_named(dataset):
 
 
 def test_images_too_small_for_the_crop_are_named(dataset):
-    with pytest.raises(ValueError, match=r"images such as .*00.jpg \(40 x 90 pixels\) have too few pixels for CropPad\(size=64"):
+    with pytest.raises(
+        ValueError, match=r"images such as .*00.jpg \(40 x 90 pixels\) have too few pixels for CropPad\(size=64"
+    ):
         loader(dataset, dm.ImagePipeline(geometry=dm.CropPad(64, padding=4)))
 
 
@@ -407,7 +447,9 @@ def test_stats_say_where_the_time_went(dataset):
 
 def test_a_loader_built_in_inference_mode_delivers_there_and_outside(dataset):
     with torch.inference_mode():
-        made = [loader(dataset, mixup=mixup, memory_format=layout) for mixup in (None, dm.MixUp()) for layout in LAYOUTS]
+        made = [
+            loader(dataset, mixup=mixup, memory_format=layout) for mixup in (None, dm.MixUp()) for layout in LAYOUTS
+        ]
         inside = [samples(one)[0] for one in made]
     for one, expected in zip(made, inside, strict=True):
         one.set_epoch(0)
@@ -431,7 +473,8 @@ def test_files_that_the_index_found_bad_are_named_in_their_turn(tmp_path, pipeli
     batches = iter(loader(found, pipeline, shuffle=False))
     assert next(batches)[1].tolist() == [0, 1, 2, 3]
     with pytest.raises(
-        dm.BadSampleError, match=r"(?s)sample 5: .*05.jpg: not an image.*sample 6: .*06.jpg: too many pixels: 65000 x 65000"
+        dm.BadSampleError,
+        match=r"(?s)sample 5: .*05.jpg: not an image.*sample 6: .*06.jpg: too many pixels: 65000 x 65000",
     ):
         next(batches)
 

@@ -49,7 +49,9 @@ NOTES = {"RandomErasing": NOISE, "CenterCrop": MIRRORED, "Resize": MIRRORED_NEAR
 
 @pytest.mark.parametrize("name", NOTES)
 def test_notes_give_the_differences_that_are_measured(sources, name):
-    (case,) = [case for case in CASES if case.name == name and ("after a flip" in case.options or "random" in case.options)]
+    (case,) = [
+        case for case in CASES if case.name == name and ("after a flip" in case.options or "random" in case.options)
+    ]
     mean, largest = map(float, re.search(r"by ([\d.]+) levels in the mean, ([\d.]+) at most", NOTES[name]).groups())
     found = parity.measure(case, sources[1], epochs=5)
     assert found.mean == pytest.approx(mean, rel=0.25)
@@ -69,8 +71,12 @@ def test_a_statement_that_does_not_hold_is_marked_and_fails(sources, monkeypatch
     assert "NOT" not in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "parity.json").read_text())["derived"]["differences"]
     assert (row["name"], row["parity"]) == ("Resize, CenterCrop", "within one level")
-    assert not parity.Difference(name="", options="", parity="within one level", mean=0.0, largest=2.0, beyond=1e-5).holds
-    assert not parity.Difference(name="", options="", parity="within one level", mean=0.0, largest=3.0, beyond=1e-9).holds
+    assert not parity.Difference(
+        name="", options="", parity="within one level", mean=0.0, largest=2.0, beyond=1e-5
+    ).holds
+    assert not parity.Difference(
+        name="", options="", parity="within one level", mean=0.0, largest=3.0, beyond=1e-9
+    ).holds
     monkeypatch.setattr(parity, "_stated", lambda case, pipeline: "exact")
     assert parity.main([folder]) == 1
     assert re.search(r"1\.00 +0  NOT exact", capsys.readouterr().out)

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 import dali_mixup as dm
-from pipelines import cifar10, finetune, imagenet
+from dali_mixup.pipelines import cifar10, finetune, imagenet
 
 CROP = dm.RandomResizedCrop(8)
 

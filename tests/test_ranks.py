@@ -46,7 +46,10 @@ def launch(world, images, out):
 
 @pytest.fixture(scope="module")
 def ranks(images, tmp_path_factory):
-    """What each rank of a world size saw; it is launched when the first test asks for it, and only once, also if that fails."""
+    """What each rank of a world size saw.
+
+    It is launched when the first test asks for it, and only once, also if that fails.
+    """
     launched, seen = {}, {}
 
     def of(world):
@@ -118,7 +121,9 @@ def test_a_global_batch_holds_the_same_augmented_samples_for_any_number_of_ranks
     alone = [rank[name] for rank in ranks(1)]
     seen = [rank[name] for rank in ranks(world)]
     for epoch in range(EPOCHS):
-        assert [in_order(batches) for batches in global_steps(seen, epoch)] == [in_order(batches) for batches in global_steps(alone, epoch)]
+        assert [in_order(batches) for batches in global_steps(seen, epoch)] == [
+            in_order(batches) for batches in global_steps(alone, epoch)
+        ]
 
 
 @pytest.mark.parametrize("world", WORLDS[1:])
@@ -162,7 +167,11 @@ def test_epochs_differ_on_every_rank(ranks, world):
 @pytest.mark.parametrize("world", WORLDS)
 def test_the_shard_of_the_environment_of_torch_distributed_and_of_the_argument_is_one(ranks, world):
     for rank, mirror in zip(ranks(world), reversed(ranks(world)), strict=True):
-        assert rank["by environment"]["epochs"] == rank["by distributed"]["epochs"] == mirror["by argument, mirrored"]["epochs"]
+        assert (
+            rank["by environment"]["epochs"]
+            == rank["by distributed"]["epochs"]
+            == mirror["by argument, mirrored"]["epochs"]
+        )
     assert len({state["rank"] for rank in ranks(world) for state in rank["by distributed"]["states"]}) == world
 
 
@@ -193,7 +202,10 @@ def test_ranks_save_the_same_state_until_they_run_out_of_batches(ranks, world):
 @pytest.mark.parametrize("steps", [1, 3, 4])
 @pytest.mark.parametrize(("world", "batch_size"), [(1, 5), (1, 100), (3, 7), (4, 1)])
 def test_rank_0s_state_of_two_ranks_resumes_other_ranks_and_batch_sizes(ranks, images, steps, world, batch_size):
-    """The second epoch goes on after some of the two ranks' steps: nothing comes twice, nothing is left out, no pixel differs."""
+    """The second epoch goes on after some of the two ranks' steps.
+
+    Nothing comes twice, nothing is left out, no pixel differs.
+    """
     state = ranks(2)[0]["plain"]["states"][FULL_STEPS + steps]
     assert (state["epoch"], state["position"], state["world_size"]) == (1, steps * GLOBAL_BATCH, 2)
     expected = in_order(ranks(1)[0]["plain"]["epochs"][1])[state["position"] :]
@@ -215,7 +227,9 @@ def test_resumed_ranks_keep_each_samples_lam_and_take_as_many_steps_with_drop_la
     for loader in resumed:
         loader.load_state_dict(state)
     batches = [[rows(*batch) for batch in loader] for loader in resumed]
-    assert [list(map(len, of_rank)) for of_rank in batches] == [[6] * 3] * 3  # 59 samples are left, and 54 fill whole steps
+    assert [list(map(len, of_rank)) for of_rank in batches] == [
+        [6] * 3
+    ] * 3  # 59 samples are left, and 54 fill whole steps
     lams = columns([row for of_rank in batches for row in in_order(of_rank)], "number", "lam")
     assert sorted(lams) == sorted(columns(expected[:54], "number", "lam"))
 
@@ -279,7 +293,7 @@ def test_the_kernel_runs_on_the_images_gpu_and_not_on_torchs_current_one(monkeyp
     pytest.importorskip("triton")
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from dali_mixup import stage_triton
+    from dali_mixup.stage import triton_kernel as stage_triton
 
     entered = []
     monkeypatch.setattr(torch.cuda, "_exchange_device", lambda index: entered.append(index) or 0)

@@ -9,14 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EXAMPLE, OPTIONS, BAD_FILES, RESUME, MIX, RANKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+EXAMPLE, OPTIONS, BAD_FILES, RESUME, MIX, RANKS = re.findall(
+    r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+)
 DIFFS = re.findall(r"```diff\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
 def run(code, *arguments, cwd):
     (cwd / "example.py").write_text(code)
     command = [sys.executable, "example.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env={"PYTHONPATH": str(ROOT), "HOME": str(cwd)}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env={"PYTHONPATH": str(ROOT), "HOME": str(cwd)}, capture_output=True, text=True, check=False
+    )
 
 
 def test_the_example_trains_on_real_photos(photos, tmp_path):
@@ -34,7 +38,8 @@ def test_the_options_and_the_mix_of_everything_run(folder, tmp_path):
     before = "import torch, dali_mixup as dm\nfrom pipelines.finetune import trivial_augment as my_augment\n"
     before += f"dataset = dm.ImageFolder({str(folder)!r}); rank, world_size = 0, 1\n"
     after = (
-        "\nassert next(iter(loader))[0].shape == (23, 3, 160, 160)\nassert embedded.shape == (32, 20, 64) and targets.shape == (32, 3)\n"
+        "\nassert next(iter(loader))[0].shape == (23, 3, 160, 160)\nassert embedded.shape == (32, 20, 64) and "
+        "targets.shape == (32, 3)\n"
     )
     done = run(before + OPTIONS + MIX + after, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -42,7 +47,9 @@ def test_the_options_and_the_mix_of_everything_run(folder, tmp_path):
 
 def test_a_loader_that_replaces_bad_files_resumes_from_a_checkpoint(folder, tmp_path):
     before = "import torch, dali_mixup as dm\nmodel = torch.nn.Linear(1, 1)\n"
-    before += f"dataset = dm.ImageFolder({str(folder)!r}); pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16))\n"
+    before += (
+        f"dataset = dm.ImageFolder({str(folder)!r}); pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16))\n"
+    )
     between = "next(iter(loader))\nloader.load_state_dict(loader.state_dict())\n"
     done = run(before + BAD_FILES + between + RESUME, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -65,7 +72,7 @@ import_torchvision()
 import timm, torch, warnings, dali_mixup as dm
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
-from pipelines import imagenet
+from dali_mixup.pipelines import imagenet
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from nvidia.dali import fn, pipeline_def, types

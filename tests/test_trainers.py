@@ -28,7 +28,9 @@ def loaders(folder):
 
 def network():
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(128, 3))
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 4, 4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(128, 3)
+    )
 
 
 def train_by_hand(train, val, epochs):

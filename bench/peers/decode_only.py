@@ -12,12 +12,15 @@ import torch
 from bench.cpu import cores
 from bench.feed import Batches, Feed
 from dali_mixup import FileList
-from dali_mixup.plan import Plan
-from pipelines import imagenet
+from dali_mixup.pipelines import imagenet
+from dali_mixup.plan.plan import Plan
 
 
 def batches(feed: Feed) -> Batches:
-    """The planned windows as DALI leaves them: uint8, of many sizes. The first item has the batch's length and no pixels in it."""
+    """The planned windows as DALI leaves them: uint8, of many sizes.
+
+    The first item has the batch's length and no pixels in it.
+    """
     from nvidia.dali import fn, pipeline_def, types
 
     on_gpu = torch.device(feed.device).type == "cuda"

@@ -1,6 +1,7 @@
 """FFCV, which reads a file of its own: the images are written to it beforehand, and that time isn't counted.
 
-It decodes with libjpeg-turbo's fast and less accurate DCT, mixes uint8 pixels (and cuts the fractions off) and normalizes by a table.
+It decodes with libjpeg-turbo's fast and less accurate DCT, mixes uint8 pixels (and cuts the fractions off) and
+normalizes by a table.
 """
 
 # pyright: reportMissingImports=false
@@ -26,7 +27,10 @@ def batches(feed: Feed) -> Batches:
 
 
 def encoded_batches(feed: Feed) -> Batches:
-    """What FFCV's own field for images writes: it encodes each anew, at quality 90 with halved chroma, which decodes faster."""
+    """What FFCV's own field for images writes.
+
+    It encodes each anew, at quality 90 with halved chroma, which decodes faster.
+    """
     return _batches(feed, _rgb_field(write_mode="jpg", jpeg_quality=90))
 
 
@@ -36,8 +40,13 @@ def shrunk_batches(feed: Feed) -> Batches:
 
 
 def half_raw_batches(feed: Feed) -> Batches:
-    """The recipe of FFCV's ImageNet example: at most 500 pixels, half of the images uncompressed, which takes 4 x the disk."""
-    return _batches(feed, _rgb_field(write_mode="proportion", compress_probability=0.5, jpeg_quality=90, max_resolution=500))
+    """The recipe of FFCV's ImageNet example.
+
+    At most 500 pixels, half of the images uncompressed, which takes 4 x the disk.
+    """
+    return _batches(
+        feed, _rgb_field(write_mode="proportion", compress_probability=0.5, jpeg_quality=90, max_resolution=500)
+    )
 
 
 def _batches(feed: Feed, field: Any) -> Batches:
@@ -57,7 +66,11 @@ def _batches(feed: Feed, field: Any) -> Batches:
 
     device = torch.device(feed.device)
     normalize = NormalizeImage(255 * np.array(IMAGENET_MEAN), 255 * np.array(IMAGENET_STD), np.float32)
-    images = [RandomResizedCropRGBImageDecoder((feed.size, feed.size)), RandomHorizontalFlip(), ImageMixup(alpha=ALPHA, same_lambda=False)]
+    images = [
+        RandomResizedCropRGBImageDecoder((feed.size, feed.size)),
+        RandomHorizontalFlip(),
+        ImageMixup(alpha=ALPHA, same_lambda=False),
+    ]
     labels = [IntDecoder(), LabelMixup(alpha=ALPHA, same_lambda=False), ToTensor(), MixupToOneHot(feed.classes)]
     if device.type == "cuda":
         images += [ToTensor(), ToDevice(device, non_blocking=True), ToTorchImage(), normalize]

@@ -2,7 +2,7 @@
 
 from bench.feed import ALPHA, Batches, Feed
 from dali_mixup import FileList, GpuDecode, Loader, MixUp
-from pipelines import imagenet
+from dali_mixup.pipelines import imagenet
 
 
 def with_mixup(feed: Feed) -> Batches:

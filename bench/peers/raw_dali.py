@@ -1,4 +1,7 @@
-"""What a user of DALI would write without this library: a pipeline from DALI's ImageNet example, and `v2.MixUp` in torch after it."""
+"""What a user of DALI would write without this library.
+
+A pipeline from DALI's ImageNet example, and `v2.MixUp` in torch after it.
+"""
 
 # DALI makes its operators and types at import, where pyright does not see them.
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false, reportPrivateImportUsage=false
@@ -22,11 +25,13 @@ def batches(feed: Feed) -> Batches:
 
 
 def plain_batches(feed: Feed, hw_decoder_load: float | None = None) -> Batches:
-    """The same without mixup; `hw_decoder_load` is the part that a GPU's JPEG engine decodes, None for DALI's default."""
+    """The same without mixup; `hw_decoder_load` is the part that a GPU's JPEG engine decodes, None for the default."""
     from nvidia.dali.plugin.pytorch import DALIClassificationIterator, LastBatchPolicy
 
     pipeline = build_pipeline(feed, hw_decoder_load)
-    loader = DALIClassificationIterator(pipeline, reader_name="reader", last_batch_policy=LastBatchPolicy.DROP, auto_reset=True)
+    loader = DALIClassificationIterator(
+        pipeline, reader_name="reader", last_batch_policy=LastBatchPolicy.DROP, auto_reset=True
+    )
     while True:
         for batch in loader:
             images, labels = batch[0]["data"], batch[0]["label"]
@@ -46,9 +51,13 @@ def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
         seed=feed.seed,
     )
     def pipeline() -> tuple[Any, Any]:
-        files, labels = fn.readers.file(files=list(feed.paths), labels=list(feed.labels), random_shuffle=True, name="reader")
+        files, labels = fn.readers.file(
+            files=list(feed.paths), labels=list(feed.labels), random_shuffle=True, name="reader"
+        )
         load = {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load}
-        images = fn.decoders.image_random_crop(files, device="mixed" if on_gpu else "cpu", output_type=types.RGB, **load)
+        images = fn.decoders.image_random_crop(
+            files, device="mixed" if on_gpu else "cpu", output_type=types.RGB, **load
+        )
         images = fn.resize(images, resize_x=feed.size, resize_y=feed.size, interp_type=types.INTERP_TRIANGULAR)
         images = fn.crop_mirror_normalize(
             images,

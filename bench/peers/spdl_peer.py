@@ -26,9 +26,16 @@ def batches(feed: Feed) -> Batches:
     def load(sample: int) -> tuple:
         packets = spdl.io.demux_image(feed.paths[sample])
         image = torch.empty((1, packets.height, packets.width), device="meta")
-        top, left, height, width = transforms.RandomResizedCrop.get_params(image, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
+        top, left, height, width = transforms.RandomResizedCrop.get_params(
+            image, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3)
+        )
         flip = ["hflip"] if random.random() < 0.5 else []
-        steps = [f"crop={width}:{height}:{left}:{top}:exact=1", f"scale={feed.size}:{feed.size}:flags=bilinear", *flip, "format=rgb24"]
+        steps = [
+            f"crop={width}:{height}:{left}:{top}:exact=1",
+            f"scale={feed.size}:{feed.size}:flags=bilinear",
+            *flip,
+            "format=rgb24",
+        ]
         return spdl.io.decode_packets(packets, filter_desc=",".join(steps)), feed.labels[sample]
 
     def finish(samples: list[tuple]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,7 +44,9 @@ def batches(feed: Feed) -> Batches:
         images = normalize(images.to(feed.device).permute(0, 3, 1, 2))
         return mixup(images, torch.tensor(labels, device=feed.device))
 
-    spdl.io.demux_image(feed.paths[0])  # loads SPDL's library here: two threads that load it at the same time end the process
+    spdl.io.demux_image(
+        feed.paths[0]
+    )  # loads SPDL's library here: two threads that load it at the same time end the process
     threads = feed.threads or cores() + 1
     pipeline = (
         PipelineBuilder()

@@ -1,4 +1,7 @@
-"""timm as its training script feeds a model: `create_loader` with its prefetcher, and mixup of uint8 images while collating."""
+"""timm as its training script feeds a model.
+
+`create_loader` with its prefetcher, and mixup of uint8 images while collating.
+"""
 
 from typing import BinaryIO
 

@@ -1,4 +1,7 @@
-"""torchvision's own decoder on a GPU: `decode_jpeg` of a whole batch, then its random resized crop image by image, on the GPU."""
+"""torchvision's own decoder on a GPU.
+
+`decode_jpeg` of a whole batch, then its random resized crop image by image, on the GPU.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -41,7 +41,7 @@ def batches(feed: Feed) -> Batches:
 
 
 def mixed_batches(feed: Feed, images: Dataset) -> Batches:
-    """Epochs of a `DataLoader` with `v2.MixUp` as part of `collate_fn`, which took 15% less time here than after the loader."""
+    """Epochs of a `DataLoader` with `v2.MixUp` in `collate_fn`, which took 15% less time here than after the loader."""
     mixup = import_torchvision("torchvision.transforms.v2").MixUp(alpha=ALPHA, num_classes=feed.classes)
     on_gpu = torch.device(feed.device).type == "cuda"
     loader = DataLoader(

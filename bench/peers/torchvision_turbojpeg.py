@@ -1,4 +1,7 @@
-"""The usual recipe with libjpeg-turbo in the place of Pillow: PyTurboJPEG decodes, torchvision's transforms work on tensors."""
+"""The usual recipe with libjpeg-turbo in the place of Pillow.
+
+PyTurboJPEG decodes, torchvision's transforms work on tensors.
+"""
 
 from functools import cache
 from pathlib import Path

@@ -14,9 +14,9 @@ from dali_mixup.commands.preview import draw_preview
 from dali_mixup.commands.shape_files import write_shapes
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.training import Outcome, Recipe, train_and_validate
-from dali_mixup.dataset import FileList
-from dali_mixup.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
-from dali_mixup.mixup import MixUp
+from dali_mixup.dataset.files import FileList
+from dali_mixup.geometry.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
 
 DRAWN = 3000  # training images of the embedded default
@@ -26,7 +26,10 @@ MOST_EPOCHS = 40
 SMALL = 64  # pixels: square images of one size up to here are padded and cropped, as CIFAR recipes do
 CIFAR = 32  # pixels: bench.cifar10's network takes images of this size
 
-NOTE = "Mixup makes training images harder to fit: trainings as short as this one often lose a little by it, long ones gain."
+NOTE = (
+    "Mixup makes training images harder to fit: trainings as short as this one often lose a little by it, long "
+    "ones gain."
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,7 +48,10 @@ def run(options: argparse.Namespace) -> int:
     if options.epochs is None:
         print(f"{NOTE}\n")
     if options.data is not None and recipe.train_pipeline.size == (CIFAR, CIFAR):
-        print(f"A longer training, for images of CIFAR-10's size: python -m bench.cifar10 {printable(str(options.data))}\n")
+        print(
+            "A longer training, for images of CIFAR-10's size: python -m bench.cifar10 "
+            f"{printable(str(options.data))}\n"
+        )
     draw_preview(train, recipe.train_pipeline, mixup=mixup, seed=options.seed).save(options.out)
     print(f"Mixed training images: {printable(str(options.out))}")
     print(f"The whole took {time.perf_counter() - start:.0f} s.")
@@ -54,7 +60,10 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _half_of_the_cores() -> Iterator[None]:
-    """Let torch compute on half of the cores: the others decode, and threads that wait for each other on a busy core waste both."""
+    """Let torch compute on half of the cores.
+
+    The others decode, and threads that wait for each other on a busy core waste both.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
     try:
@@ -87,7 +96,9 @@ def _open(options: argparse.Namespace) -> tuple[FileList, FileList]:
     """The images to train on and to validate on: the user's, or drawn ones."""
     if options.data is None:
         count = options.images or DRAWN
-        return open_train_and_val(write_shapes(options.work, train=count, val=-(-count // TRAIN_PER_VAL), seed=options.seed))
+        return open_train_and_val(
+            write_shapes(options.work, train=count, val=-(-count // TRAIN_PER_VAL), seed=options.seed)
+        )
     train, val = open_train_and_val(options.data)
     if options.images:
         train = draw_subset(train, options.images, options.seed)

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from dali_mixup.dataset import FileList, ImageFolder
+from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.errors import BadFileWarning, DatasetError, must_be
 
 SPLITS = ("train", "val", "test")
 
 
 def find_splits(folder: Path) -> dict[str, Path]:
-    """The ImageFolders below `folder` by name: train, val and test where train/ holds class folders, else `folder` itself as ""."""
+    """The ImageFolders below `folder` by name.
+
+    Train, val and test where train/ holds class folders, else `folder` itself as "".
+    """
     train = folder / "train"
     if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):  # else it is a class of trains
         return {name: folder / name for name in SPLITS if (folder / name).is_dir()}
@@ -31,7 +34,9 @@ def open_good_images(root: Path) -> FileList:
     folder = open_images(root)
     if not folder.bad_files:
         return folder
-    print(f"{len(folder.bad_files)} of {len(folder)} files of {root} are left out; `dali-mixup index {root}` names them")
+    print(
+        f"{len(folder.bad_files)} of {len(folder)} files of {root} are left out; `dali-mixup index {root}` names them"
+    )
     return subset(folder, np.setdiff1d(np.arange(len(folder)), list(folder.bad_files)))
 
 
@@ -49,7 +54,11 @@ def open_train_and_val(folder: Path) -> tuple[FileList, FileList]:
     train, val = open_good_images(splits["train"]), open_good_images(splits[rest[0]])
     if train.classes != val.classes:
         different = sorted(set(train.classes or []) ^ set(val.classes or []))
-        raise DatasetError(must_be(f"the classes of train/ and {rest[0]}/", "the same", different[:10], "these are only in one of them"))
+        raise DatasetError(
+            must_be(
+                f"the classes of train/ and {rest[0]}/", "the same", different[:10], "these are only in one of them"
+            )
+        )
     return train, val
 
 

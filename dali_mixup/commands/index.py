@@ -8,9 +8,9 @@ import numpy as np
 from dali_mixup.commands.folders import find_splits, open_images
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
-from dali_mixup.dataset import ImageFolder
+from dali_mixup.dataset.files import ImageFolder
+from dali_mixup.dataset.quarantine import write_quarantine
 from dali_mixup.errors import BadSample
-from dali_mixup.quarantine import write_quarantine
 
 CLASSES_SHOWN = 20
 QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> int:
         reasons = dict(dataset.bad_files)
         if options.verify:
             reasons |= find_damaged(dataset)
-        print(f"{printable(str(root))}: {plural(len(dataset), 'file')} in {plural(len(dataset.classes or []), 'class')}\n")
+        print(
+            f"{printable(str(root))}: {plural(len(dataset), 'file')} in {plural(len(dataset.classes or []), 'class')}\n"
+        )
         print(_count_classes(dataset, show_all=options.all), end="\n\n")
         print(_measure_sizes(dataset), end="\n\n")
         print(_list_bad(dataset, reasons, verified=options.verify), end="\n\n")
@@ -55,7 +57,12 @@ def _measure_sizes(dataset: ImageFolder) -> str:
         return "no file is an image"
     height, width = dataset.heights[good].astype(np.int64), dataset.widths[good].astype(np.int64)
     kilobytes = np.array([os.stat(dataset.paths[i]).st_size for i in good]) / 1000
-    columns = {"height": (height, ".0f"), "width": (width, ".0f"), "megapixels": (height * width / 1e6, ".3f"), "kB": (kilobytes, ",.1f")}
+    columns = {
+        "height": (height, ".0f"),
+        "width": (width, ".0f"),
+        "megapixels": (height * width / 1e6, ".3f"),
+        "kB": (kilobytes, ",.1f"),
+    }
     rows = [
         (name, *(format(value, form) for value in np.quantile(values, list(QUANTILES.values()), method="nearest")))
         for name, (values, form) in columns.items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from dali_mixup.second_opinion import PIXEL_FORMAT_RGB
+from dali_mixup.decode.second_opinion import PIXEL_FORMAT_RGB
 
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG
@@ -23,7 +23,10 @@ def open_turbojpeg() -> TurboJPEG:
     try:
         return TurboJPEG()
     except (RuntimeError, OSError) as error:
-        message = "libturbojpeg must be installed, but it can't be loaded; on Debian and Ubuntu: apt-get install libturbojpeg0"
+        message = (
+            "libturbojpeg must be installed, but it can't be loaded; on Debian and Ubuntu: apt-get install "
+            "libturbojpeg0"
+        )
         raise OSError(message) from error
 
 

@@ -1,4 +1,4 @@
-"""The demo's network: plain convolutions, small enough to learn from a few thousand images in half a minute on two cores."""
+"""The demo's network: plain convolutions that learn from a few thousand images in half a minute on two cores."""
 
 import torch
 from torch import nn

@@ -53,7 +53,10 @@ def draw_tiles(tiles: list[MixedTile], side: int, columns: int = 2) -> Image.Ima
     rows = -(-len(tiles) // columns)
     picture = Image.new(
         "RGB",
-        (2 * MARGIN + columns * cell[0] + (columns - 1) * COLUMN_GAP, 2 * MARGIN + rows * cell[1] + (rows - 1) * ROW_GAP),
+        (
+            2 * MARGIN + columns * cell[0] + (columns - 1) * COLUMN_GAP,
+            2 * MARGIN + rows * cell[1] + (rows - 1) * ROW_GAP,
+        ),
         PAPER,
     )
     for i, tile in enumerate(tiles):
@@ -63,7 +66,9 @@ def draw_tiles(tiles: list[MixedTile], side: int, columns: int = 2) -> Image.Ima
     return picture
 
 
-def _draw_equation(picture: Image.Image, place: tuple[int, int], tile: MixedTile, *, size: tuple[int, int], text: int) -> None:
+def _draw_equation(
+    picture: Image.Image, place: tuple[int, int], tile: MixedTile, *, size: tuple[int, int], text: int
+) -> None:
     draw = ImageDraw.Draw(picture)
     share = round(100 * tile.lam)
     parts = (
@@ -79,11 +84,15 @@ def _draw_equation(picture: Image.Image, place: tuple[int, int], tile: MixedTile
         if split > left:
             draw.rectangle((left, bar_top, split - 1, bar_top + BAR - 3), OWN)
         _write_centred(draw, (left + size[0] / 2, bar_top + BAR), caption, width=size[0] + SIGN - 6, text=text)
-        draw.text((left + size[0] + SIGN / 2, top + size[1] / 2), sign, FAINT, ImageFont.load_default(2 * text), anchor="mm")
+        draw.text(
+            (left + size[0] + SIGN / 2, top + size[1] / 2), sign, FAINT, ImageFont.load_default(2 * text), anchor="mm"
+        )
         left += size[0] + SIGN
 
 
-def _write_centred(draw: ImageDraw.ImageDraw, place: tuple[float, float], segments: list[Segment], *, width: float, text: int) -> None:
+def _write_centred(
+    draw: ImageDraw.ImageDraw, place: tuple[float, float], segments: list[Segment], *, width: float, text: int
+) -> None:
     """Coloured segments with commas between them, below `place`; long ones are shortened to share `width`."""
     font = ImageFont.load_default(text)
     gap = draw.textlength(", ", font)

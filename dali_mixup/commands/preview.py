@@ -10,15 +10,15 @@ from PIL import Image
 from dali_mixup.commands.folders import find_splits, open_good_images
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
-from dali_mixup.cutmix import CutMix
-from dali_mixup.dataset import FileList
-from dali_mixup.draws import Draw
+from dali_mixup.dataset.files import FileList
 from dali_mixup.errors import check_int, must_be
-from dali_mixup.geometry import RandomResizedCrop
+from dali_mixup.geometry.geometry import RandomResizedCrop
 from dali_mixup.loader import Loader
-from dali_mixup.mixup import MixUp
+from dali_mixup.mixing.cutmix import CutMix
+from dali_mixup.mixing.draws import Draw
+from dali_mixup.mixing.mixup import MixUp
+from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.random_choice import AnyMixer
 
 
 def draw_preview(
@@ -32,7 +32,8 @@ def draw_preview(
 ) -> Image.Image:
     """A grid of mixed images, as a Loader delivers them, beside the two images that each is made of.
 
-    The batch is three times as large as the grid, which shows the third of it that is mixed the most, beginning with lam nearest to 0.5.
+    The batch is three times as large as the grid, which shows the third of it that is mixed the most, beginning with
+    lam nearest to 0.5.
 
     Args:
         dataset: with integer labels.
@@ -77,7 +78,9 @@ def draw_preview(
 
 def _open_loader(dataset: FileList, pipeline: ImagePipeline, mixup: AnyMixer | None, tiles: int, seed: int) -> Loader:
     batch_size = min(3 * tiles, len(dataset))
-    return Loader(dataset, pipeline, batch_size=batch_size, shuffle=True, mixup=mixup, seed=seed, shard=(0, 1), prefetch=1)
+    return Loader(
+        dataset, pipeline, batch_size=batch_size, shuffle=True, mixup=mixup, seed=seed, shard=(0, 1), prefetch=1
+    )
 
 
 def _as_pixels(loader: Loader) -> np.ndarray:

@@ -18,7 +18,9 @@ LOG_SECONDS = 5  # between two lines where stderr is a file, not a terminal
 def open_bar(description: str, total: int, unit: str) -> "tqdm[Any]":
     """A bar that disappears when it is closed."""
     seconds = 0.2 if sys.stderr.isatty() else LOG_SECONDS
-    return tqdm(total=total, desc=description, unit=f" {unit}", leave=False, delay=0.5, mininterval=seconds, dynamic_ncols=True)
+    return tqdm(
+        total=total, desc=description, unit=f" {unit}", leave=False, delay=0.5, mininterval=seconds, dynamic_ncols=True
+    )
 
 
 def run_in_threads(work: Callable[[Item], Result], items: Sequence[Item], description: str) -> list[Result]:

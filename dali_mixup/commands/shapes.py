@@ -35,7 +35,9 @@ def draw_image(kind: str, generator: np.random.Generator) -> np.ndarray:
     _draw_strokes(image, x, y, generator)
     side = min(height, width)
     radius = generator.uniform(*RADII) * side
-    centre = np.array([width, height]) / 2 + generator.uniform(-1, 1, 2) * (0.5 * side - 0.9 * radius)  # a central square shows most of it
+    centre = np.array([width, height]) / 2 + generator.uniform(-1, 1, 2) * (
+        0.5 * side - 0.9 * radius
+    )  # a central square shows most of it
     right, down = _turned(x - centre[0], y - centre[1], generator.uniform(0, 2 * np.pi))
     stretch = np.exp(generator.uniform(-0.15, 0.15))
     distance = KINDS[kind](right / radius * stretch, down / radius / stretch, generator) * radius
@@ -100,7 +102,7 @@ def _turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.
 
 
 def _polygon(x: np.ndarray, y: np.ndarray, corners: int, inner: float) -> np.ndarray:
-    """Distance to a polygon of radius 1 whose edges come as near as `inner` to the centre halfway between two corners."""
+    """Distance to a polygon of radius 1 whose edges come as near as `inner` to the centre between two corners."""
     sector = np.pi / corners
     angle = abs((np.arctan2(y, x) + sector) % (2 * sector) - sector)
     across, along = np.hypot(x, y) * np.sin(angle), np.hypot(x, y) * np.cos(angle)

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 
 def printable(name: str) -> str:
-    """A file or class name that any terminal shows: line breaks, control characters and undecodable bytes are escaped."""
+    """A file or class name that any terminal shows.
+
+    Line breaks, control characters and undecodable bytes are escaped.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dali_mixup.accuracy import MixUpAccuracy
 from dali_mixup.commands.network import build_network
 from dali_mixup.commands.progress import open_bar
-from dali_mixup.dataset import FileList
+from dali_mixup.dataset.files import FileList
 from dali_mixup.loader import Loader
-from dali_mixup.loss import MixUpLoss
-from dali_mixup.mixup import MixUp
+from dali_mixup.mixing.accuracy import MixUpAccuracy
+from dali_mixup.mixing.loss import MixUpLoss
+from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
 
 LEARNING_RATE = 0.01  # the peak, of AdamW
@@ -144,13 +144,20 @@ def _announce(bar: tqdm, steps: int) -> None:
     """Tell how long a long training will take."""
     seconds = steps * (time.time() - bar.start_t) / STEPS_TIMED
     if seconds > LONG:
-        bar.write(f"This training will take about {seconds / 60:.0f} minutes; --epochs and --images make it shorter.", file=sys.stderr)
+        bar.write(
+            f"This training will take about {seconds / 60:.0f} minutes; --epochs and --images make it shorter.",
+            file=sys.stderr,
+        )
 
 
 def _validate(network: nn.Module, recipe: Recipe) -> tuple[float, float]:
     """Accuracy and mean cross-entropy on the validation images."""
     loader = Loader(
-        recipe.val, recipe.val_pipeline, batch_size=recipe.batch_size, memory_format=torch.channels_last, on_bad_sample="replace"
+        recipe.val,
+        recipe.val_pipeline,
+        batch_size=recipe.batch_size,
+        memory_format=torch.channels_last,
+        on_bad_sample="replace",
     )
     accuracy = MixUpAccuracy()
     criterion = nn.CrossEntropyLoss(reduction="sum")

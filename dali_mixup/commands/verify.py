@@ -8,9 +8,9 @@ import numpy as np
 
 from dali_mixup.commands.jpeg import open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
-from dali_mixup.dataset import FileList
-from dali_mixup.faults import MAX_PIXELS, too_many_pixels
-from dali_mixup.header import open_with_pillow
+from dali_mixup.dataset.files import FileList
+from dali_mixup.dataset.header import open_with_pillow
+from dali_mixup.decode.faults import MAX_PIXELS, too_many_pixels
 
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG

@@ -6,14 +6,14 @@ from typing import Any, cast
 import torch
 
 from dali_mixup.errors import must_be
-from dali_mixup.geometry import INTERPOLATIONS, Interpolation
+from dali_mixup.geometry.geometry import INTERPOLATIONS, Interpolation
 
 MODULES = ("torchvision.transforms.", "timm.data.transforms", "timm.data.random_erasing", "torch.nn.modules.")
 Triple = tuple[float, float, float]
 
 
 def name_of(step: object) -> str:
-    """The class's name; "" for classes from elsewhere, which may have the same names, such as timm's own RandAugment."""
+    """The class's name; "" for classes from elsewhere, which may have the same names (timm's own RandAugment)."""
     return type(step).__name__ if type(step).__module__.startswith(MODULES) else ""
 
 
@@ -25,8 +25,10 @@ def text_of(step: object) -> str:
 def unknown(step: object) -> TypeError:
     """The error for a transform that has no translation."""
     return TypeError(
-        f"transform must be made of transforms that from_torchvision knows, got {text_of(step)} ({type(step).__module__}); leave it out "
-        "and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, augment=my_function), where my_function "
+        f"transform must be made of transforms that from_torchvision knows, got {text_of(step)} "
+        f"({type(step).__module__}); leave it out "
+        "and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, "
+        "augment=my_function), where my_function "
         "takes and returns images (uint8, HWC, of the output size)"
     )
 

@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dali_mixup.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
-from dali_mixup.erasing import RandomErasing
 from dali_mixup.errors import must_be
 from dali_mixup.parity import Parity
-from dali_mixup.transforms import (
+from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
+from dali_mixup.transforms.erasing import RandomErasing
+from dali_mixup.transforms.transforms import (
     ColorJitter,
     GaussianBlur,
     RandomApply,
@@ -36,8 +36,13 @@ from dali_mixup.translation.options import (
 
 # Measured by bench.parity, and checked against it by a test.
 TENSOR_WARPS = "torchvision warps tensors by other pixels than PIL images; put it before ToTensor or ToImage"
-TENSOR_HUE = "torchvision computes the hue of tensors in floats: by 0.4 levels in the mean, 8 at most; put it before ToTensor or ToImage"
-TENSOR_COLORS = "torchvision doesn't round float tensors: by 0.4 levels in the mean, 1.5 at most; put it before ToTensor"
+TENSOR_HUE = (
+    "torchvision computes the hue of tensors in floats: by 0.4 levels in the mean, 8 at most; put it before "
+    "ToTensor or ToImage"
+)
+TENSOR_COLORS = (
+    "torchvision doesn't round float tensors: by 0.4 levels in the mean, 1.5 at most; put it before ToTensor"
+)
 NOISE = "noise is clipped to what uint8 holds: by 0.17 levels in the mean, 200 at most (with ImageNet's mean and std)"
 
 
@@ -74,14 +79,19 @@ def translate(step: Any, values: Values) -> Translated:
 
 
 def on_tensors(found: Translated, *, floating: bool) -> Translated:
-    """How close it comes where torchvision works on tensors, uint8 or `floating`; its code for them isn't the one for PIL images."""
+    """How close it comes where torchvision works on tensors, uint8 or `floating`.
+
+    Its code for them isn't the one for PIL images.
+    """
     transform = found.transform
     if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip | RandomErasing):
         return found
     if isinstance(transform, RandomOperation) and transform.name in ("Invert", "Solarize"):
         return found
     if isinstance(transform, RandomApply):
-        inner = [on_tensors(Translated(each, found.parity, found.note), floating=floating) for each in transform.transforms]
+        inner = [
+            on_tensors(Translated(each, found.parity, found.note), floating=floating) for each in transform.transforms
+        ]
         return Translated(transform, *_worst(inner))
     if isinstance(transform, AutoAugment | RandAugment | TrivialAugmentWide):
         return Translated(transform, Parity.APPROXIMATE, TENSOR_WARPS)
@@ -159,7 +169,9 @@ def _noisy(transform: RandomErasing) -> Translated:
 
 def _erasing(transform: RandomErasing) -> Translated:
     if not all(-0.5 <= level <= 255.5 for level in transform.fill):
-        raise ValueError(must_be("value", "within the range of images", transform.fill, "erased pixels would be clipped"))
+        raise ValueError(
+            must_be("value", "within the range of images", transform.fill, "erased pixels would be clipped")
+        )
     return Translated(transform, Parity.EXACT if are_whole(transform.fill) else Parity.ONE_LEVEL)
 
 
@@ -195,14 +207,18 @@ TABLE: dict[str, Callable[[Any, Values], Transform | Translated]] = {
     "GaussianBlur": _gaussian_blur,
     "Grayscale": _grayscale,
     "RandAugment": _rand_augment,
-    "RandomAdjustSharpness": lambda step, _: RandomOperation("Sharpness", float(step.sharpness_factor) - 1, float(step.p)),
+    "RandomAdjustSharpness": lambda step, _: RandomOperation(
+        "Sharpness", float(step.sharpness_factor) - 1, float(step.p)
+    ),
     "RandomAutocontrast": lambda step, _: RandomOperation("AutoContrast", p=float(step.p)),
     "RandomEqualize": lambda step, _: RandomOperation("Equalize", p=float(step.p)),
     "RandomInvert": lambda step, _: RandomOperation("Invert", p=float(step.p)),
     "RandomPosterize": lambda step, _: RandomOperation("Posterize", int(step.bits), float(step.p)),
     "RandomSolarize": _solarize,
     "RandomApply": _random_apply,
-    "RandomErasing": lambda step, values: (_erasing_of_timm if hasattr(step, "per_pixel") else _random_erasing)(step, values),
+    "RandomErasing": lambda step, values: (_erasing_of_timm if hasattr(step, "per_pixel") else _random_erasing)(
+        step, values
+    ),
     "RandomGrayscale": lambda step, _: RandomGrayscale(float(step.p)),
     "RandomHorizontalFlip": lambda step, _: RandomHorizontalFlip(float(step.p)),
     "RandomVerticalFlip": lambda step, _: RandomVerticalFlip(float(step.p)),

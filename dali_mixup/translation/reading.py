@@ -3,11 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from dali_mixup.crops import KeepSize, Resize
 from dali_mixup.errors import must_be
+from dali_mixup.geometry.crops import KeepSize, Resize
 from dali_mixup.parity import Line, Parity, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
-from dali_mixup.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
+from dali_mixup.transforms.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
 from dali_mixup.translation.options import name_of, text_of
 from dali_mixup.translation.pixel_table import Values, is_pointwise, on_tensors, translate
 
@@ -72,11 +72,13 @@ class Reading:
         return repr(transform), parity, note
 
     def check_before(self, step: Any, *, resizes: bool, black: bool = True) -> None:
-        """Raise if what was read changes pixels in a way that can't be put off until after `step`, a resize or a crop."""
+        """Raise if what was read changes pixels in a way that can't wait until after `step`, a resize or a crop."""
         for transform in self.transforms:
             flips = isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip)
             if not flips and (resizes or not black or not is_pointwise(transform)):
-                raise misplaced(step, f"{transform} would work on the whole image; put it behind the crop, where it costs less, too")
+                raise misplaced(
+                    step, f"{transform} would work on the whole image; put it behind the crop, where it costs less, too"
+                )
 
     def set_crop(self, step: Any, crop: Geometry) -> None:
         """Make `crop` the geometry."""

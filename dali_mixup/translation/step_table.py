@@ -1,4 +1,7 @@
-"""The table of torchvision's and timm's transforms of geometry and of values: what each of them is here, and how close that comes."""
+"""The table of torchvision's and timm's transforms of geometry and of values.
+
+What each of them is here, and how close that comes.
+"""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -6,9 +9,9 @@ from typing import Any
 
 import torch
 
-from dali_mixup.crops import CenterCrop, RandomCrop, Resize
 from dali_mixup.errors import must_be
-from dali_mixup.geometry import RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.geometry.crops import CenterCrop, RandomCrop, Resize
+from dali_mixup.geometry.geometry import RandomResizedCrop, ResizeCenterCrop
 from dali_mixup.parity import Parity
 from dali_mixup.translation.options import (
     are_whole,
@@ -26,14 +29,19 @@ from dali_mixup.translation.reading import ONE, ZERO, Found, Reading, misplaced
 
 # Measured by bench.parity, and checked against it by a test.
 MIRRORED_NEAREST = (
-    "the flip comes after resizing here, where nearest neighbours differ: by 0.07 levels in the mean, 160 at most (224 to 100 pixels)"
+    "the flip comes after resizing here, where nearest neighbours differ: by 0.07 levels in the mean, 160 at "
+    "most (224 to 100 pixels)"
 )
 TENSOR_NEAREST = "torchvision's NEAREST takes other pixels of tensors than of PIL images; NEAREST_EXACT takes these"
 TENSOR_BICUBIC = (
-    "torchvision resizes tensors otherwise: uint8 ones by 0.01 levels in the mean, 2 at most, float ones, which aren't clipped, "
+    "torchvision resizes tensors otherwise: uint8 ones by 0.01 levels in the mean, 2 at most, float ones, "
+    "which aren't clipped, "
     "by 0.3 and 30; put it before ToTensor or ToImage"
 )
-MIRRORED = "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4 levels in the mean, 190 at most"
+MIRRORED = (
+    "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4 levels in "
+    "the mean, 190 at most"
+)
 
 
 def _resampled(reading: Reading, step: Any, interpolation: str) -> tuple[Parity, str]:
@@ -125,7 +133,9 @@ def _random_resized_crop(reading: Reading, step: Any) -> Found:
 
 def _preset(reading: Reading, step: Any) -> Found:
     """`weights.transforms()` of torchvision's classification models."""
-    first = SimpleNamespace(size=step.resize_size, max_size=None, interpolation=step.interpolation, antialias=step.antialias)
+    first = SimpleNamespace(
+        size=step.resize_size, max_size=None, interpolation=step.interpolation, antialias=step.antialias
+    )
     found = [_resize(reading, first), _center_crop(reading, SimpleNamespace(size=step.crop_size))]
     _to_float(reading, step)
     _normalize(reading, step)
@@ -160,7 +170,9 @@ def _to_dtype(reading: Reading, step: Any) -> Found:
     if dtype is None or (dtype == torch.uint8 and not reading.floating):
         return "nothing", Parity.EXACT, ""
     if dtype != torch.float32:
-        raise ValueError(must_be("dtype", "torch.float32", text_of(step), "the Loader's dtype= delivers float16 and bfloat16"))
+        raise ValueError(
+            must_be("dtype", "torch.float32", text_of(step), "the Loader's dtype= delivers float16 and bfloat16")
+        )
     if getattr(step, "scale", True):
         return _to_float(reading, step)
     reading.tensor = reading.floating = True

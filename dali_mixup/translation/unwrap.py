@@ -1,4 +1,4 @@
-"""A user's own callable that only passes images on to a chain of transforms, as the preset classes of reference scripts do."""
+"""A user's own callable that only passes images on to a chain of transforms, as presets of reference scripts do."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ from PIL import Image
 from dali_mixup.translation.options import name_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.step_table import STEPS
-from dali_mixup.trying import DEPTH, held_by, seeded
+from dali_mixup.translation.trying import DEPTH, held_by, seeded
 
 SEEDS = range(16)
 SIZE = (240, 320)  # enough for a RandomCrop of the usual sizes
@@ -18,7 +18,9 @@ CONTAINERS = ("Compose", "Sequential")
 
 
 def unwrap(transform: Any) -> Any:
-    """The chain that a user's function or object passes its images on to; None if it does anything else, or refers to no chain.
+    """The chain that a user's function or object passes its images on to.
+
+    None if it does anything else, or refers to no chain.
 
     Args:
         transform: called on a few images of noise, as are the chains that it refers to.

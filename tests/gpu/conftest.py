@@ -17,7 +17,7 @@ EXIF_ORIENTATION, ROTATED = 0x0112, 6
 
 @pytest.fixture
 def record(request):
-    """`record(name, **figures)` leaves figures for the report of `bench.gpu_check`, line by line, so that none is lost."""
+    """`record(name, **figures)` leaves figures for the report of `bench.gpu_check`, line by line: none is lost."""
 
     def write(name, **figures):
         path = os.environ.get("DALI_MIXUP_GPU_RECORDS")

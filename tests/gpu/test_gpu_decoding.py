@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from dali_mixup.graph import build_graph
-from pipelines import imagenet
+from dali_mixup.decode.graph import build_graph
+from dali_mixup.pipelines import imagenet
 from tests.gpu.place import DEVICE, DEVICE_ID
 
 pytestmark = pytest.mark.gpu
@@ -52,7 +52,10 @@ def sizes_of(paths):
 
 def differences(ours, expected):
     each = [np.abs(one.astype(int) - other.astype(int)) for one, other in zip(ours, expected, strict=True)]
-    return {"mean": float(np.mean([levels.mean() for levels in each])), "max": int(max(levels.max() for levels in each))}
+    return {
+        "mean": float(np.mean([levels.mean() for levels in each])),
+        "max": int(max(levels.max() for levels in each)),
+    }
 
 
 @pytest.mark.parametrize("gpu_decode", SETTINGS)
@@ -60,7 +63,8 @@ def test_photos_decode_as_on_the_cpu(real, gpu_decode, record):
     whole = list(zip(real.heights.tolist(), real.widths.tolist(), strict=True))
     nothing = [(0, 0)] * len(whole)
     found = differences(
-        decode(real.paths, nothing, whole, DEVICE_ID, gpu_decode=gpu_decode), decode(real.paths, nothing, whole, device_id=None)
+        decode(real.paths, nothing, whole, DEVICE_ID, gpu_decode=gpu_decode),
+        decode(real.paths, nothing, whole, device_id=None),
     )
     record("photos", load=gpu_decode.hw_decoder_load, fancy=gpu_decode.fancy_upsampling, **found)
     assert found["mean"] < A_LEVEL_OR_TWO
@@ -69,7 +73,18 @@ def test_photos_decode_as_on_the_cpu(real, gpu_decode, record):
 @pytest.mark.parametrize("gpu_decode", SETTINGS)
 @pytest.mark.parametrize(
     "kind",
-    ["baseline", "no_subsampling", "half_subsampling", "grayscale", "cmyk", "progressive", "exif", "restart", "noise", "one_pixel"],
+    [
+        "baseline",
+        "no_subsampling",
+        "half_subsampling",
+        "grayscale",
+        "cmyk",
+        "progressive",
+        "exif",
+        "restart",
+        "noise",
+        "one_pixel",
+    ],
 )
 def test_every_kind_of_jpeg_decodes_as_on_the_cpu(kinds, kind, gpu_decode, record):
     (size,) = sizes_of([kinds[kind]])
@@ -108,7 +123,11 @@ def test_imagenet_val_gives_pillows_pixels(real, record):
         with Image.open(path) as image:
             scale = 256 / min(image.size)
             short_first = [256 if side == min(image.size) else int(256 * side / min(image.size)) for side in image.size]
-            resized = image.convert("RGB").resize(short_first, Image.Resampling.BILINEAR) if scale != 1 else image.convert("RGB")
+            resized = (
+                image.convert("RGB").resize(short_first, Image.Resampling.BILINEAR)
+                if scale != 1
+                else image.convert("RGB")
+            )
             left, top = round((resized.width - 224) / 2), round((resized.height - 224) / 2)
             expected.append(np.asarray(resized.crop((left, top, left + 224, top + 224))))
     found = differences(ours, expected)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dali_mixup as dm
-from pipelines import cifar10, finetune, imagenet
+from dali_mixup.pipelines import cifar10, finetune, imagenet
 from tests.conftest import jpeg_bytes, noise
 from tests.gpu.place import DEVICE, needs_cuda, nothing_waits
 
@@ -26,7 +26,9 @@ LEVELS = 255 * 0.225  # of one unit of a normalized batch, about
 
 
 def loader(dataset, pipeline=TRAIN, **options):
-    return dm.Loader(dataset, pipeline, **{"batch_size": 6, "shuffle": True, "device": DEVICE, "mixup": dm.MixUp(), **options})
+    return dm.Loader(
+        dataset, pipeline, **{"batch_size": 6, "shuffle": True, "device": DEVICE, "mixup": dm.MixUp(), **options}
+    )
 
 
 def epoch(made):
@@ -77,7 +79,9 @@ def test_an_epoch_comes_again_to_the_bit(real, load, record):
 
 
 def test_size_hints_change_no_pixel(real):
-    plain, hinted = (loader(real, gpu_decode=dm.GpuDecode(hw_decoder_load=0.0, size_hints=hints)) for hints in (False, True))
+    plain, hinted = (
+        loader(real, gpu_decode=dm.GpuDecode(hw_decoder_load=0.0, size_hints=hints)) for hints in (False, True)
+    )
     assert torch.equal(epoch(plain)[0], epoch(hinted)[0])
 
 

@@ -9,10 +9,10 @@ import torch
 
 import dali_mixup as dm
 from bench.stage import plan_finished
-from dali_mixup.operations import apply_batch
-from dali_mixup.stage import TorchStage, build_gpu_stage
-from dali_mixup.stage_cpu import CpuStage
-from dali_mixup.transforms import count_uniforms, plan_operations
+from dali_mixup.stage.cpu import CpuStage
+from dali_mixup.stage.whole_batch import TorchStage, build_gpu_stage
+from dali_mixup.transforms.operations import apply_batch
+from dali_mixup.transforms.transforms import count_uniforms, plan_operations
 from tests.gpu.place import DEVICE, ON_GPU, needs_cuda, nothing_waits
 
 pytestmark = pytest.mark.gpu
@@ -44,7 +44,9 @@ def test_a_gpu_has_triton():
 @pytest.mark.parametrize("mixer", MIXERS, ids=["plain", "mixup", "cutmix"])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float16", "bfloat16"])
-@pytest.mark.parametrize(("count", "size"), [(1, (31, 33)), (2, (31, 33)), (5, (31, 33)), (7, (1, 1)), (16, (224, 224))])
+@pytest.mark.parametrize(
+    ("count", "size"), [(1, (31, 33)), (2, (31, 33)), (5, (31, 33)), (7, (1, 1)), (16, (224, 224))]
+)
 def test_the_stage_gives_the_cpus_batches(count, size, dtype, layout, mixer):
     images, draw = images_and_draw(count, size, mixer)
     ours = gpu_stage(size, dtype, layout)(images.to(DEVICE), None if draw is None else draw.to(DEVICE))
@@ -78,7 +80,10 @@ def test_a_draw_reaches_a_gpu_whole_and_without_waiting(mixer):
 
 @pytest.mark.filterwarnings("ignore")  # of torch about itself
 def test_the_stage_runs_behind_torch_compile():
-    """A compiled train step takes the stage's output; the stage itself may be called inside of the compiled function."""
+    """A compiled train step takes the stage's output.
+
+    The stage itself may be called inside of the compiled function.
+    """
     images, draw = images_and_draw(8, (32, 32), dm.MixUp())
     images, draw, stage = images.to(DEVICE), draw.to(DEVICE), gpu_stage((32, 32), torch.float32, LAYOUTS[0])
     expected = stage(images, draw).mean((2, 3))
@@ -91,7 +96,10 @@ def test_the_stage_runs_behind_torch_compile():
 @pytest.mark.filterwarnings("ignore")
 def test_stage_and_loss_replay_in_a_cuda_graph():
     """The inputs are copied into the memory that was captured, as with any CUDA graph."""
-    stage, loss = gpu_stage((32, 32), torch.float32, LAYOUTS[0]), dm.MixUpLoss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
+    stage, loss = (
+        gpu_stage((32, 32), torch.float32, LAYOUTS[0]),
+        dm.MixUpLoss(torch.nn.CrossEntropyLoss(label_smoothing=0.1)),
+    )
     model = torch.nn.Linear(3, 10, device=DEVICE)
     images, draw = images_and_draw(8, (32, 32), dm.MixUp())
     images, draw = images.to(DEVICE), draw.to(DEVICE)
@@ -109,7 +117,8 @@ def test_stage_and_loss_replay_in_a_cuda_graph():
         for _ in range(3):
             step()
     torch.cuda.current_stream().wait_stream(side)
-    # DALI frees what earlier tests left in a thread of its own, by a wait for the whole device, which no capture may meet.
+    # DALI frees what earlier tests left in a thread of its own, by a wait for the whole device, which no capture may
+    # meet.
     gc.collect()
     torch.cuda.synchronize()
     time.sleep(1)

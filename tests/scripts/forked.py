@@ -27,7 +27,11 @@ def main() -> None:
     next(batches)
     in_child(lambda: next(batches))
     in_child(lambda: print("state", loader.state_dict()["position"], flush=True))
-    in_child(lambda: print(len(list(dm.Loader(dataset, pipeline, batch_size=4, device="cpu", num_threads=1))), "batches", flush=True))
+    in_child(
+        lambda: print(
+            len(list(dm.Loader(dataset, pipeline, batch_size=4, device="cpu", num_threads=1))), "batches", flush=True
+        )
+    )
     print(1 + sum(1 for _ in batches), "batches in the parent")
 
 

@@ -1,7 +1,7 @@
 """Compares what two checkouts deliver, bit for bit: `python tests/scripts/streams.py PHOTOS --against OTHER_CHECKOUT`.
 
-Each checkout runs in a process of its own, through public names alone, and writes one hash per stream: images, targets and
-the state after each batch. The exit code is 1 if a stream differs.
+Each checkout runs in a process of its own, through public names alone, and writes one hash per stream: images, targets
+and the state after each batch. The exit code is 1 if a stream differs.
 """
 
 import argparse
@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
 SIDE = 96
 EPOCHS = 2
+Stream = tuple[str, Callable[[], str]]
 
 
 def main() -> int:
@@ -55,84 +57,117 @@ def hash_streams(photos: Path, only: str) -> Iterator[tuple[str, str]]:
     with tempfile.TemporaryDirectory() as work:
         os.environ["DALI_MIXUP_CACHE"] = str(Path(work) / "cache")
         made = Path(work)
-        for name, build in list_streams(dm, photos, write_small(made / "small"), write_damaged(photos, made / "bad")):
+        for name, build in Streams(dm, photos, made).all():
             if only in name:
                 yield name, build()
 
 
-def list_streams(dm, photos: Path, small: Path, damaged: Path) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Each stream's name, and what computes its hash."""
-    import torch
+class Streams:
+    """The cases: each method yields names, and functions that compute the hash of one."""
 
-    whole, tiny, bad = dm.ImageFolder(photos), dm.ImageFolder(small), dm.ImageFolder(damaged)
-    crop = dm.ImagePipeline(geometry=dm.RandomResizedCrop(SIDE), flip=0.5)
-    options = {"batch_size": 7, "shuffle": True, "seed": 3, "num_threads": 2}
+    def __init__(self, dm, photos: Path, made: Path):
+        import torch
 
-    def stream(name: str, dataset=whole, pipeline=crop, **changed):
-        return name, lambda: hash_loader(dm.Loader(dataset, pipeline, **{**options, **changed}))
+        self.dm, self.photos = dm, photos
+        self.whole = dm.ImageFolder(photos)
+        self.small = dm.ImageFolder(write_small(made / "small"))
+        self.damaged = dm.ImageFolder(write_damaged(photos, made / "damaged"))
+        self.crop = dm.ImagePipeline(geometry=dm.RandomResizedCrop(SIDE), flip=0.5)
+        self.options = {"batch_size": 7, "shuffle": True, "seed": 3, "num_threads": 2}
+        self.formats = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
+        self.mixers = {
+            "none": None,
+            "mixup": dm.MixUp(0.4),
+            "mixup per batch": dm.MixUp(0.4, per_sample=False, fold=False, partner="permutation", prob=0.7),
+            "mixup dense": dm.MixUp(0.4, targets="dense", num_classes=len(self.whole.classes)),
+            "cutmix": dm.CutMix(),
+            "cutmix per batch": dm.CutMix(per_sample=False),
+            "choice": dm.RandomChoice([dm.MixUp(0.8), dm.CutMix()], p=[0.4, 0.6]),
+        }
 
-    mixers = {
-        "none": None,
-        "mixup": dm.MixUp(0.4),
-        "mixup per batch": dm.MixUp(0.4, per_sample=False, fold=False, partner="permutation", prob=0.7),
-        "mixup dense": dm.MixUp(0.4, targets="dense", num_classes=len(whole.classes)),
-        "cutmix": dm.CutMix(),
-        "cutmix per batch": dm.CutMix(per_sample=False),
-        "choice": dm.RandomChoice([dm.MixUp(0.8), dm.CutMix()], p=[0.4, 0.6]),
-    }
-    formats = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
-    for (mixer, mixup), dtype, (layout, memory_format) in product(
-        mixers.items(), (torch.float32, torch.float16, torch.bfloat16), formats.items()
-    ):
-        yield stream(f"mixers/{mixer}/{dtype}/{layout}", mixup=mixup, dtype=dtype, memory_format=memory_format)
-        pipeline = dm.ImagePipeline(geometry=dm.CropPad(32, 4), flip=0.5)
-        if mixer != "mixup dense":
-            name = f"small/{mixer}/{dtype}/{layout}"
-            yield stream(name, tiny, pipeline, mixup=mixup, dtype=dtype, memory_format=memory_format)
-    for (name, geometry), layout in product(list_geometries(dm), formats):
-        pipeline = dm.ImagePipeline(geometry=geometry, flip=0.5)
-        for mixer in ("mixup", "cutmix"):
-            kind = {"mixup": mixers[mixer], "memory_format": formats[layout]}
-            yield stream(f"geometry/{name}/{mixer}/{layout}", pipeline=pipeline, **kind)
-            kept = "KeepSize" in name or "no pad" in name
-            if not kept and layout == "NCHW":
-                yield stream(f"augment/{name}/{mixer}", pipeline=dataclasses.replace(pipeline, augment=noise), **kind)
-    for name, geometry in list_small_geometries(dm):
-        for mixer, layout in product(("none", "mixup"), formats):
-            pipeline = dm.ImagePipeline(geometry=geometry, flip=0.5)
-            kind = {"mixup": mixers[mixer], "memory_format": formats[layout]}
-            yield stream(f"small geometry/{name}/{mixer}/{layout}", tiny, pipeline, **kind)
-    for (name, transforms), layout in product(list_transforms(dm), formats):
-        for geometry in (dm.RandomResizedCrop(SIDE), dm.RandomCrop(SIDE, resize=dm.Resize(110))):
-            pipeline = dm.ImagePipeline(geometry=geometry, flip=0.5, transforms=transforms)
-            kind = {"mixup": mixers["mixup"], "memory_format": formats[layout]}
-            yield stream(f"transforms/{name}/{type(geometry).__name__}/{layout}", pipeline=pipeline, **kind)
-            with_augment = dataclasses.replace(pipeline, augment=noise)
-            yield stream(f"transforms and augment/{name}/{type(geometry).__name__}/{layout}", pipeline=with_augment, **kind)
-    for world in (2, 3):
-        for rank in range(world):
-            yield stream(f"ranks/{rank} of {world}", mixup=mixers["choice"], shard=(rank, world))
-            sampler = torch.utils.data.DistributedSampler(range(len(whole)), world, rank, seed=5)
-            yield stream(f"ranks/sampler/{rank} of {world}", shuffle=False, sampler=sampler, shard=(rank, world))
-    yield stream("drop_last", drop_last=True, mixup=mixers["mixup"])
-    yield stream("in order", shuffle=False, batch_size=1, mixup=mixers["mixup"])
-    batches = [[5, 5, 1], [0], [2, 9, 8, 7, 30], [3, 4]]
-    yield stream("batch sampler", shuffle=False, batch_size=None, batch_sampler=batches, mixup=mixers["cutmix"])
-    labels = torch.rand(len(whole), 4, generator=torch.Generator().manual_seed(0))
-    yield stream("float targets", dm.FileList(whole.paths, labels), mixup=mixers["mixup"])
-    for augment in (None, noise):
-        pipeline = dataclasses.replace(crop, augment=augment)
-        for mixer in ("none", "mixup", "cutmix"):
-            kind = "augment" if augment else "plain"
-            replacing = {"mixup": mixers[mixer], "on_bad_sample": "replace", "max_bad_fraction": 0.5}
-            yield stream(f"bad files/{kind}/{mixer}", bad, pipeline, **replacing)
+    def all(self) -> Iterator[Stream]:
+        yield from self.outputs()
+        yield from self.geometries()
+        yield from self.small_geometries()
+        yield from self.transforms()
+        yield from self.orders()
+        yield from self.faults_and_resume()
+        yield "from_dataloader", lambda: hash_loader(translate_dataloader(self.dm, self.photos))
+
+    def stream(self, name: str, dataset=None, pipeline=None, **changed) -> Stream:
+        def compute() -> str:
+            loader = self.dm.Loader(dataset or self.whole, pipeline or self.crop, **{**self.options, **changed})
+            return hash_loader(loader)
+
+        return name, compute
+
+    def pipeline(self, geometry, **options):
+        return self.dm.ImagePipeline(geometry=geometry, flip=0.5, **options)
+
+    def outputs(self) -> Iterator[Stream]:
+        import torch
+
+        dtypes = (torch.float32, torch.float16, torch.bfloat16)
+        for (mixer, mixup), dtype, (layout, memory_format) in product(
+            self.mixers.items(), dtypes, self.formats.items()
+        ):
+            kind = {"mixup": mixup, "dtype": dtype, "memory_format": memory_format}
+            yield self.stream(f"mixers/{mixer}/{dtype}/{layout}", **kind)
+            if mixer != "mixup dense":
+                pipeline = self.pipeline(self.dm.CropPad(32, 4))
+                yield self.stream(f"small/{mixer}/{dtype}/{layout}", self.small, pipeline, **kind)
+
+    def geometries(self) -> Iterator[Stream]:
+        for (name, geometry), layout, mixer in product(list_geometries(self.dm), self.formats, ("mixup", "cutmix")):
+            kind = {"mixup": self.mixers[mixer], "memory_format": self.formats[layout]}
+            yield self.stream(f"geometry/{name}/{mixer}/{layout}", pipeline=self.pipeline(geometry), **kind)
+            if layout == "NCHW":
+                pipeline = self.pipeline(geometry, augment=noise)
+                yield self.stream(f"augment/{name}/{mixer}", pipeline=pipeline, **kind)
+
+    def small_geometries(self) -> Iterator[Stream]:
+        for (name, geometry), layout, mixer in product(list_small_geometries(self.dm), self.formats, ("none", "mixup")):
+            kind = {"mixup": self.mixers[mixer], "memory_format": self.formats[layout]}
+            yield self.stream(f"small geometry/{name}/{mixer}/{layout}", self.small, self.pipeline(geometry), **kind)
+
+    def transforms(self) -> Iterator[Stream]:
+        dm = self.dm
+        geometries = (dm.RandomResizedCrop(SIDE), dm.RandomCrop(SIDE, resize=dm.Resize(110)))
+        for (name, transforms), layout, geometry in product(list_transforms(dm), self.formats, geometries):
+            kind = {"mixup": self.mixers["mixup"], "memory_format": self.formats[layout]}
+            for augment in (None, noise):
+                pipeline = self.pipeline(geometry, transforms=transforms, augment=augment)
+                title = f"transforms/{name}/{type(geometry).__name__}/{layout}/{'augment' if augment else 'plain'}"
+                yield self.stream(title, pipeline=pipeline, **kind)
+
+    def orders(self) -> Iterator[Stream]:
+        import torch
+
+        for world, sampled in product((2, 3), (False, True)):
+            for rank in range(world):
+                sampler = torch.utils.data.DistributedSampler(range(len(self.whole)), world, rank, seed=5)
+                order = {"shuffle": False, "sampler": sampler} if sampled else {}
+                name = f"ranks/{'sampler/' if sampled else ''}{rank} of {world}"
+                yield self.stream(name, mixup=self.mixers["choice"], shard=(rank, world), **order)
+        yield self.stream("drop_last", drop_last=True, mixup=self.mixers["mixup"])
+        yield self.stream("in order", shuffle=False, batch_size=1, mixup=self.mixers["mixup"])
+        batches = {"batch_size": None, "batch_sampler": [[5, 5, 1], [0], [2, 9, 8, 7, 30], [3, 4]]}
+        yield self.stream("batch sampler", shuffle=False, mixup=self.mixers["cutmix"], **batches)
+        labels = torch.rand(len(self.whole), 4, generator=torch.Generator().manual_seed(0))
+        yield self.stream("float targets", self.dm.FileList(self.whole.paths, labels), mixup=self.mixers["mixup"])
+
+    def faults_and_resume(self) -> Iterator[Stream]:
+        replacing = {"on_bad_sample": "replace", "max_bad_fraction": 0.5}
+        for augment, mixer in product((None, noise), ("none", "mixup", "cutmix")):
+            kind = f"{'augment' if augment else 'plain'}/{mixer}"
+            pipeline = dataclasses.replace(self.crop, augment=augment)
+            yield self.stream(f"bad files/{kind}", self.damaged, pipeline, mixup=self.mixers[mixer], **replacing)
             for batch_size in (7, 5):
-                name = f"resume/{kind}/{mixer}/{batch_size}"
-                built = dm.Loader(whole, pipeline, mixup=mixers[mixer], **options)
-                again = dm.Loader(whole, pipeline, mixup=mixers[mixer], **{**options, "batch_size": batch_size})
-                yield name, lambda built=built, again=again: hash_resumed(built, again)
-    yield "bad files/raise", lambda: hash_errors(dm, dm.Loader(bad, crop, **options))
-    yield "from_dataloader", lambda: hash_loader(translate_dataloader(dm, photos))
+                options = {**self.options, "mixup": self.mixers[mixer]}
+                loaders = partial(self.dm.Loader, self.whole, pipeline)
+                changed = {**options, "batch_size": batch_size}
+                yield f"resume/{kind}/{batch_size}", partial(hash_resumed, loaders, options, changed)
+        yield "bad files/raise", lambda: hash_errors(self.dm, self.dm.Loader(self.damaged, self.crop, **self.options))
 
 
 def list_geometries(dm) -> Iterator[tuple[str, object]]:
@@ -166,16 +201,24 @@ def list_transforms(dm) -> Iterator[tuple[str, tuple]]:
     yield "colours", (dm.ColorJitter(0.4, 0.4, 0.4, 0.1), dm.RandomGrayscale(0.3), dm.RandomVerticalFlip())
     yield "blur", (dm.RandomApply((dm.GaussianBlur(9),), 0.7), dm.RandomHorizontalFlip(0.4))
     yield "RandAugment", (dm.RandAugment(interpolation="bilinear", fill=(1, 2, 3)),)
-    yield "TrivialAugmentWide", (dm.TrivialAugmentWide(), dm.RandomErasing(0.7, noise="pixel", fill=(9, 9, 9), std=(5, 6, 7)))
+    yield (
+        "TrivialAugmentWide",
+        (dm.TrivialAugmentWide(), dm.RandomErasing(0.7, noise="pixel", fill=(9, 9, 9), std=(5, 6, 7))),
+    )
     yield "AutoAugment", (dm.AutoAugment(), dm.RandomErasing(0.7, noise="color", count=(1, 3), std=(9, 9, 9)))
-    yield "operations", (dm.RandomOperation("Solarize", 99), dm.RandomOperation("Posterize", 3), dm.RandomOperation("Invert"))
+    yield (
+        "operations",
+        (dm.RandomOperation("Solarize", 99), dm.RandomOperation("Posterize", 3), dm.RandomOperation("Invert")),
+    )
 
 
 def noise(images):
     """An `augment` with two of DALI's random operators."""
     from nvidia.dali import fn, types
 
-    return fn.cast_like(fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images)
+    return fn.cast_like(
+        fn.noise.gaussian(fn.cast(images, dtype=types.FLOAT), stddev=fn.random.uniform(range=(5, 50))), images
+    )
 
 
 def translate_dataloader(dm, photos: Path):
@@ -225,7 +268,8 @@ def hash_state(state: dict, digest) -> None:
             digest.update(f"{name}={shown if isinstance(value, torch.Tensor) else value}".encode())
 
 
-def hash_resumed(loader, again) -> str:
+def hash_resumed(build, options: dict, changed: dict) -> str:
+    loader, again = build(**options), build(**changed)
     digest = hashlib.blake2b(digest_size=8)
     batches = iter(loader)
     next(batches), next(batches)

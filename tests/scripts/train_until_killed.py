@@ -2,8 +2,9 @@
 
     python train_until_killed.py FOLDER OUT SEED
 
-Each child logs a line per step (step, labels, lam, a digest of the pixels) and saves a checkpoint now and then. The parent kills it with
-SIGKILL at random steps, 20 times, then lets it finish; a last child runs without an interruption into a log of its own.
+Each child logs a line per step (step, labels, lam, a digest of the pixels) and saves a checkpoint now and then. The
+parent kills it with SIGKILL at random steps, 20 times, then lets it finish; a last child runs without an interruption
+into a log of its own.
 """
 
 import hashlib
@@ -80,7 +81,12 @@ def main() -> None:
         os.kill(child, signal.SIGKILL)
         assert os.waitpid(child, 0)[1] == signal.SIGKILL
     for name in ("killed", "whole"):
-        assert os.waitpid(start(folder, out / f"{name}.log", out / f"{'checkpoint' if name == 'killed' else name}.pt"), 0)[1] == 0
+        assert (
+            os.waitpid(start(folder, out / f"{name}.log", out / f"{'checkpoint' if name == 'killed' else name}.pt"), 0)[
+                1
+            ]
+            == 0
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Which images there are: paths, labels, classes, and what their headers say."""

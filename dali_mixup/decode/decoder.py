@@ -1,0 +1,236 @@
+"""Planned batches through the DALI graph, in order, prepared ahead."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import chain, count
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from dali_mixup.decode.faults import Faults, OpenBatch
+from dali_mixup.decode.gpu_decode import GpuDecode, largest_size
+from dali_mixup.errors import BadSampleError
+from dali_mixup.geometry.geometry import CropPad
+from dali_mixup.plan.plan import BatchPlan, Plan
+from dali_mixup.plan.state import Cursor
+from dali_mixup.randomness import Purpose, keyed_generator
+
+if TYPE_CHECKING:
+    from nvidia.dali.pipeline import Pipeline
+
+
+DEFAULT_GPU_DECODE = GpuDecode()
+MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
+
+
+class Step(NamedTuple):
+    """One of a plan's steps: the epoch, its order, and (first, count, end)."""
+
+    epoch: int
+    order: np.ndarray | None
+    bounds: tuple[int, int, int]
+
+
+class InFlight(NamedTuple):
+    """A batch that DALI works on."""
+
+    step: Step
+    batch: OpenBatch
+
+
+class Decoded(NamedTuple):
+    """A batch as DALI leaves it.
+
+    Attributes:
+        plan: of the batch.
+        images: uint8 (B, H, W, 3) on the device, cropped, resized and flipped; or with `windows_only` a list of B uint8
+            (h, w, 3).
+        checkpoint: DALI's state after it; None without random operators in the graph.
+    """
+
+    plan: BatchPlan
+    images: torch.Tensor | list[torch.Tensor]
+    checkpoint: bytes | None
+
+
+class Decoder:
+    """Delivers batch by batch from any place in any epoch.
+
+    Without random operators in the graph it runs on into the next epoch, so that an epoch's first batch is ready when
+    the last one ends. With `augment` the graph is built anew for each epoch: its random numbers then depend on (seed,
+    epoch) alone. So it is with a user's sampler, whose next order nobody knows before the epoch begins.
+
+    Args:
+        plan: what comes when.
+        faults: what to do about bad files.
+        device: where images are decoded.
+        num_threads: DALI's threads.
+        prefetch: batches that DALI prepares ahead.
+        gpu_decode: how it decodes on a GPU.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        faults: Faults,
+        *,
+        device: torch.device,
+        num_threads: int,
+        prefetch: int,
+        gpu_decode: GpuDecode = DEFAULT_GPU_DECODE,
+    ):
+        self.plan = plan
+        self.faults = faults
+        self.device = device
+        self.num_threads = num_threads
+        self.prefetch = prefetch
+        dataset = plan.dataset
+        self._gpu_options = gpu_decode.options(largest_size(dataset.heights, dataset.widths, faults.max_pixels))
+        self._graph: Pipeline | None = None
+        self._steps: Iterator[Step] = iter(())
+        self._in_flight: deque[InFlight] = deque()
+        self._checkpoint: bytes | None = None
+        self._largest = plan.batch_size
+        self._stuck = 0  # failures in a row that taught nothing new
+
+    def seek(self, cursor: Cursor) -> None:
+        """Make the batch at a cursor the next one."""
+        bounds = next(self.plan.steps(cursor.position), None)
+        goes_on = (
+            self._graph is not None
+            and self.plan.pipeline.augment is None
+            and cursor.sampled is None
+            and self._in_flight
+        )
+        if goes_on and bounds is not None:
+            following = self._in_flight[0].batch.plan
+            if (following.epoch, following.first) == (cursor.epoch, bounds[0]):
+                return
+        self.close()
+        self._steps = _steps_from(self.plan, cursor)
+        self._checkpoint = cursor.checkpoint
+        self._largest = self.plan.largest_batch(cursor.sampled)
+
+    @property
+    def windows_only(self) -> bool:
+        """Whether `next` gives windows for the stage to resize.
+
+        DALI's own resize costs ten times as much on the CPU.
+        """
+        pipeline = self.plan.pipeline
+        return self.device.type == "cpu" and pipeline.augment is None and not isinstance(pipeline.geometry, CropPad)
+
+    def next(self) -> Decoded:
+        """The next batch.
+
+        Raises:
+            BadSampleError: files that can't be decoded, and aren't to be replaced. `seek` goes on from any place
+                afterwards.
+        """
+        images = None
+        while images is None:
+            try:
+                self._graph = self._graph or self._build()
+                (images,) = self._graph.run()
+            except (RuntimeError, StopIteration) as error:
+                self._recover(error)
+            except (
+                BaseException
+            ):  # such as a warning that is an error, while a later batch was prepared: that one would be lost
+                self.close()
+                raise
+        done = self._in_flight.popleft().batch
+        self._stuck = 0
+        if self.plan.pipeline.augment is not None:
+            assert self._graph is not None  # noqa: S101  it has just run
+            self._checkpoint = self._graph.checkpoint()
+        if self.windows_only:
+            return Decoded(done.plan, [torch.from_numpy(np.asarray(image)) for image in images], None)
+        # No stream is passed to run(), so the batch is complete when it returns. Its memory may be dropped while
+        # kernels still read it: the deleter that DALI gives to DLPack waits for the device, in a thread of its own,
+        # before the memory is used again.
+        return Decoded(done.plan, torch.from_dlpack(images.as_tensor()), self._checkpoint)
+
+    def close(self) -> None:
+        """Drop the graph and what it prepared."""
+        had_graph, self._graph = self._graph is not None, None
+        self._in_flight.clear()
+        if had_graph and self.plan.pipeline.augment is not None:
+            gc.collect()  # DALI's nodes form cycles: megabytes per graph, left for hours
+
+    def _recover(self, error: Exception) -> None:
+        """After an error no graph goes on.
+
+        Raise what is wrong, or go back to the batch that failed, without its bad files.
+        """
+        steps = [step for step, _ in self._in_flight]
+        failed = self._in_flight[0].batch if steps and not isinstance(error, BadSampleError) else None
+        self.close()
+        if failed is None:
+            raise error
+        bad = self.faults.examine(failed) or list(failed.bad.values())
+        if not bad:
+            raise error
+        if not self.faults.replaces:
+            raise BadSampleError(bad) from error
+        if not self.faults.suspect(bad):
+            self._stuck += 1
+            if self._stuck > MAX_STUCK:
+                raise BadSampleError(bad) from error
+        self._steps = chain(steps, self._steps)
+
+    def _build(self) -> Pipeline:
+        from dali_mixup.decode.graph import build_graph  # here, so that importing the package doesn't import DALI
+
+        first = next(self._steps)
+        self._steps = chain([first], self._steps)
+        draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.bounds[0])
+        feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
+        return build_graph(
+            self.plan.pipeline,
+            lambda info: cast(Callable, feed())(info),
+            windows_only=self.windows_only,
+            batch_size=self._largest,
+            device_id=None if self.device.type == "cpu" else self.device.index,
+            num_threads=self.num_threads,
+            prefetch=self.prefetch,
+            seed=int(draw.integers(2**31)),
+            checkpoint=self._checkpoint,
+            gpu_options=self._gpu_options,
+        )
+
+    def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
+        """DALI asks for the next batch's inputs, in order."""
+        step = next(self._steps)  # its StopIteration ends DALI's epoch
+        batch = self.faults.open(*step)
+        self._in_flight.append(InFlight(step, batch))
+        if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
+            raise StopIteration
+        windows = batch.plan.windows
+        inputs = {"path": batch.paths, "anchor": windows.anchor, "shape": windows.shape}
+        if self.windows_only:
+            return inputs
+        return inputs | {
+            "offset": windows.offset,
+            "resized": windows.resized.astype(np.float32),
+            "roi": windows.roi(self.plan.pipeline.size),
+            "interpolation": windows.interpolation,
+            "flip": batch.plan.flips.astype(np.int32),
+        }
+
+
+def _steps_from(plan: Plan, cursor: Cursor) -> Iterator[Step]:
+    """The steps from a place on: to the end of the epoch with a sampler or `augment`, otherwise without an end."""
+    position = cursor.position
+    for epoch in count(cursor.epoch):
+        order = plan.order(epoch, cursor.sampled)
+        for bounds in plan.steps(position, cursor.sampled):
+            yield Step(epoch, order, bounds)
+        if plan.pipeline.augment is not None or cursor.sampled is not None:
+            return
+        position = 0

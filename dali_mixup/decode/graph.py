@@ -1,0 +1,231 @@
+"""The DALI graph: paths, windows and flips in, uint8 HWC images out. The only module that imports DALI."""
+
+# DALI makes its operators, types and pipelines at import, which no type checker can follow:
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false, reportReturnType=false
+
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, cast
+
+import numpy as np
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # DALI 2.4 warns of its own aliases at import
+    from nvidia.dali import fn, types
+    from nvidia.dali.data_node import DataNode
+    from nvidia.dali.pipeline import Pipeline, pipeline_def
+
+from dali_mixup.geometry.crops import CenterCrop, RandomCrop
+from dali_mixup.geometry.geometry import INTERPOLATIONS, CropPad, height_width
+from dali_mixup.pipeline import Geometry, ImagePipeline
+
+AUTO_AUG_ALIASES = re.compile(r"`nvidia\.dali\.fn\.experimental\.(filter|equalize)` is now deprecated")
+
+PaddedCrop = CropPad | CenterCrop | RandomCrop
+Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
+
+
+def build_graph(
+    pipeline: ImagePipeline,
+    source: Source,
+    *,
+    windows_only: bool,
+    batch_size: int,
+    device_id: int | None,
+    num_threads: int,
+    prefetch: int,
+    seed: int,
+    checkpoint: bytes | None = None,
+    gpu_options: Mapping[str, Any] = MappingProxyType({}),
+) -> Pipeline:
+    """Build the graph of an `ImagePipeline`.
+
+    Args:
+        pipeline: what to do.
+        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor" and "shape";
+            unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
+            (B,) int32.
+        windows_only: stop after the decoder; resize and flip are left to the stage.
+        batch_size: the largest batch that `source` gives.
+        device_id: the GPU that decodes and resizes; None for the CPU.
+        num_threads: DALI's threads on the CPU.
+        prefetch: batches that DALI prepares ahead.
+        seed: of the random operators in `pipeline.augment`.
+        checkpoint: their state, as `Pipeline.checkpoint` gave it; None for the beginning.
+        gpu_options: of the decoder on a GPU, from `GpuDecode.options`.
+
+    Returns:
+        A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
+    """
+    kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
+    if not windows_only:
+        pads = pipeline.geometry.border is not None
+        kinds |= {"offset": (types.INT32, 1)} if pads else {"roi": (types.FLOAT, 1)}
+        kinds |= {"resized": (types.FLOAT, 1)} if getattr(pipeline.geometry, "resize", None) and pads else {}
+        kinds |= {"interpolation": (types.INT32, 0)} if _interpolation(pipeline.geometry) == "random" else {}
+        kinds |= {"flip": (types.INT32, 0)} if pipeline.flip > 0 else {}
+
+    def inputs_in_order(info: types.BatchInfo) -> tuple:
+        batch = source(info)
+        return tuple(batch[name] for name in kinds)
+
+    @pipeline_def(
+        batch_size=batch_size,
+        num_threads=num_threads,
+        device_id=device_id,
+        seed=seed,
+        prefetch_queue_depth=prefetch,
+        exec_dynamic=True,
+        enable_conditionals=True,  # auto_aug needs it
+        enable_checkpointing=pipeline.augment is not None,
+    )
+    def graph() -> DataNode:
+        nodes = fn.external_source(
+            source=inputs_in_order,
+            num_outputs=len(kinds),
+            batch=True,
+            batch_info=True,
+            dtype=[dtype for dtype, _ in kinds.values()],
+            ndim=[ndim for _, ndim in kinds.values()],
+        )
+        inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
+        images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], None if device_id is None else gpu_options)
+        if "resized" in inputs:
+            images = cast(
+                DataNode, fn.resize(images, size=inputs["resized"], **_filter(_interpolation(pipeline.geometry)))
+            )
+        if "offset" in inputs:
+            images = _crop_with_padding(images, inputs["offset"], cast(PaddedCrop, pipeline.geometry))
+        if "interpolation" in inputs:
+            if inputs["interpolation"] == INTERPOLATIONS.index("bicubic"):  # pyright: ignore[reportGeneralTypeIssues]  of each image, for DALI
+                images = _resize(images, inputs["roi"], pipeline.size, "bicubic")
+            else:
+                images = _resize(images, inputs["roi"], pipeline.size, "bilinear")
+        elif "roi" in inputs:
+            images = _resize(images, inputs["roi"], pipeline.size, _interpolation(pipeline.geometry))
+        if "flip" in inputs:
+            images = fn.flip(images, horizontal=inputs["flip"], vertical=0)
+        return images if pipeline.augment is None else pipeline.augment(images)
+
+    with _without_warnings_of_auto_aug():
+        built = graph(checkpoint=checkpoint)
+        built.build()
+    return built
+
+
+@contextmanager
+def _without_warnings_of_auto_aug() -> Iterator[None]:
+    """DALI 2.4's auto_aug uses two aliases that DALI deprecates, and DALI resets the filters before it says so."""
+    with warnings.catch_warnings(record=True) as caught:
+        yield
+    for warning in caught:
+        if not AUTO_AUG_ALIASES.search(str(warning.message)):
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def decode_errors(
+    paths: Iterable[np.ndarray], anchors: np.ndarray, shapes: np.ndarray, *, device_id: int | None
+) -> Iterator[str]:
+    """Decode one window after another, each by itself.
+
+    Args:
+        paths: B uint8 (length,).
+        anchors: (B, 2) int32, top and left.
+        shapes: (B, 2) int32, height and width.
+        device_id: the GPU that decodes; None for the CPU.
+
+    Yields:
+        DALI's message for each window, "" if it decodes.
+    """
+    inputs = {"path": types.UINT8, "anchor": types.INT32, "shape": types.INT32}
+
+    @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
+    def graph() -> DataNode:
+        return _decode(
+            *(fn.external_source(name=name, dtype=dtype, ndim=1) for name, dtype in inputs.items()),
+            None if device_id is None else {},
+        )
+
+    built = None
+    for window in zip(paths, anchors, shapes, strict=True):
+        if built is None:
+            built = graph()
+            built.build()
+        for name, value in zip(inputs, window, strict=True):
+            built.feed_input(name, [value])
+        try:
+            built.run()
+        except RuntimeError as error:
+            built = None  # DALI's advice after an error
+            yield str(error)
+        else:
+            yield ""
+
+
+def _decode(path: DataNode, anchor: DataNode, shape: DataNode, gpu_options: Mapping[str, Any] | None) -> DataNode:
+    """Read the file, decode the window.
+
+    On the CPU with None. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma.
+    """
+    options = {"jpeg_fancy_upsampling": True, **(gpu_options or {})}
+    return fn.decoders.image_slice(
+        fn.io.file.read(path, dont_use_mmap=True),  # a mapped file that shrinks would kill the process
+        anchor,
+        shape,
+        axes=(0, 1),
+        device="cpu" if gpu_options is None else "mixed",
+        output_type=types.RGB,
+        adjust_orientation=False,
+        use_fast_idct=False,
+        **options,
+    )
+
+
+def _interpolation(geometry: Geometry) -> str:
+    """How this geometry resizes; "random" is decided for each image."""
+    return getattr(geometry, "interpolation", None) or getattr(
+        getattr(geometry, "resize", None), "interpolation", "bilinear"
+    )
+
+
+def _filter(interpolation: str) -> dict[str, Any]:
+    """DALI's name of an interpolation; all but nearest are antialiased, as in Pillow."""
+    names = {"nearest": "NN", "bilinear": "LINEAR", "bicubic": "CUBIC", "lanczos": "LANCZOS3"}
+    return {"interp_type": getattr(types, f"INTERP_{names[interpolation]}"), "antialias": interpolation != "nearest"}
+
+
+def _resize(images: DataNode, roi: DataNode, size: tuple[int, int], interpolation: str) -> DataNode:
+    return fn.resize(images, size=list(map(float, size)), roi_start=roi[:2], roi_end=roi[2:], **_filter(interpolation))
+
+
+def _crop_with_padding(images: DataNode, offset: DataNode, geometry: PaddedCrop) -> DataNode:
+    border, (left, top, right, bottom) = geometry.border, geometry.margins
+    if border.mode != "constant":
+        images = _pad(_pad(images, border.mode, top, bottom, axis=0), border.mode, left, right, axis=1)
+        offset = offset + np.array([top, left], np.int32)
+    size = np.array(height_width(geometry.size), np.int32)
+    return fn.slice(images, offset, size, axes=(0, 1), out_of_bounds_policy="pad", fill_values=list(border.fill))
+
+
+def _pad(images: DataNode, mode: str, before: int, after: int, *, axis: int) -> DataNode:
+    """Add `before` and `after` pixels at two sides, as numpy's pad does in its modes edge, reflect and symmetric."""
+    side = cast(DataNode, fn.cast(images.shape()[axis], dtype=types.INT32))
+
+    def part(start: DataNode | int, end: DataNode | int) -> DataNode:
+        return images[start:end] if axis == 0 else images[:, start:end]
+
+    if mode == "edge":
+        parts = [part(0, 1)] * before + [images] + [part(side - 1, side)] * after
+    else:
+        skipped = 1 if mode == "reflect" else 0
+        parts = [_mirror(part(skipped, skipped + before), axis)] if before else []
+        parts += [images]
+        parts += [_mirror(part(side - after - skipped, side - skipped), axis)] if after else []
+    return fn.cat(*parts, axis=axis) if len(parts) > 1 else images
+
+
+def _mirror(images: DataNode, axis: int) -> DataNode:
+    return fn.flip(images, vertical=int(axis == 0), horizontal=int(axis == 1))

@@ -1,0 +1,1 @@
+"""MixUp, CutMix and what consumes their targets, for any loader."""

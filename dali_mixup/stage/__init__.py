@@ -1,0 +1,1 @@
+"""Decoded windows to batches: resize, transforms, mixing, normalization, cast and layout."""

@@ -1,0 +1,70 @@
+"""The CPU stage's arithmetic for images so small that calling torch costs more than the work.
+
+Many images in each call.
+"""
+
+import math
+
+import torch
+
+from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
+from dali_mixup.pipeline import ImagePipeline
+
+GROUP = 2**16  # values per call; as float32, with as many of the partners, they stay in a core's second cache
+
+
+class SmallImages:
+    """Mixup or CutMix, normalization and cast, group by group.
+
+    Args:
+        pipeline: output size, mean and std.
+        planar: whether images lie in memory as three planes, or as rows of RGB pixels.
+
+    Attributes:
+        group: images per call; below 2 the images aren't small.
+    """
+
+    def __init__(self, pipeline: ImagePipeline, *, planar: bool):
+        self.size = height, width = pipeline.size
+        self.planar = planar
+        self.group = GROUP // (3 * math.prod(self.size))
+        mean, std = torch.tensor(pipeline.mean), torch.tensor(pipeline.std)
+        scale, shift = 1 / (255 * std), -mean / std
+        self.scale, self.shift = (
+            values.repeat_interleave(height * width) if planar else values.repeat(height * width)
+            for values in (scale, shift)
+        )
+
+    def finish_run(self, levels: torch.Tensor, out: torch.Tensor, draw: Draw | None, run: list[int]) -> None:
+        """Finish consecutive images.
+
+        Args:
+            levels: (B, ...) uint8, all images of the batch in the layout of `planar`.
+            out: of the same shape.
+            draw: of the batch.
+            run: the images' numbers.
+        """
+        levels, out = levels.flatten(1), out.flatten(1)
+        for start in range(run[0], run[-1] + 1, self.group):
+            rows = slice(start, min(start + self.group, run[-1] + 1))
+            pixels = self._paste(levels, draw, rows) if isinstance(draw, CutMixDraw) else levels[rows]
+            pixels = pixels.float()
+            if isinstance(draw, MixUpDraw):
+                pixels = torch.lerp(levels[draw.partner[rows]].float(), pixels, draw.lam[rows].view(-1, 1))
+            if out.dtype == torch.float32:
+                torch.addcmul(self.shift, pixels, self.scale, out=out[rows])
+            else:
+                out[rows] = torch.addcmul(self.shift, pixels, self.scale)
+
+    def _paste(self, levels: torch.Tensor, draw: CutMixDraw, rows: slice) -> torch.Tensor:
+        """A copy of the rows, each with its box of its partner."""
+        shape = (-1, 3, *self.size) if self.planar else (-1, *self.size, 3)
+        pasted = levels[rows].clone()
+        own, others = pasted.view(shape), levels.view(shape)
+        for image, partner, (top, left, bottom, right) in zip(
+            own, draw.partner[rows].tolist(), draw.boxes[rows].tolist(), strict=True
+        ):
+            box = (slice(top, bottom), slice(left, right))
+            box = (slice(None), *box) if self.planar else box
+            image[box] = others[partner][box]
+        return pasted

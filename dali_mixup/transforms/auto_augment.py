@@ -1,0 +1,300 @@
+"""`RandAugment`, `TrivialAugmentWide`, `AutoAugment` and their operations, with torchvision's strengths."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from dali_mixup.errors import check_int, check_probability, must_be
+from dali_mixup.geometry.crops import check_fill, rgb
+from dali_mixup.transforms import affine, pixels
+from dali_mixup.transforms.affine import Interpolation
+from dali_mixup.transforms.operations import Operation
+from dali_mixup.transforms.policies import BINS, POLICIES
+
+Fill = int | tuple[int, int, int]
+# In torchvision's order, which a random number counts; those of the second row have no strength.
+NAMES = (
+    "Identity",
+    "ShearX",
+    "ShearY",
+    "TranslateX",
+    "TranslateY",
+    "Rotate",
+    "Brightness",
+    "Color",
+    "Contrast",
+    "Sharpness",
+    "Posterize",
+)
+NAMES += ("Solarize", "AutoContrast", "Equalize")
+ADJUST = {
+    "Brightness": pixels.brightness,
+    "Color": pixels.saturation,
+    "Contrast": pixels.contrast,
+    "Sharpness": pixels.sharpness,
+}
+PLAIN = {"AutoContrast": pixels.autocontrast, "Equalize": pixels.equalize, "Invert": pixels.invert}
+MOVE: dict[str, Callable[[float], affine.Matrix]] = {
+    "ShearX": affine.shear_x,
+    "ShearY": affine.shear_y,
+    "TranslateX": affine.translate_x,
+    "TranslateY": affine.translate_y,
+}
+
+
+class Strengths(NamedTuple):
+    """The strongest of each kind of operation.
+
+    Attributes:
+        shear: as a tangent.
+        translate: (down, right) in pixels.
+        rotate: in degrees.
+        factor: of brightness, colour, contrast and sharpness, around 1.
+        bits: that "Posterize" takes away.
+    """
+
+    shear: float
+    translate: tuple[float, float]
+    rotate: float
+    factor: float
+    bits: int
+
+    def of(self, name: str, place: int, bins: int) -> float:
+        """The strength at one of `bins` places, from 0 to the strongest."""
+        if name == "Posterize":
+            return 8.0 - round(place / ((bins - 1) / self.bits))
+        if name == "Solarize":
+            return _linspace(255.0, 0.0, bins)[place]
+        strongest = {
+            "Shear": self.shear,
+            "TranslateY": self.translate[0],
+            "TranslateX": self.translate[1],
+            "Rotate": self.rotate,
+        }.get(name if name.startswith("Translate") else name.rstrip("XY"), self.factor)
+        return _linspace(0.0, strongest, bins)[place]
+
+
+def make_operation(
+    name: str, strength: float, size: tuple[int, int], *, interpolation: Interpolation = "nearest", fill: Fill = 0
+) -> Operation | None:
+    """One of torchvision's named operations; None for "Identity".
+
+    Args:
+        name: as in torchvision, such as "ShearX".
+        strength: signed; a tangent, pixels, degrees, a factor less 1, bits or a threshold.
+        size: height and width of the image.
+        interpolation: of shears, shifts and rotations.
+        fill: level, or R, G and B, of what they bring in from outside.
+    """
+    if name == "Identity":
+        return None
+    if name in PLAIN:
+        return Operation(PLAIN[name])
+    if name in ADJUST:
+        return Operation(ADJUST[name], (1.0 + strength,))
+    if name in ("Posterize", "Solarize"):
+        return Operation(pixels.posterize if name == "Posterize" else pixels.solarize, (strength,))
+    matrix = affine.rotate(strength, *size) if name == "Rotate" else MOVE[name](strength)
+    return Operation(affine.warp, matrix, (interpolation, rgb(fill)))
+
+
+@dataclass(frozen=True, slots=True)
+class RandAugment:
+    """A few operations of equal strength at random: `torchvision.transforms.v2.RandAugment`.
+
+    Source: Cubuk et al., RandAugment, 2019, arXiv:1909.13719.
+
+    Args:
+        num_ops: how many, one after the other.
+        magnitude: strength, from 0 to `num_magnitude_bins` - 1.
+        num_magnitude_bins: into how many steps the strengths are divided.
+        interpolation: "nearest" or "bilinear".
+        fill: level from 0 to 255, or three, of what shears, shifts and rotations bring in from outside.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    num_ops: int = 2
+    magnitude: int = 9
+    num_magnitude_bins: int = 31
+    interpolation: Interpolation = "nearest"
+    fill: Fill = 0
+
+    def __post_init__(self) -> None:
+        check_int("num_ops", self.num_ops, at_least=0)
+        check_int("num_magnitude_bins", self.num_magnitude_bins, at_least=2)
+        check_int("magnitude", self.magnitude, at_least=0)
+        if self.magnitude >= self.num_magnitude_bins:
+            raise ValueError(
+                must_be("magnitude", f"below num_magnitude_bins ({self.num_magnitude_bins})", self.magnitude)
+            )
+        _check_warp(self.interpolation, self.fill)
+
+    @property
+    def uniforms(self) -> int:
+        """Which and which way, for each operation."""
+        return 2 * self.num_ops
+
+    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+        """At most `num_ops`."""
+        strengths = _strengths(size)
+        found = []
+        for which, sign in uniform.reshape(-1, 2).tolist():
+            name = NAMES[int(which * len(NAMES))]
+            strength = _signed(name, strengths.of(name, self.magnitude, self.num_magnitude_bins), sign)
+            found.append(make_operation(name, strength, size, interpolation=self.interpolation, fill=self.fill))
+        return [operation for operation in found if operation]
+
+
+@dataclass(frozen=True, slots=True)
+class TrivialAugmentWide:
+    """One operation of random strength: `torchvision.transforms.v2.TrivialAugmentWide`.
+
+    Source: Müller and Hutter, TrivialAugment, 2021, arXiv:2103.10158.
+
+    Args:
+        num_magnitude_bins: into how many steps the strengths are divided.
+        interpolation: "nearest" or "bilinear".
+        fill: level from 0 to 255, or three, of what shears, shifts and rotations bring in from outside.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    num_magnitude_bins: int = 31
+    interpolation: Interpolation = "nearest"
+    fill: Fill = 0
+
+    def __post_init__(self) -> None:
+        check_int("num_magnitude_bins", self.num_magnitude_bins, at_least=2)
+        _check_warp(self.interpolation, self.fill)
+
+    @property
+    def uniforms(self) -> int:
+        """Random numbers per image."""
+        return 3
+
+    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+        """One or none."""
+        name = NAMES[int(uniform[0] * len(NAMES))]
+        bins = self.num_magnitude_bins
+        strength = WIDE.of(name, int(uniform[1] * bins), bins)
+        operation = make_operation(
+            name, _signed(name, strength, uniform[2]), size, interpolation=self.interpolation, fill=self.fill
+        )
+        return [operation] if operation else []
+
+
+@dataclass(frozen=True, slots=True)
+class AutoAugment:
+    """Two operations from a learned list: `torchvision.transforms.v2.AutoAugment`.
+
+    Source: Cubuk et al., AutoAugment, 2018, arXiv:1805.09501, appendix.
+
+    Args:
+        policy: the data set that the list was learned on.
+        interpolation: "nearest" or "bilinear".
+        fill: level from 0 to 255, or three, of what shears, shifts and rotations bring in from outside.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
+    interpolation: Interpolation = "nearest"
+    fill: Fill = 0
+
+    def __post_init__(self) -> None:
+        if self.policy not in POLICIES:
+            raise ValueError(must_be("policy", '"imagenet", "cifar10" or "svhn"', self.policy))
+        _check_warp(self.interpolation, self.fill)
+
+    @property
+    def uniforms(self) -> int:
+        """Random numbers per image."""
+        return 5
+
+    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+        """At most two."""
+        pairs = POLICIES[self.policy]
+        strengths = _strengths(size)
+        found = []
+        for (name, p, place), chance, sign in zip(
+            pairs[int(uniform[0] * len(pairs))], uniform[1:3], uniform[3:], strict=True
+        ):
+            if chance < p:
+                strength = _signed(name, strengths.of(name, place, BINS), sign)
+                found.append(make_operation(name, strength, size, interpolation=self.interpolation, fill=self.fill))
+        return [operation for operation in found if operation]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomOperation:
+    """One named operation with probability `p`, such as torchvision's `RandomSolarize` or `RandomAdjustSharpness`.
+
+    Args:
+        name: "Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize" or
+            "Invert".
+        strength: a factor less 1 for the first four, bits that stay for "Posterize", a threshold for "Solarize".
+        p: probability.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    name: str
+    strength: float = 0.0
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        named = (*ADJUST, "Posterize", "Solarize", *PLAIN)
+        if self.name not in named:
+            raise ValueError(must_be("name", f"one of {', '.join(named)}", self.name))
+        low, high = {"Posterize": (1, 8), "Solarize": (0, 256)}.get(self.name, (-1, math.inf))
+        if not isinstance(self.strength, int | float) or not low <= self.strength <= high:
+            raise ValueError(must_be("strength", f"from {low} to {high} for {self.name}", self.strength))
+        check_probability("p", self.p)
+
+    @property
+    def uniforms(self) -> int:
+        """Random numbers per image."""
+        return 1
+
+    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+        """One or none."""
+        operation = make_operation(self.name, self.strength, size)
+        return [operation] if operation and uniform[0] < self.p else []
+
+
+WIDE = Strengths(shear=0.99, translate=(32.0, 32.0), rotate=135.0, factor=0.99, bits=6)
+
+
+def _strengths(size: tuple[int, int]) -> Strengths:
+    """Those of RandAugment and AutoAugment for an image of height and width `size`."""
+    height, width = size
+    return Strengths(
+        shear=0.3, translate=(150.0 / 331.0 * height, 150.0 / 331.0 * width), rotate=30.0, factor=0.9, bits=4
+    )
+
+
+def _signed(name: str, strength: float, number: float) -> float:
+    """Half of the time the other way."""
+    return -strength if number < 0.5 and (name in MOVE or name in ADJUST or name == "Rotate") else strength
+
+
+@cache
+def _linspace(start: float, end: float, bins: int) -> tuple[float, ...]:
+    """Torchvision's strengths, to the last bit of float32."""
+    return tuple(torch.linspace(start, end, bins).tolist())
+
+
+def _check_warp(interpolation: object, fill: object) -> None:
+    if interpolation not in ("nearest", "bilinear"):
+        raise ValueError(must_be("interpolation", '"nearest" or "bilinear"', interpolation))
+    check_fill(fill)

@@ -1,0 +1,95 @@
+"""Which mixup a DataLoader's collate_fn applies: found by looking, believed only after trying."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import default_collate
+
+from dali_mixup.errors import must_be
+from dali_mixup.mixing.cutmix import CutMix
+from dali_mixup.mixing.mixup import MixUp
+from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
+from dali_mixup.translation.trying import DEPTH, held_by, seeded
+
+MIXERS = ("MixUp", "CutMix", "RandomChoice")
+RULE = "default_collate, or v2.MixUp, v2.CutMix or a v2.RandomChoice of them after default_collate"
+WAY_OUT = (
+    "pass from_dataloader a mixup= in the place of the collate_fn, or keep the DataLoader and put "
+    "MixUpIterator behind it"
+)
+SEEDS = range(64)  # a collate_fn that mixes one batch in ten shows it in 999 of 1000 cases
+
+
+def find_mixup(collate_fn: Callable, num_classes: int | None) -> AnyMixer | None:
+    """The mixup that a collate_fn applies after `default_collate`, with torchvision's conventions; None for none.
+
+    Args:
+        collate_fn: of a DataLoader. It is called on a few drawn batches.
+        num_classes: width of dense targets where the collate_fn's mixup doesn't say it.
+
+    Raises:
+        ValueError: it does something else.
+    """
+    if collate_fn is default_collate or _does_the_same(collate_fn, lambda images, labels: [images, labels]):
+        return None
+    for mixer in _mixers_in(collate_fn, DEPTH):
+        if _does_the_same(collate_fn, mixer):
+            return _translate(mixer, num_classes)
+    raise ValueError(must_be("loader.collate_fn", RULE, collate_fn, WAY_OUT))
+
+
+def _mixers_in(value: Any, depth: int) -> Iterator[Callable]:
+    """The batch transforms of torchvision that a function refers to.
+
+    In its closure, arguments, attributes and globals.
+    """
+    if _is_mixer(value):
+        yield value
+    elif depth:
+        for held in held_by(value):
+            yield from _mixers_in(held, depth - 1)
+
+
+def _is_mixer(value: Any) -> bool:
+    return type(value).__module__.startswith("torchvision.transforms.v2") and type(value).__name__ in MIXERS
+
+
+def _does_the_same(collate_fn: Callable, after: Callable) -> bool:
+    """Whether collate_fn(samples) equals after(*default_collate(samples)), with the same random numbers."""
+    for seed in SEEDS:
+        generator = torch.Generator().manual_seed(seed)
+        samples = [(torch.rand(3, 16, 16, generator=generator), label % 2) for label in range(6)]
+        with seeded(seed):
+            expected = after(*default_collate(samples))
+        with seeded(seed):
+            found = _call(collate_fn, samples)
+        if not isinstance(found, list | tuple) or len(found) != len(expected):
+            return False
+        if not all(
+            isinstance(one, torch.Tensor) and torch.equal(one, other)
+            for one, other in zip(found, expected, strict=True)
+        ):
+            return False
+    return True
+
+
+def _call(collate_fn: Callable, samples: list) -> Any:
+    try:
+        return collate_fn(samples)
+    except Exception as error:
+        rule = f"{RULE}; on pairs of a (3, 16, 16) tensor and a label it raises {type(error).__name__}: {error}"
+        raise ValueError(must_be("loader.collate_fn", rule, collate_fn, WAY_OUT)) from error
+
+
+def _translate(mixer: Any, num_classes: int | None) -> AnyMixer:
+    if type(mixer).__name__ == "RandomChoice":
+        return RandomChoice([_translate_one(one, num_classes) for one in mixer.transforms], p=mixer.p)
+    return _translate_one(mixer, num_classes)
+
+
+def _translate_one(mixer: Any, num_classes: int | None) -> MixUp | CutMix:
+    num_classes = mixer.num_classes or num_classes
+    if type(mixer).__name__ == "MixUp":
+        return MixUp(mixer.alpha, per_sample=False, fold=False, targets="dense", num_classes=num_classes)
+    return CutMix(mixer.alpha, per_sample=False, targets="dense", num_classes=num_classes)

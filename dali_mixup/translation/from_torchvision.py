@@ -1,0 +1,78 @@
+"""`from_torchvision`: transforms of torchvision and timm, read by name, as an `ImagePipeline`.
+
+Neither package is imported.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dali_mixup.parity import Line, Parity
+from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.translation.options import name_of, text_of, unknown
+from dali_mixup.translation.pixel_table import TABLE
+from dali_mixup.translation.reading import Reading
+from dali_mixup.translation.step_table import STEPS
+from dali_mixup.translation.unwrap import unwrap
+
+
+def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
+    """Translate a `Compose`, an `nn.Sequential`, the preset of a torchvision model's weights, or a single transform.
+
+    `print` of the result shows what became of each transform and how close that comes, by itself, to torchvision on PIL
+    images: "exact", "within one level" (of 255) or "approximate"; `python -m bench.parity` measures it. Behind ToTensor
+    or ToImage the class is that of torchvision's own code for tensors, which is often less close. This holds where
+    torch resizes: on a GPU, and with an `augment`, DALI resizes, and edges differ by more. Random numbers have
+    torchvision's distributions and are drawn from (seed, epoch, position).
+
+    Without `Normalize` images are floats from 0 to 1, or from 0 to 255 where torchvision would deliver them so or as
+    uint8.
+
+    Args:
+        transform: from `torchvision.transforms`, its `v2`, or `timm.data.create_transform`; also a function or an
+            object of your own that only calls one of them, as the presets of torchvision's reference scripts do. It is
+            tried on a few images.
+        strict: refuse approximate ones.
+
+    Raises:
+        TypeError: a transform that has no translation.
+        ValueError: one that can't be done at its place or with its options; with `strict` one that is approximate.
+
+    >>> import torch
+    >>> print(from_torchvision(torch.nn.Sequential(torch.nn.Identity())))
+    Identity() -> nothing (exact)
+    """
+    reading = Reading()
+    for step in _flatten(transform):
+        _read(reading, step)
+    approximate = [line for line in reading.lines if line.parity == Parity.APPROXIMATE]
+    if strict and approximate:
+        named = "".join(f"\n  {line.theirs}: {line.note}" for line in approximate)
+        raise ValueError(f"transform must be exact or within one level with strict=True; approximate are:{named}")
+    return reading.pipeline()
+
+
+def _read(reading: Reading, step: Any) -> None:
+    """Translate one transform and write its line."""
+    name = name_of(step)
+    if name in STEPS:
+        ours, parity, note = STEPS[name](reading, step)
+    elif name in TABLE:
+        ours, parity, note = reading.add_pixels(step)
+    else:
+        raise unknown(step)
+    reading.lines.append(Line(theirs=text_of(step), ours=ours, parity=parity, note=note))
+
+
+def _flatten(transform: Any) -> Iterator[Any]:
+    """The transforms one by one, out of nested containers and of functions and objects that only pass images on."""
+    if name_of(transform) == "Compose":
+        inner = transform.transforms
+    elif name_of(transform) in ("Sequential", "ModuleList") or isinstance(transform, list | tuple):
+        inner = transform
+    elif not name_of(transform) and (chain := unwrap(transform)) is not None:
+        inner = [chain]
+    else:
+        yield transform
+        return
+    for step in inner:
+        yield from _flatten(step)

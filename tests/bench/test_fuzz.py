@@ -1,0 +1,206 @@
+"""The probe keeps its promises on damaged files, and the fuzzer finds a probe that doesn't."""
+
+import importlib.util
+import io
+import json
+import sys
+import time
+
+import pytest
+from hypothesis import strategies as st
+from PIL import Image
+
+from bench import fuzz
+from bench.fuzz import (
+    KINDS,
+    LARGEST_INSERT,
+    Mutation,
+    Tally,
+    damaged_files,
+    draw_files,
+    mutate,
+    run_round,
+    split_segments,
+)
+from dali_mixup.dataset.header import Header, probe
+
+
+@pytest.fixture(scope="module")
+def seeds():
+    return draw_files()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "file")
+
+
+def test_the_probe_keeps_its_promises_on_damaged_files(seeds, path):
+    tally = Tally()
+    failure = run_round(damaged_files(seeds), path, tally, examples=300, number=20261122)
+    assert failure is None, f"{failure.message}\n{failure.content.hex()}"
+    assert tally.examples >= 300
+    assert tally.reasons[""] > 30
+    assert len(tally.reasons) > 8
+
+
+def test_files_to_start_from_are_valid_and_of_all_kinds(seeds, path):
+    kinds = set()
+    for content in seeds:
+        tally = Tally()
+        fuzz.check(content, path, tally)
+        with Image.open(io.BytesIO(content)) as image:
+            kinds.add(image.format)
+    assert kinds >= {"JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM"}
+
+
+def raises(path):
+    raise ZeroDivisionError("no")
+
+
+def leaks(path, kept=[]):  # noqa: B006
+    kept.append(open(path, "rb"))  # noqa: SIM115
+    return probe(path)
+
+
+def differs(path, calls=[]):  # noqa: B006
+    calls.append(path)
+    return probe(path)._replace(mtime_ns=len(calls))
+
+
+def hoards(path):
+    bytearray(b"x") * (100 << 20)
+    return probe(path)
+
+
+def dawdles(path):
+    end = time.thread_time() + 0.1
+    while time.thread_time() < end:
+        pass
+    return probe(path)
+
+
+def hangs(path):
+    try:
+        time.sleep(10)
+    except Exception:  # noqa: BLE001  a probe that swallows everything is to be stopped, too
+        return probe(path)
+
+
+def returns_a_tuple(path):
+    return tuple(probe(path))
+
+
+def says(**wrong):
+    return lambda path: probe(path)._replace(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("defect", "message"),
+    [
+        (raises, r"must raise nothing, got ZeroDivisionError\('no'\)"),
+        (leaks, r"must close its files, got \['\d+'\] left open"),
+        (differs, "must give the same answer twice, got Header"),
+        (hoards, r"must take at most 64 MiB, got (9\d|1\d\d) MiB"),
+        (dawdles, r"must take at most 0.05 s, got 0.\d\d s"),
+        (hangs, r"must come back, got nothing within 0.2 s"),
+        (says(height=3, width=4, reason="odd"), r"both for TIFFs only, got Header\(height=3"),
+        (says(height=0, width=0, reason=""), r"must give a size above 0, or 0 x 0 and a reason"),
+        (says(file_size=-1), r"file_size must be \d+, got -1"),
+        (returns_a_tuple, r"must return a Header, got \("),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_defect_of_the_probe_is_found_and_named(seeds, path, monkeypatch, defect, message):
+    monkeypatch.setattr(fuzz, "probe", defect)
+    monkeypatch.setattr(fuzz, "SECONDS_LIMIT", 0.05 if defect is dawdles else 5.0)
+    monkeypatch.setattr(fuzz, "HANG_SECONDS", 0.2 if defect is hangs else 20.0)
+    tally = Tally()
+    with pytest.raises(fuzz.BrokenPropertyError, match=message):
+        fuzz.check(seeds[0], path, tally)
+    assert tally.failing == seeds[0]
+
+
+def test_a_wrong_size_is_found_where_pillow_knows_better(seeds, path, monkeypatch):
+    monkeypatch.setattr(fuzz, "probe", lambda path: probe(path)._replace(height=7))
+    with pytest.raises(fuzz.BrokenPropertyError, match="the size must be Pillow's 24 x 40, got 7 x 40"):
+        fuzz.check(seeds[0], path, Tally())
+
+
+def test_a_file_of_two_sizes_that_does_not_decode_is_no_failure(seeds, path):
+    """Pillow takes the last frame header, the probe the first, and libjpeg refuses both."""
+    pieces = split_segments(seeds[0])
+    frame = next(piece for piece in pieces if piece[1] == 0xC0)
+    other = frame[:5] + b"\0\x09\0\x07" + frame[9:]
+    fuzz.check(b"".join([pieces[0], other, *pieces[1:]]), path, Tally())
+
+
+def test_the_smallest_failing_file_is_kept(path, monkeypatch):
+    def fails_on_three_bytes(name):
+        header = probe(name)
+        if header.file_size >= 3:
+            raise ValueError
+        return header
+
+    monkeypatch.setattr(fuzz, "probe", fails_on_three_bytes)
+    failure = run_round(st.binary(max_size=50), path, Tally(), examples=200, number=1)
+    assert failure is not None
+    assert failure.content == bytes(3)
+    assert failure.seed == 1
+    assert "got ValueError()" in failure.message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_damage_works_on_every_file_and_stays_small(seeds, kind):
+    changed = 0
+    for content in (*seeds, b"", b"\xff\xd8", b"\xff\xd8\xff"):
+        for at, count in ((0, 1), (3, 2), (999, 60_000)):
+            damaged = mutate(content, Mutation(kind=kind, at=at, count=count, payload=b"\xff\0"))
+            assert len(damaged) <= 2 * len(content) + LARGEST_INSERT
+            changed += damaged != content
+    assert changed > 10
+
+
+def test_segments_make_up_the_file(seeds):
+    for content in seeds:
+        assert b"".join(split_segments(content)) == content
+    assert len(split_segments(seeds[0])) > 5
+
+
+def test_a_repaired_png_passes_pillows_check_sums(seeds):
+    png = next(content for content in seeds if content.startswith(b"\x89PNG"))
+    damaged = png[:19] + b"\x05" + png[20:]  # the width
+    with pytest.raises(OSError, match="cannot identify"):
+        Image.open(io.BytesIO(damaged))
+    with Image.open(io.BytesIO(fuzz.repair_png(damaged))) as image:
+        assert image.width == 5
+    assert fuzz.repair_png(png) == png
+    assert fuzz.repair_png(png[:40]) == png[:40]
+
+
+def test_the_command_line_counts_reasons(tmp_path, photos, capsys):
+    assert fuzz.main([str(photos), "--minutes", "0.0001", "--seed", "5", "--json", str(tmp_path / "out.json")]) in (
+        0,
+        1,
+    )
+    shown = capsys.readouterr().out
+    assert "seed 5, " in shown
+    assert "different reasons" in shown
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["settings"]["seed"] == 5
+    assert sum(found["derived"]["reasons"].values()) <= found["results"][0]["timings"][0]["items"]
+
+
+def test_a_failure_ends_the_run_with_its_bytes(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(fuzz, "probe", lambda path: Header(0, 0, probe(path).file_size, 0, ""))
+    assert fuzz.main(["--minutes", "1", "--json", str(tmp_path / "out.json")]) == 1
+    assert "BROKEN (seed " in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.json").read_text())["derived"]["failure"]["hex"] == ""
+
+
+def test_without_hypothesis_it_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    spec = importlib.util.spec_from_file_location("fuzz_without", fuzz.__file__)
+    monkeypatch.setitem(sys.modules, "fuzz_without", module := importlib.util.module_from_spec(spec))
+    with pytest.raises(SystemExit, match="must have hypothesis"):
+        spec.loader.exec_module(module)

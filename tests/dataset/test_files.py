@@ -1,0 +1,138 @@
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import ImageFolder as TorchvisionImageFolder
+
+import dali_mixup as dm
+from tests.conftest import jpeg_bytes
+
+
+def write(path, content=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(jpeg_bytes(20, 30) if content is None else content)
+
+
+def test_order_classes_and_targets_equal_torchvision_on_an_odd_tree(tmp_path):
+    names = [
+        "b/2.jpg", "b/10.jpg", "b/1.JPG", "B/x.jpeg", "a/deep/er/1.jpg", "a/deep/1.jpg", "a/deep-2/1.jpg",
+        "a/1.PNG", "a/z/1.jpg",
+        "ä ö/naïve name.jpg", "10/1.webp", "9/1.jpg", "9/.hidden.jpg", "with space/a b.jpg",
+        "new\nline/a\n.jpg", "9/notes.txt", "9/jpg",
+        "a.b/1.tif", "a.b/1.jpg.bak", "a.b/2.PpM",
+    ]  # fmt: skip
+    for name in names:
+        write(tmp_path / name)
+    os.symlink(tmp_path / "9", tmp_path / "link", target_is_directory=True)
+    write(tmp_path / "loose.jpg")
+
+    ours, theirs = dm.ImageFolder(tmp_path), TorchvisionImageFolder(tmp_path)
+
+    assert list(ours.paths) == [path for path, _ in theirs.samples]
+    assert ours.targets.tolist() == theirs.targets
+    assert ours.classes == theirs.classes
+    assert ours.class_to_idx == theirs.class_to_idx
+    assert [ours[i] for i in range(len(ours))] == theirs.samples
+
+
+def test_order_equals_torchvision_on_real_photos(photos):
+    assert list(dm.ImageFolder(photos).paths) == [path for path, _ in TorchvisionImageFolder(photos).samples]
+
+
+def test_names_that_are_not_utf_8_are_found_and_loaded(tmp_path, dataset):
+    folder = os.fsencode(tmp_path) + b"/class \xff"
+    os.mkdir(folder)
+    with open(folder + b"/caf\xe9.jpg", "wb") as file:
+        file.write(jpeg_bytes(20, 30))
+    found = dm.ImageFolder(tmp_path)
+    assert os.fsencode(found.paths[0]) == folder + b"/caf\xe9.jpg"
+    assert dm.Loader(found, dm.ImagePipeline(geometry=dm.ResizeCenterCrop(8, 8)), batch_size=1).__iter__().__next__()[
+        0
+    ].shape == (
+        1,
+        3,
+        8,
+        8,
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda root: shutil.rmtree(root),
+            "root must be a folder with one folder of images per class, got '.*'; it is no folder",
+        ),
+        (lambda root: None, "root must be a folder .*; it holds no folders; for plain files use FileList"),
+        (lambda root: write(root / "1.jpg"), "it holds no folders; for plain files use FileList"),
+        (lambda root: (root / "cat").mkdir(), "each class folder must hold an image .* but 'cat' of '.*' hold none"),
+        (
+            lambda root: (write(root / "dog/1.jpg"), write(root / "cat/1.txt")),
+            "but 'cat' of '.*' hold none; remove or fill them",
+        ),
+    ],
+)
+def test_a_folder_that_is_no_dataset_is_named(tmp_path, make, message):
+    make(tmp_path)
+    with pytest.raises(dm.DatasetError, match=message):
+        dm.ImageFolder(tmp_path)
+    with pytest.raises(FileNotFoundError):  # what torchvision's users catch
+        dm.ImageFolder(tmp_path)
+
+
+def test_targets_that_do_not_fit_are_refused(folder):
+    paths = list(dm.ImageFolder(folder).paths)[:3]
+    with pytest.raises(
+        dm.DatasetError, match=r"targets must be one per path \(3 paths\), got a int64 array of shape \(2,\)"
+    ):
+        dm.FileList(paths, [0, 1])
+    with pytest.raises(dm.DatasetError, match=r"targets\[2\] must be a class index from 0 to 1, got 2"):
+        dm.FileList(paths, [0, 1, 2], classes=["x", "y"])
+    with pytest.raises(dm.DatasetError, match=r"targets\[1\] must be a class index from 0 to 1, got -1"):
+        dm.FileList(paths, [0, -1, 0], classes=["x", "y"])
+    with pytest.raises(TypeError, match="targets must be integers"):
+        dm.FileList(paths, ["a", "b", "c"])
+    with pytest.raises(dm.DatasetError, match="convert multi-label targets to float32"):
+        dm.FileList(paths, [[0, 1], [1, 0], [0, 0]])
+    with pytest.raises(dm.DatasetError, match="paths must be at least one file"):
+        dm.FileList([], [])
+
+
+def test_float_targets_keep_their_shape(folder):
+    paths = list(dm.ImageFolder(folder).paths)[:3]
+    assert dm.FileList(paths, torch.eye(3).double()).targets.dtype == np.float32
+    assert dm.FileList(paths, np.zeros((3, 2, 5))).targets.shape == (3, 2, 5)
+
+
+def test_sizes_are_those_of_the_files(dataset):
+    from PIL import Image
+
+    for path, height, width in zip(dataset.paths, dataset.heights, dataset.widths, strict=True):
+        with Image.open(path) as image:
+            assert (width, height) == image.size
+
+
+def test_bad_files_are_named_at_once_with_the_reason_and_stay_in_the_list(tmp_path):
+    write(tmp_path / "c/1.jpg")
+    write(tmp_path / "c/2.jpg", b"")
+    write(tmp_path / "c/3.jpg", b"hello")
+    write(tmp_path / "c/4.jpg", jpeg_bytes(20, 30)[:100])
+    write(tmp_path / "c/5.jpg")
+    with pytest.warns(
+        dm.BadFileWarning,
+        match=(
+            r"(?s)3 of 5 files can't be read as images: .*2.jpg \(empty file\), .*3.jpg \(not an image\).*4.jpg "
+            r"\(trunc"
+        ),
+    ):
+        found = dm.ImageFolder(tmp_path)
+    assert len(found) == 5
+    assert found.bad_files == {1: "empty file", 2: "not an image", 3: "truncated at byte 100: no frame header"}
+    assert found.heights.tolist() == [20, 0, 0, 0, 20]
+
+
+def test_a_missing_file_is_named(folder, tmp_path):
+    with pytest.warns(UserWarning, match=r"gone.jpg \(missing\)"):
+        dm.FileList([*dm.ImageFolder(folder).paths, tmp_path / "gone.jpg"], [0] * 24)

@@ -1,0 +1,64 @@
+"""The kernel runs in Triton's interpreter here, and on a real GPU where there is one."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import dali_mixup as dm
+from dali_mixup.stage.whole_batch import TorchStage
+from tests import reference
+
+pytest.importorskip("triton")
+PIPELINE = dm.ImagePipeline(geometry=dm.RandomResizedCrop((5, 7)))
+CODE = "from tests.stage.test_triton_kernel import compare_all; compare_all('cpu')"
+
+
+def draw(mixer, count):
+    if mixer is None:
+        return None
+    if mixer == "mixup":
+        return dm.MixUpDraw(lam=torch.rand(count), partner=torch.randperm(count))
+    return dm.CutMix().draw(count, np.random.default_rng(count), (5, 71))
+
+
+def compare(device, count, dtype, memory_format, mixer):
+    """The kernel against whole-batch torch expressions."""
+    from dali_mixup.stage.triton_kernel import TritonStage
+
+    torch.manual_seed(count)
+    images = torch.randint(0, 256, (count, 5, 71, 3), dtype=torch.uint8, device=device)
+    drawn = draw(mixer, count)
+    drawn = None if drawn is None else drawn.to(device)
+    options = {"dtype": dtype, "memory_format": memory_format}
+    ours = TritonStage(PIPELINE, **options)(images, drawn)
+    expected = TorchStage(PIPELINE, device=torch.device(device), **options)(images, drawn)
+    assert ours.dtype == dtype
+    assert ours.is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(ours, expected, rtol=torch.finfo(dtype).eps * 2, atol=1e-5)
+    if device == "cpu":
+        slow = torch.from_numpy(reference.normalized_batch(images.numpy(), PIPELINE.mean, PIPELINE.std, drawn))
+        torch.testing.assert_close(ours.double(), slow, rtol=torch.finfo(dtype).eps * 2, atol=1e-5)
+
+
+def compare_all(device):
+    for count in (0, 1, 2, 3, 5):
+        for dtype in (torch.float32, torch.float16, torch.bfloat16):
+            for memory_format in (torch.contiguous_format, torch.channels_last):
+                for mixer in (None, "mixup", "cutmix"):
+                    compare(device, count, dtype, memory_format, mixer)
+
+
+def test_the_kernel_equals_torch_expressions_in_the_interpreter():
+    """In a process of its own, since triton looks at TRITON_INTERPRET at its import."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.gpu
+def test_the_kernel_equals_torch_expressions_on_a_gpu():
+    compare_all("cuda")
