@@ -20,6 +20,7 @@ from bench.report import Report, format_spread, format_table, make_stamp
 from dali_mixup.geometry.geometry import Windows
 from dali_mixup.mixing.draws import Draw
 from dali_mixup.plan.plan import BatchPlan
+from dali_mixup.plan.step import Step
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.whole_batch import TorchStage
 
@@ -37,8 +38,7 @@ def plan_finished(count: int, draw: Draw | None) -> BatchPlan:
     nothing = np.zeros((count, 2), np.int32)
     return BatchPlan(
         epoch=0,
-        first=0,
-        end=count,
+        step=Step(0, count, count),
         indices=np.arange(count),
         windows=Windows(anchor=nothing, shape=nothing, resized=nothing, offset=nothing),
         flips=np.zeros(count, bool),
@@ -63,7 +63,7 @@ def build_cases(batch_size: int, size: int, seed: int = 0) -> list[tuple[str, st
             whole = TorchStage(pipeline, dtype=dtype, memory_format=layout, device=torch.device("cpu"))
             ours = CpuStage(pipeline, dtype=dtype, memory_format=layout, num_threads=1, keep=2)
             traffic = images.numel() * (1 + dtype.itemsize)
-            cases.append(("whole batch", variant, lambda whole=whole: whole(images, draw), traffic))
+            cases.append(("whole batch", variant, lambda whole=whole: whole(images, plan), traffic))
             cases.append(("dali_mixup", variant, lambda ours=ours: ours(images, plan), traffic))
     source, target = torch.rand(2, batch_size, 3, size, size)
     cases.append(("copy_", "float32 NCHW", lambda: target.copy_(source), 2 * 4 * source.numel()))

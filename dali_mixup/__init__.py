@@ -7,8 +7,9 @@ targets. Importing this package does not import DALI; building a `Loader` does.
 from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
-from dali_mixup.geometry.crops import CenterCrop, KeepSize, RandomCrop, Resize
-from dali_mixup.geometry.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
+from dali_mixup.geometry.resize import Resize
+from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.loader import Loader
 from dali_mixup.mixing.accuracy import Accuracy, MixUpAccuracy
 from dali_mixup.mixing.apply import mix, paste

@@ -2,38 +2,32 @@
 
 import os
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import UnionType
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset.files import FileList
-from dali_mixup.decode.decoder import DEFAULT_GPU_DECODE, Decoder
-from dali_mixup.decode.faults import MAX_PIXELS, Faults
-from dali_mixup.decode.gpu_decode import GpuDecode
-from dali_mixup.errors import BadSample, check_int, check_probability, must_be
-from dali_mixup.geometry.crops import RandomCrop
-from dali_mixup.geometry.geometry import CropPad
-from dali_mixup.mixing.random_choice import AnyMixer
+from dali_mixup.decode.decoder import Decoder
+from dali_mixup.decode.faults import Faults
+from dali_mixup.errors import BadSample, check_int, must_be
+from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
 from dali_mixup.plan.epoch_sampler import EpochSampler
 from dali_mixup.plan.plan import BatchPlan, Plan
-from dali_mixup.plan.sampler import UserSampler, check_order
+from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
-from dali_mixup.randomness import Purpose, check_seed, keyed_generator
+from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.threads import split_threads
 from dali_mixup.stage.whole_batch import build_gpu_stage
-from dali_mixup.transforms.operations import apply_batch
+from dali_mixup.transforms.pixels import send
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
 # last one.
 KEPT_BUFFERS = 4
@@ -59,10 +53,11 @@ class LoaderStats:
 
 
 class Delivery(NamedTuple):
-    """A finished batch, and DALI's state after it."""
+    """A finished batch, the position after it, and DALI's state there."""
 
     images: torch.Tensor
     targets: torch.Tensor
+    end: int
     checkpoint: bytes | None
 
 
@@ -117,124 +112,54 @@ class Loader:
             bad files already.
     """
 
+    @spelled_out(LoaderKeywords)
     def __init__(
         self,
         dataset: FileList,
         pipeline: ImagePipeline,
-        *,
-        batch_size: int | None = None,
-        shuffle: bool = False,
-        sampler: Iterable[int] | None = None,
-        batch_sampler: Iterable[list[int]] | None = None,
-        drop_last: bool = False,
-        mixup: AnyMixer | None = None,
-        seed: int = 0,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype = torch.float32,
-        memory_format: torch.memory_format = torch.contiguous_format,
-        num_threads: int | None = None,
-        prefetch: int = 2,
-        shard: tuple[int, int] | None = None,
-        on_bad_sample: Literal["raise", "replace"] = "raise",
-        max_bad_fraction: float = 0.01,
-        max_pixels: int = MAX_PIXELS,
-        gpu_decode: GpuDecode = DEFAULT_GPU_DECODE,
+        **options: Unpack[LoaderKeywords],
     ):
-        self._build_again = partial(
-            type(self),
-            dataset,
-            pipeline,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            sampler=sampler,
-            batch_sampler=batch_sampler,
-            drop_last=drop_last,
-            mixup=mixup,
-            seed=seed,
-            device=device,
-            dtype=dtype,
-            memory_format=memory_format,
-            num_threads=num_threads,
-            prefetch=prefetch,
-            shard=shard,
-            on_bad_sample=on_bad_sample,
-            max_bad_fraction=max_bad_fraction,
-            max_pixels=max_pixels,
-            gpu_decode=gpu_decode,
-        )
-        _check_type("gpu_decode", gpu_decode, GpuDecode, "a GpuDecode, such as dm.GpuDecode(hw_decoder_load=0.5)")
+        self._build_again = partial(type(self), dataset, pipeline, **options)
+        chosen = LoaderOptions(**options)
         _check_type("dataset", dataset, FileList, "an ImageFolder or FileList")
         _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")
-        for name, value in (("shuffle", shuffle), ("drop_last", drop_last)):
-            _check_type(name, value, bool, "True or False")
-        if mixup is not None:
-            _check_type("mixup", mixup, AnyMixer, "dali_mixup's MixUp, CutMix, RandomChoice, or None")
-            if dataset.targets.dtype == np.int64:
-                mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
-        check_order(batch_size, shuffle=shuffle, sampler=sampler, batch_sampler=batch_sampler, drop_last=drop_last)
-        for name, value in (("prefetch", prefetch), ("max_pixels", max_pixels)):
-            check_int(name, value, at_least=1)
-        check_seed(seed)
-        if num_threads is not None:
-            check_int("num_threads", num_threads, at_least=1)
-        if dtype not in DTYPES:
-            raise ValueError(must_be("dtype", "torch.float32, torch.float16 or torch.bfloat16", dtype))
-        if memory_format not in MEMORY_FORMATS:
-            raise ValueError(must_be("memory_format", "torch.contiguous_format or torch.channels_last", memory_format))
-        if on_bad_sample not in ("raise", "replace"):
-            raise ValueError(must_be("on_bad_sample", '"raise" or "replace"', on_bad_sample))
-        check_probability("max_bad_fraction", max_bad_fraction)
-        rank, world = pick_shard(shard)
-
+        if chosen.mixup is not None and dataset.targets.dtype == np.int64:
+            chosen.mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
+        self.shard = pick_shard(chosen.shard)
         pipeline = pipeline.settled(dataset.heights, dataset.widths)
         _check_images_are_large_enough(dataset, pipeline)
 
-        self.dataset, self.pipeline, self.mixup = dataset, pipeline, mixup
-        self.batch_size, self.drop_last, self.seed = batch_size, drop_last, int(seed)
-        self.batch_sampler, self._user_sampler = batch_sampler, None
-        if sampler is not None or batch_sampler is not None:
-            self._user_sampler = UserSampler(sampler, batch_sampler, batch_size=batch_size, drop_last=drop_last)
-        self.shard = (rank, world)
-        self.device = pick_device(device)
-        self.dtype, self.memory_format = dtype, memory_format
-        own_order = self._user_sampler is None
-        self.plan = Plan(
-            dataset=dataset,
-            pipeline=pipeline,
-            batch_size=batch_size or 1,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            mixup=mixup,
-            seed=int(seed) if own_order else _seed_of_rank(int(seed), rank),
-            rank=rank if own_order else 0,
-            world=world if own_order else 1,
-        )
-        if drop_last and not len(self):
+        self.dataset, self.pipeline, self.mixup = dataset, pipeline, chosen.mixup
+        self.batch_size, self.drop_last, self.seed = chosen.batch_size, chosen.drop_last, int(chosen.seed)
+        self.device, self.dtype, self.memory_format = pick_device(chosen.device), chosen.dtype, chosen.memory_format
+        self.batch_sampler = chosen.batch_sampler
+        self._user_sampler = _open_sampler(chosen)
+        self.plan = _build_plan(dataset, pipeline, chosen, *self.shard)
+        if self.drop_last and not len(self):
             ranks = self.plan.world
             samples = len(dataset) if self._user_sampler is None else len(self.sampler)
             rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
-            raise ValueError(must_be("batch_size", rule, batch_size))
-        threads = split_threads(num_threads)
+            raise ValueError(must_be("batch_size", rule, self.batch_size))
+        threads = split_threads(chosen.num_threads)
         self._faults = Faults(
             self.plan,
             device=self.device,
-            max_pixels=max_pixels,
-            max_bad_fraction=max_bad_fraction if on_bad_sample == "replace" else None,
+            max_pixels=chosen.max_pixels,
+            max_bad_fraction=chosen.max_bad_fraction if chosen.on_bad_sample == "replace" else None,
         )
         self._decoder = Decoder(
             self.plan,
             self._faults,
             device=self.device,
             num_threads=threads.decode,
-            prefetch=prefetch,
-            gpu_decode=gpu_decode,
+            prefetch=chosen.prefetch,
+            gpu_decode=chosen.gpu_decode,
         )
+        output = {"dtype": self.dtype, "memory_format": self.memory_format}
         if self.device.type == "cpu":
-            self._stage = CpuStage(
-                pipeline, dtype=dtype, memory_format=memory_format, num_threads=threads.stage, keep=KEPT_BUFFERS
-            )
+            self._stage = CpuStage(pipeline, **output, num_threads=threads.stage, keep=KEPT_BUFFERS)
         else:
-            self._stage = build_gpu_stage(pipeline, dtype=dtype, memory_format=memory_format, device=self.device)
+            self._stage = build_gpu_stage(pipeline, **output, device=self.device)
         self._cursor = Cursor(0, 0)  # the next batch to deliver
         self._next_start = Cursor(0, 0)  # where the next `for` begins
         self._iteration = 0
@@ -355,7 +280,7 @@ class Loader:
 
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
-        resize = self._stage.resizing if isinstance(self._stage, CpuStage) else 0.0
+        resize = self._stage.resizing
         return LoaderStats(
             batches=self._delivered,
             wait=self._waited,
@@ -380,19 +305,19 @@ class Loader:
     def _deliver(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """One epoch; it begins with its first batch, since trainers call iter() just to see, then set the epoch."""
         cursor, iteration = self._begin()
-        steps = list(self.plan.steps(cursor.position, cursor.sampled))
-        batches = self._batches(cursor, len(steps))
+        count = sum(1 for _ in self.plan.steps(cursor.position, cursor.sampled))
+        batches = self._batches(cursor, count)
         if self.device.type == "cpu":
             batches = run_ahead(batches, ahead=1)
         self._running = batches
         try:
-            for i, (_, _, end) in enumerate(steps):
+            for left in reversed(range(count)):
                 self._check_current(iteration)
                 start = time.perf_counter()
-                images, targets, checkpoint = next(batches)
+                images, targets, end, checkpoint = next(batches)
                 self._waited += time.perf_counter() - start
                 self._delivered += 1
-                if i + 1 < len(steps):
+                if left:
                     self._cursor = cursor._replace(position=end, checkpoint=checkpoint)
                 else:
                     self._cursor = Cursor(cursor.epoch + 1, 0)
@@ -427,31 +352,22 @@ class Loader:
             start = time.perf_counter()
             batch, images, checkpoint = self._decoder.next()
             decoded = time.perf_counter()
-            delivery = Delivery(*self._finish(batch, images), checkpoint)
+            delivery = self._finish(batch, images, checkpoint)
             self._decoding += decoded - start
             self._staging += time.perf_counter() - decoded
             del images
             yield delivery
             del delivery
 
-    def _finish(self, batch: BatchPlan, images: torch.Tensor | list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Labels, and the batch stage."""
-        labels = torch.from_numpy(self.dataset.targets[batch.indices])
-        draw = batch.draw
-        targets = labels if self.mixup is None or draw is None else self.mixup.mix_labels(labels, draw)
-        if isinstance(self._stage, CpuStage):
-            finished = self._stage(images, batch)
-        else:
-            if batch.operations is not None:
-                planes = cast(torch.Tensor, images).permute(0, 3, 1, 2).contiguous()
-                images = apply_batch(planes, batch.operations).permute(0, 2, 3, 1).contiguous()
-            targets = targets.pin_memory().to(self.device, non_blocking=True)
-            draw = None if draw is None else draw.to(self.device)
-            finished = self._stage(cast(torch.Tensor, images), draw)
-        return finished, targets
+    def _finish(self, batch: BatchPlan, images: Any, checkpoint: bytes | None) -> Delivery:
+        """Targets, and the batch stage."""
+        targets = torch.from_numpy(self.dataset.targets[batch.indices])
+        if self.mixup is not None and batch.draw is not None:
+            targets = self.mixup.mix_labels(targets, batch.draw)
+        return Delivery(self._stage(images, batch), send(targets, self.device), batch.step.end, checkpoint)
 
 
-def _check_type(name: str, value: object, expected: type | UnionType, rule: str) -> None:
+def _check_type(name: str, value: object, expected: type, rule: str) -> None:
     if not isinstance(value, expected):
         raise TypeError(must_be(name, rule, value))
 
@@ -461,9 +377,30 @@ def _seed_of_rank(seed: int, rank: int) -> int:
     return seed if rank == 0 else int(keyed_generator(seed, Purpose.RANK, 0, rank).integers(2**64, dtype=np.uint64))
 
 
+def _open_sampler(options: LoaderOptions) -> UserSampler | None:
+    if options.sampler is None and options.batch_sampler is None:
+        return None
+    return UserSampler(
+        options.sampler, options.batch_sampler, batch_size=options.batch_size, drop_last=options.drop_last
+    )
+
+
+def _build_plan(dataset: FileList, pipeline: ImagePipeline, options: LoaderOptions, rank: int, world: int) -> Plan:
+    seed, sampled = int(options.seed), options.sampler is not None or options.batch_sampler is not None
+    return Plan(
+        dataset=dataset,
+        pipeline=pipeline,
+        batch_size=options.batch_size or 1,
+        shuffle=options.shuffle,
+        drop_last=options.drop_last,
+        mixup=options.mixup,
+        seed=_seed_of_rank(seed, rank) if sampled else seed,
+        rank=0 if sampled else rank,
+        world=1 if sampled else world,
+    )
+
+
 def _check_images_are_large_enough(dataset: FileList, pipeline: ImagePipeline) -> None:
-    if not isinstance(pipeline.geometry, CropPad | RandomCrop):
-        return
     small = np.flatnonzero(pipeline.geometry.too_small(dataset.heights, dataset.widths) & (dataset.heights > 0))
     if len(small):
         first = int(small[0])

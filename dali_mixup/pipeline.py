@@ -5,17 +5,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from dali_mixup.errors import check_probability, must_be
-from dali_mixup.geometry.crops import CenterCrop, KeepSize, RandomCrop, Resize
-from dali_mixup.geometry.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop, height_width
+from dali_mixup.geometry.geometry import Geometry
 from dali_mixup.parity import Translation
 from dali_mixup.transforms.transforms import Transform, check_transforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-Geometry = RandomResizedCrop | ResizeCenterCrop | CropPad | Resize | KeepSize | CenterCrop | RandomCrop
 GEOMETRIES = "or one of Resize, KeepSize, CenterCrop and RandomCrop"
 
 
@@ -52,7 +50,7 @@ class ImagePipeline:
     translation: Translation | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.geometry, Geometry):
+        if isinstance(self.geometry, type) or not isinstance(self.geometry, Geometry):
             raise TypeError(
                 must_be("geometry", "a RandomResizedCrop, ResizeCenterCrop or CropPad", self.geometry, GEOMETRIES)
             )
@@ -88,12 +86,15 @@ class ImagePipeline:
         Raises:
             ValueError: it depends on the dataset.
         """
-        size = self.geometry.size
-        if size is None or (isinstance(self.geometry, Resize) and isinstance(size, int)):
-            raise ValueError(
-                must_be("geometry", "of a fixed size", self.geometry, "a Loader takes the size from its dataset")
-            )
-        return height_width(size)
+        if self.geometry.output is None:
+            remedy = "a Loader takes the size from its dataset"
+            raise ValueError(must_be("geometry", "of a fixed size", self.geometry, remedy))
+        return self.geometry.output
+
+    def normalization(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and shift (3,) of R, G and B in the precision of `dtype`; a value is scale * level + shift."""
+        mean, std = torch.tensor(self.mean, dtype=dtype), torch.tensor(self.std, dtype=dtype)
+        return 1 / (255 * std), -mean / std
 
     def settled(self, height: np.ndarray, width: np.ndarray) -> "ImagePipeline":
         """The pipeline with a fixed output size, for a dataset of images of `height`, `width` (N,).
@@ -103,10 +104,11 @@ class ImagePipeline:
         Raises:
             ValueError: the images come out with different sizes.
         """
-        if not isinstance(self.geometry, Resize | KeepSize):
-            return self
         images = height > 0
-        made = replace(self, geometry=self.geometry.settled(height[images], width[images]))
+        geometry = self.geometry.settled(height[images], width[images])
+        if geometry is self.geometry:
+            return self
+        made = replace(self, geometry=geometry)
         if self.translation is None or self.translation.parts != self.parts:
             return made
         return replace(made, translation=replace(self.translation, parts=made.parts))

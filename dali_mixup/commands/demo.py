@@ -15,7 +15,8 @@ from dali_mixup.commands.shape_files import write_shapes
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.training import Outcome, Recipe, train_and_validate
 from dali_mixup.dataset.files import FileList
-from dali_mixup.geometry.geometry import CropPad, RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.geometry.crops import CropPad, ResizeCenterCrop
+from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.pipeline import ImagePipeline
 

@@ -12,7 +12,7 @@ from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
 from dali_mixup.dataset.files import FileList
 from dali_mixup.errors import check_int, must_be
-from dali_mixup.geometry.geometry import RandomResizedCrop
+from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.loader import Loader
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.draws import Draw

@@ -10,7 +10,7 @@ from dali_mixup.commands.jpeg import open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.dataset.files import FileList
 from dali_mixup.dataset.header import open_with_pillow
-from dali_mixup.decode.faults import MAX_PIXELS, too_many_pixels
+from dali_mixup.decode.reasons import MAX_PIXELS, too_many_pixels
 
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG

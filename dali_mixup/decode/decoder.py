@@ -12,35 +12,34 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 import torch
 
-from dali_mixup.decode.faults import Faults, OpenBatch
+from dali_mixup.decode.faults import CheckedBatch, Faults
 from dali_mixup.decode.gpu_decode import GpuDecode, largest_size
 from dali_mixup.errors import BadSampleError
-from dali_mixup.geometry.geometry import CropPad
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.state import Cursor
+from dali_mixup.plan.step import Step
 from dali_mixup.randomness import Purpose, keyed_generator
 
 if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
 
 
-DEFAULT_GPU_DECODE = GpuDecode()
 MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
 
 
-class Step(NamedTuple):
-    """One of a plan's steps: the epoch, its order, and (first, count, end)."""
+class Turn(NamedTuple):
+    """What comes next: a step of an epoch, and the epoch's order."""
 
     epoch: int
     order: np.ndarray | None
-    bounds: tuple[int, int, int]
+    step: Step
 
 
 class InFlight(NamedTuple):
     """A batch that DALI works on."""
 
-    step: Step
-    batch: OpenBatch
+    turn: Turn
+    batch: CheckedBatch
 
 
 class Decoded(NamedTuple):
@@ -82,7 +81,7 @@ class Decoder:
         device: torch.device,
         num_threads: int,
         prefetch: int,
-        gpu_decode: GpuDecode = DEFAULT_GPU_DECODE,
+        gpu_decode: GpuDecode,
     ):
         self.plan = plan
         self.faults = faults
@@ -92,7 +91,7 @@ class Decoder:
         dataset = plan.dataset
         self._gpu_options = gpu_decode.options(largest_size(dataset.heights, dataset.widths, faults.max_pixels))
         self._graph: Pipeline | None = None
-        self._steps: Iterator[Step] = iter(())
+        self._turns: Iterator[Turn] = iter(())
         self._in_flight: deque[InFlight] = deque()
         self._checkpoint: bytes | None = None
         self._largest = plan.batch_size
@@ -100,30 +99,22 @@ class Decoder:
 
     def seek(self, cursor: Cursor) -> None:
         """Make the batch at a cursor the next one."""
-        bounds = next(self.plan.steps(cursor.position), None)
-        goes_on = (
-            self._graph is not None
-            and self.plan.pipeline.augment is None
-            and cursor.sampled is None
-            and self._in_flight
-        )
-        if goes_on and bounds is not None:
-            following = self._in_flight[0].batch.plan
-            if (following.epoch, following.first) == (cursor.epoch, bounds[0]):
+        step = next(self.plan.steps(cursor.position), None)
+        endless = self.plan.pipeline.augment is None and cursor.sampled is None
+        if self._graph is not None and self._in_flight and endless and step is not None:
+            following = self._in_flight[0].turn
+            if (following.epoch, following.step.first) == (cursor.epoch, step.first):
                 return
         self.close()
-        self._steps = _steps_from(self.plan, cursor)
+        self._turns = _turns_from(self.plan, cursor)
         self._checkpoint = cursor.checkpoint
         self._largest = self.plan.largest_batch(cursor.sampled)
 
     @property
     def windows_only(self) -> bool:
-        """Whether `next` gives windows for the stage to resize.
-
-        DALI's own resize costs ten times as much on the CPU.
-        """
+        """Whether `next` gives windows for the stage to resize: DALI's resize costs ten times as much on the CPU."""
         pipeline = self.plan.pipeline
-        return self.device.type == "cpu" and pipeline.augment is None and not isinstance(pipeline.geometry, CropPad)
+        return self.device.type == "cpu" and pipeline.augment is None and pipeline.geometry.interpolation is not None
 
     def next(self) -> Decoded:
         """The next batch.
@@ -164,12 +155,9 @@ class Decoder:
             gc.collect()  # DALI's nodes form cycles: megabytes per graph, left for hours
 
     def _recover(self, error: Exception) -> None:
-        """After an error no graph goes on.
-
-        Raise what is wrong, or go back to the batch that failed, without its bad files.
-        """
-        steps = [step for step, _ in self._in_flight]
-        failed = self._in_flight[0].batch if steps and not isinstance(error, BadSampleError) else None
+        """After an error no graph goes on: raise what is wrong, or go back to the failed batch without bad files."""
+        turns = [turn for turn, _ in self._in_flight]
+        failed = self._in_flight[0].batch if turns and not isinstance(error, BadSampleError) else None
         self.close()
         if failed is None:
             raise error
@@ -182,14 +170,14 @@ class Decoder:
             self._stuck += 1
             if self._stuck > MAX_STUCK:
                 raise BadSampleError(bad) from error
-        self._steps = chain(steps, self._steps)
+        self._turns = chain(turns, self._turns)
 
     def _build(self) -> Pipeline:
         from dali_mixup.decode.graph import build_graph  # here, so that importing the package doesn't import DALI
 
-        first = next(self._steps)
-        self._steps = chain([first], self._steps)
-        draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.bounds[0])
+        first = next(self._turns)
+        self._turns = chain([first], self._turns)
+        draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.step.first)
         feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
         return build_graph(
             self.plan.pipeline,
@@ -206,9 +194,9 @@ class Decoder:
 
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
-        step = next(self._steps)  # its StopIteration ends DALI's epoch
-        batch = self.faults.open(*step)
-        self._in_flight.append(InFlight(step, batch))
+        turn = next(self._turns)  # its StopIteration ends DALI's epoch
+        batch = self.faults.check(self.plan.batch(*turn), turn.order)
+        self._in_flight.append(InFlight(turn, batch))
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
         windows = batch.plan.windows
@@ -224,13 +212,13 @@ class Decoder:
         }
 
 
-def _steps_from(plan: Plan, cursor: Cursor) -> Iterator[Step]:
+def _turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:
     """The steps from a place on: to the end of the epoch with a sampler or `augment`, otherwise without an end."""
     position = cursor.position
     for epoch in count(cursor.epoch):
         order = plan.order(epoch, cursor.sampled)
-        for bounds in plan.steps(position, cursor.sampled):
-            yield Step(epoch, order, bounds)
+        for step in plan.steps(position, cursor.sampled):
+            yield Turn(epoch, order, step)
         if plan.pipeline.augment is not None or cursor.sampled is not None:
             return
         position = 0

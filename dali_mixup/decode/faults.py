@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,24 +11,14 @@ import numpy as np
 import torch
 
 from dali_mixup.dataset.header import probe
+from dali_mixup.decode.reasons import in_words, too_many_pixels
 from dali_mixup.decode.second_opinion import MemoryFile, decode_otherwise
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError
 from dali_mixup.plan.plan import BatchPlan, Plan
 
-MAX_PIXELS = 100_000_000  # a larger image is a bad sample unless the Loader is told otherwise
-DAMAGED, UNKNOWN_FORMAT = "damaged or truncated image data", "not an image that DALI decodes"
-# What DALI 2.4 says of a file, as patterns.
-MEANINGS = {
-    r"'#3'": DAMAGED,
-    r"'#4'|Invalid sample_type": UNKNOWN_FORMAT,
-    r"The cropping window .* is not valid for image dimensions": "its image data has another size than its "
-    r"header claims",
-    r"Failed to decode sample #\d+ :\s*(\n|$)": DAMAGED,
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OpenBatch:
+class CheckedBatch:
     """A batch and what DALI reads for it.
 
     Attributes:
@@ -49,9 +38,8 @@ class Faults:
     """The bad files that a Loader met, and what it does about them.
 
     Whether a sample is replaced, and by which one, depends on the files and on (seed, epoch, position) alone, not on
-    what was met
-    before: of a truncated file, windows above the damage are delivered. What is known of a file only saves the way
-    through an error.
+    what was met before: of a truncated file, windows above the damage are delivered. What is known of a file only saves
+    the way through an error.
 
     Args:
         plan: knows the files and their sizes.
@@ -72,12 +60,10 @@ class Faults:
         self.replaced: dict[int, BadSample] = {}
         self.rescued: dict[int, BadSample] = {}
         self._refused = {i: reason for i, reason in plan.dataset.bad_files.items() if plan.dataset.heights[i] > 0}
-        self._suspects = set(
-            self._refused
-        )  # of the others a window failed, and each further one is tried by itself first
-        self._touched: dict[
-            int, tuple[int, int]
-        ] = {}  # size and time of files that changed and kept their height and width
+        # of the others a window failed, and each further one is tried by itself first
+        self._suspects = set(self._refused)
+        # size and time of files that changed and kept their height and width
+        self._touched: dict[int, tuple[int, int]] = {}
         dataset = plan.dataset
         self._hopeless = (dataset.heights == 0) | (dataset.heights.astype(np.int64) * dataset.widths > max_pixels)
         if self.replaces:
@@ -90,8 +76,12 @@ class Faults:
         """Whether bad files give way to others; otherwise they are errors."""
         return self.max_bad_fraction is not None
 
-    def open(self, epoch: int, order: np.ndarray | None, step: tuple[int, int, int]) -> OpenBatch:
-        """Plan a batch, and find what DALI is to read for it.
+    def check(self, batch: BatchPlan, order: np.ndarray | None) -> CheckedBatch:
+        """Find what DALI is to read for a batch, with others in the place of bad files where they are replaced.
+
+        Args:
+            batch: as it was planned.
+            order: of its epoch.
 
         Raises:
             BadSampleError: more files are bad than `max_bad_fraction` allows.
@@ -100,20 +90,20 @@ class Faults:
         candidates: dict[int, Iterator[int]] = {}
         messages: dict[tuple[int, int], str] = {}
         while True:
-            batch = self.plan.batch(epoch, order, step, replaced)
-            opened = self._look(batch, messages)
-            if not opened.bad or not self.replaces:
-                return opened
-            for row, (index, _, reason) in opened.bad.items():
-                position = batch.first + row
+            checked = self._look(batch, messages)
+            if not checked.bad or not self.replaces:
+                return checked
+            for row, (index, _, reason) in checked.bad.items():
+                position = batch.step.first + row
                 self._report(self.replaced, index, f"{reason}; replaced")
-                following = candidates.setdefault(position, self.plan.replacements(epoch, position, index))
+                following = candidates.setdefault(position, self.plan.replacements(batch.epoch, position, index))
                 replaced[position] = next((i for i in following if i != index), -1)
             self._check_fraction()
             if -1 in replaced.values():
                 raise BadSampleError(self.replaced.values(), "no file of the data set can be decoded:")
+            batch = self.plan.batch(batch.epoch, order, batch.step, replaced)
 
-    def examine(self, batch: OpenBatch) -> list[BadSample]:
+    def examine(self, batch: CheckedBatch) -> list[BadSample]:
         """Look at each file of a failed batch by itself; the ones that don't decode."""
         indices = batch.plan.indices.tolist()
         rows = [row for row in range(len(indices)) if row not in batch.in_memory]
@@ -123,24 +113,24 @@ class Faults:
         return [BadSample(i, self.plan.dataset.paths[i], reason) for i, reason in found.items()]
 
     def suspect(self, samples: Iterable[BadSample]) -> bool:
-        """Have `open` try these files by themselves from now on; whether that is new for one of them."""
+        """Have `check` try these files by themselves from now on; whether that is new for one of them."""
         new = {sample.number for sample in samples} - self._suspects
         self._suspects |= new
         return bool(new)
 
-    def _look(self, batch: BatchPlan, messages: dict[tuple[int, int], str]) -> OpenBatch:
+    def _look(self, batch: BatchPlan, messages: dict[tuple[int, int], str]) -> CheckedBatch:
         """What can be known of a batch's files without DALI's graph.
 
         `messages` remembers what was tried, by row and number.
         """
         dataset, indices = self.plan.dataset, batch.indices.tolist()
-        opened = OpenBatch(plan=batch, paths=[dataset.paths.encoded(i) for i in indices], in_memory={}, bad={})
+        checked = CheckedBatch(plan=batch, paths=[dataset.paths.encoded(i) for i in indices], in_memory={}, bad={})
         sizes = dataset.sizes
         known = zip(sizes.file_size[batch.indices].tolist(), sizes.mtime_ns[batch.indices].tolist(), strict=True)
         reasons = [
             self._why_hopeless(index) if hopeless else self._why_changed(index, path.tobytes(), size_and_time)
             for index, hopeless, path, size_and_time in zip(
-                indices, self._hopeless[batch.indices].tolist(), opened.paths, known, strict=True
+                indices, self._hopeless[batch.indices].tolist(), checked.paths, known, strict=True
             )
         ]
         if self._suspects:
@@ -152,21 +142,21 @@ class Faults:
             messages |= {(row, indices[row]): reason for row, reason in self._decode_alone(batch, untried).items()}
             for row in suspects:
                 reasons[row] = messages[row, indices[row]]
-                if reasons[row] and self.replaces and self._rescue(opened, row, reasons[row]):
+                if reasons[row] and self.replaces and self._rescue(checked, row, reasons[row]):
                     reasons[row] = ""
         bad = (row for row, reason in enumerate(reasons) if reason)
-        opened.bad.update({row: BadSample(indices[row], dataset.paths[indices[row]], reasons[row]) for row in bad})
-        return opened
+        checked.bad.update({row: BadSample(indices[row], dataset.paths[indices[row]], reasons[row]) for row in bad})
+        return checked
 
-    def _rescue(self, opened: OpenBatch, row: int, reason: str) -> bool:
+    def _rescue(self, checked: CheckedBatch, row: int, reason: str) -> bool:
         """Let others decode a file for DALI."""
-        index = int(opened.plan.indices[row])
-        opinion = decode_otherwise(opened.paths[row].tobytes(), self._known_size(index))
+        index = int(checked.plan.indices[row])
+        opinion = decode_otherwise(checked.paths[row].tobytes(), self._known_size(index))
         if opinion is None:
             return False
         self._report(self.rescued, index, f"{reason}; decoded by {opinion.decoder}")
-        opened.in_memory[row] = MemoryFile(opinion.image)
-        opened.paths[row] = np.frombuffer(opened.in_memory[row].path, np.uint8)
+        checked.in_memory[row] = MemoryFile(opinion.image)
+        checked.paths[row] = np.frombuffer(checked.in_memory[row].path, np.uint8)
         return True
 
     def _decode_alone(self, batch: BatchPlan, rows: list[int]) -> dict[int, str]:
@@ -182,7 +172,7 @@ class Faults:
             batch.windows.shape[rows],
             device_id=None if self.device.type == "cpu" else self.device.index,
         )
-        return {row: _in_words(message, paths[indices[row]]) for row, message in zip(rows, errors, strict=True)}
+        return {row: in_words(message, paths[indices[row]]) for row, message in zip(rows, errors, strict=True)}
 
     def _report(self, kind: dict[int, BadSample], index: int, reason: str) -> None:
         """List a file, and warn the first time unless the index has."""
@@ -236,31 +226,3 @@ class Faults:
         if (header.height, header.width) != known:
             return f"changed since it was indexed: {header.height} x {header.width} pixels, was {known[0]} x {known[1]}"
         return too_many_pixels(*known, self.max_pixels)
-
-
-def too_many_pixels(height: int, width: int, max_pixels: int) -> str:
-    """The reason for an image above the limit; "" below it."""
-    return (
-        f"too many pixels: {height} x {width} is more than max_pixels={max_pixels}"
-        if height * width > max_pixels
-        else ""
-    )
-
-
-def _in_words(message: str, path: str) -> str:
-    """DALI's message for one file as a reason; "" for none."""
-    if not message:
-        return ""
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 2))
-            ending = file.read()
-            file.seek(0)
-            if file.read(2) == b"\xff\xd8" and ending != b"\xff\xd9":
-                return f"truncated at byte {size}: its end marker is missing"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-    known = next((meaning for pattern, meaning in MEANINGS.items() if re.search(pattern, message)), "")
-    said = message.partition("encountered:")[2].strip() or message.strip()
-    return known or " ".join(said.splitlines()[0].split())

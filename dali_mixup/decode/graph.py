@@ -18,13 +18,13 @@ with warnings.catch_warnings():
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, pipeline_def
 
-from dali_mixup.geometry.crops import CenterCrop, RandomCrop
-from dali_mixup.geometry.geometry import INTERPOLATIONS, CropPad, height_width
-from dali_mixup.pipeline import Geometry, ImagePipeline
+from dali_mixup.geometry.geometry import INTERPOLATIONS, Border
+from dali_mixup.pipeline import ImagePipeline
 
 AUTO_AUG_ALIASES = re.compile(r"`nvidia\.dali\.fn\.experimental\.(filter|equalize)` is now deprecated")
 
-PaddedCrop = CropPad | CenterCrop | RandomCrop
+BICUBIC = INTERPOLATIONS.index("bicubic")
+
 Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
 
 
@@ -61,11 +61,12 @@ def build_graph(
         A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
     """
     kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
+    geometry, size = pipeline.geometry, pipeline.size
+    border, interpolation = geometry.border, geometry.interpolation
     if not windows_only:
-        pads = pipeline.geometry.border is not None
-        kinds |= {"offset": (types.INT32, 1)} if pads else {"roi": (types.FLOAT, 1)}
-        kinds |= {"resized": (types.FLOAT, 1)} if getattr(pipeline.geometry, "resize", None) and pads else {}
-        kinds |= {"interpolation": (types.INT32, 0)} if _interpolation(pipeline.geometry) == "random" else {}
+        kinds |= {"offset": (types.INT32, 1)} if border else {"roi": (types.FLOAT, 1)}
+        kinds |= {"resized": (types.FLOAT, 1)} if border and interpolation else {}
+        kinds |= {"interpolation": (types.INT32, 0)} if interpolation == "random" else {}
         kinds |= {"flip": (types.INT32, 0)} if pipeline.flip > 0 else {}
 
     def inputs_in_order(info: types.BatchInfo) -> tuple:
@@ -94,18 +95,16 @@ def build_graph(
         inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
         images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], None if device_id is None else gpu_options)
         if "resized" in inputs:
-            images = cast(
-                DataNode, fn.resize(images, size=inputs["resized"], **_filter(_interpolation(pipeline.geometry)))
-            )
+            images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(interpolation)))
         if "offset" in inputs:
-            images = _crop_with_padding(images, inputs["offset"], cast(PaddedCrop, pipeline.geometry))
+            images = _crop_with_padding(images, inputs["offset"], size, cast(Border, border))
         if "interpolation" in inputs:
-            if inputs["interpolation"] == INTERPOLATIONS.index("bicubic"):  # pyright: ignore[reportGeneralTypeIssues]  of each image, for DALI
-                images = _resize(images, inputs["roi"], pipeline.size, "bicubic")
+            if inputs["interpolation"] == BICUBIC:  # pyright: ignore[reportGeneralTypeIssues]  DALI asks each image
+                images = _resize(images, inputs["roi"], size, "bicubic")
             else:
-                images = _resize(images, inputs["roi"], pipeline.size, "bilinear")
+                images = _resize(images, inputs["roi"], size, "bilinear")
         elif "roi" in inputs:
-            images = _resize(images, inputs["roi"], pipeline.size, _interpolation(pipeline.geometry))
+            images = _resize(images, inputs["roi"], size, interpolation)
         if "flip" in inputs:
             images = fn.flip(images, horizontal=inputs["flip"], vertical=0)
         return images if pipeline.augment is None else pipeline.augment(images)
@@ -184,30 +183,24 @@ def _decode(path: DataNode, anchor: DataNode, shape: DataNode, gpu_options: Mapp
     )
 
 
-def _interpolation(geometry: Geometry) -> str:
-    """How this geometry resizes; "random" is decided for each image."""
-    return getattr(geometry, "interpolation", None) or getattr(
-        getattr(geometry, "resize", None), "interpolation", "bilinear"
-    )
-
-
-def _filter(interpolation: str) -> dict[str, Any]:
+def _filter(interpolation: str | None) -> dict[str, Any]:
     """DALI's name of an interpolation; all but nearest are antialiased, as in Pillow."""
-    names = {"nearest": "NN", "bilinear": "LINEAR", "bicubic": "CUBIC", "lanczos": "LANCZOS3"}
+    names = {None: "LINEAR", "nearest": "NN", "bilinear": "LINEAR", "bicubic": "CUBIC", "lanczos": "LANCZOS3"}
     return {"interp_type": getattr(types, f"INTERP_{names[interpolation]}"), "antialias": interpolation != "nearest"}
 
 
-def _resize(images: DataNode, roi: DataNode, size: tuple[int, int], interpolation: str) -> DataNode:
+def _resize(images: DataNode, roi: DataNode, size: tuple[int, int], interpolation: str | None) -> DataNode:
     return fn.resize(images, size=list(map(float, size)), roi_start=roi[:2], roi_end=roi[2:], **_filter(interpolation))
 
 
-def _crop_with_padding(images: DataNode, offset: DataNode, geometry: PaddedCrop) -> DataNode:
-    border, (left, top, right, bottom) = geometry.border, geometry.margins
+def _crop_with_padding(images: DataNode, offset: DataNode, size: tuple[int, int], border: Border) -> DataNode:
     if border.mode != "constant":
+        left, top, right, bottom = border.margins
         images = _pad(_pad(images, border.mode, top, bottom, axis=0), border.mode, left, right, axis=1)
         offset = offset + np.array([top, left], np.int32)
-    size = np.array(height_width(geometry.size), np.int32)
-    return fn.slice(images, offset, size, axes=(0, 1), out_of_bounds_policy="pad", fill_values=list(border.fill))
+    # positional arguments, or an array as the shape, would be copied to a GPU, and each batch would wait for them
+    options = {"axes": (0, 1), "out_of_bounds_policy": "pad", "fill_values": list(border.fill)}
+    return fn.slice(images, start=offset, shape=list(size), **options)
 
 
 def _pad(images: DataNode, mode: str, before: int, after: int, *, axis: int) -> DataNode:

@@ -1,104 +1,43 @@
-"""Resizing and cropping apart from each other, as torchvision's `Resize`, `CenterCrop` and `RandomCrop` do."""
+"""Crops of whole images, resized or not: torchvision's `CenterCrop` and `RandomCrop`, and two short forms of them."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Literal, get_args
 
 import numpy as np
 
-from dali_mixup.errors import check_int, must_be
+from dali_mixup.errors import check_choice, check_int, must_be
 from dali_mixup.geometry.geometry import (
     Border,
     Interpolation,
+    OwnSize,
     Windows,
-    check_interpolation,
+    check_fill,
     check_size,
     height_width,
-    interpolation_codes,
-    pairs,
+    rgb,
 )
+from dali_mixup.geometry.resize import Resize, only_size, whole_images
 
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
-PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
+PaddingMode = Literal["constant", "edge", "reflect", "symmetric"]
+PADDING_MODES = get_args(PaddingMode)
 
 
 @dataclass(frozen=True, slots=True)
-class Resize:
-    """The whole image resized: `torchvision.transforms.v2.Resize`.
-
-    As the geometry of a pipeline an int works where all images of the dataset come out with the same size; `CenterCrop`
-    and `RandomCrop` take a `Resize` that goes before them.
-
-    Args:
-        size: an int for the short side, in pixels, or height and width; None takes the long side from `max_size`.
-        max_size: the largest long side, with an int or None as `size`.
-        interpolation: as Pillow resizes.
-
-    Raises:
-        ValueError, TypeError: an option out of range.
-    """
-
-    size: int | tuple[int, int] | None
-    max_size: int | None = None
-    interpolation: Interpolation = "bilinear"
-
-    uniforms: ClassVar[int] = 0
-    border: ClassVar[Border | None] = None
-
-    def __post_init__(self) -> None:
-        if self.size is not None:
-            check_size("size", self.size)
-        if self.max_size is not None or self.size is None:
-            check_int("max_size", self.max_size, at_least=1)
-            if isinstance(self.size, tuple):
-                raise ValueError(must_be("max_size", "None where size is height and width", self.max_size))
-            if self.size is not None and cast(int, self.max_size) <= self.size:
-                raise ValueError(must_be("max_size", f"more than size ({self.size})", self.max_size))
-        check_interpolation(self.interpolation)
-
-    def resized(self, height: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Height and width (B,) int64 of the images after resizing."""
-        if isinstance(self.size, tuple):
-            return np.full(len(height), self.size[0]), np.full(len(height), self.size[1])
-        height, width = height.astype(np.int64), width.astype(np.int64)
-        short, long = np.minimum(height, width), np.maximum(height, width)
-        if self.size is None:
-            new_short, new_long = cast(int, self.max_size) * short // long, np.full(len(short), self.max_size)
-        else:
-            new_short, new_long = np.full(len(short), self.size), self.size * long // short
-            if self.max_size is not None:
-                too_long = new_long > self.max_size
-                new_short = np.where(too_long, self.max_size * new_short // new_long, new_short)
-                new_long = np.minimum(new_long, self.max_size)
-        new_short = np.maximum(new_short, 1)
-        upright = width <= height
-        return np.where(upright, new_long, new_short), np.where(upright, new_short, new_long)
-
-    def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:  # noqa: ARG002
-        """Whole images of `height`, `width` (B,); `uniform` (B, 0) is not used."""
-        return _whole(height, width, self, *(np.zeros(len(height)),) * 2)
-
-    def settled(self, height: np.ndarray, width: np.ndarray) -> "Resize":
-        """The same with height and width as its size, for a dataset of images of `height`, `width` (N,).
-
-        Raises:
-            ValueError: the images come out with different sizes.
-        """
-        if isinstance(self.size, tuple):
-            return self
-        return Resize(_only_size(self, *self.resized(height, width)), None, self.interpolation)
-
-
-@dataclass(frozen=True, slots=True)
-class KeepSize:
+class KeepSize(OwnSize):
     """Images as they are; all of the dataset must have the same size."""
 
-    uniforms: ClassVar[int] = 0
-    border: ClassVar[Border | None] = None
-    size: ClassVar[None] = None
+    @property
+    def output(self) -> None:
+        """That of the dataset's images."""
+
+    @property
+    def interpolation(self) -> None:
+        """None: nothing is resized."""
 
     def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:  # noqa: ARG002
         """Whole images of `height`, `width` (B,); `uniform` (B, 0) is not used."""
-        return _whole(height, width, None, *(np.zeros(len(height)),) * 2)
+        return whole_images(height, width, None)
 
     def settled(self, height: np.ndarray, width: np.ndarray) -> "CenterCrop":
         """The crop that keeps images of `height`, `width` (N,) whole.
@@ -106,17 +45,19 @@ class KeepSize:
         Raises:
             ValueError: they have different sizes.
         """
-        return CenterCrop(_only_size(self, height, width))
+        return CenterCrop(only_size(self, height, width))
 
 
 @dataclass(frozen=True, slots=True)
-class CenterCrop:
+class CenterCrop(OwnSize):
     """The centre of an image, black where the image is smaller: `torchvision.transforms.v2.CenterCrop`.
 
     Args:
         size: output height and width in pixels, one int for a square.
         resize: what goes before it.
-        fill: level from 0 to 255, or three for R, G and B, where the image is smaller.
+        fill: level from 0 to 255, or three for R, G and B, where the image is smaller. None says that none is, since
+            `resize` makes the short side at least as long as `size`: where DALI resizes (on a GPU, and with `augment`)
+            it then resizes the window alone, which is faster and differs by rounding.
 
     Raises:
         ValueError, TypeError: an option out of range.
@@ -124,36 +65,45 @@ class CenterCrop:
 
     size: int | tuple[int, int]
     resize: Resize | None = None
-    fill: int | tuple[int, int, int] = 0
-
-    uniforms: ClassVar[int] = 0
-    margins: ClassVar[tuple[int, int, int, int]] = (0, 0, 0, 0)
+    fill: int | tuple[int, int, int] | None = 0
 
     def __post_init__(self) -> None:
         check_size("size", self.size)
         _check_resize(self.resize)
-        check_fill(self.fill)
+        if self.fill is not None:
+            check_fill(self.fill)
+        elif not self._covered:
+            rule = "a level from 0 to 255, or three, unless an int resizes the short side to at least size"
+            raise ValueError(must_be("fill", rule, self.fill))
 
     @property
-    def border(self) -> Border:
-        """What stands outside."""
-        return Border(fill=rgb(self.fill))
+    def _covered(self) -> bool:
+        """Whether all images are at least as large as the crop."""
+        resize = self.resize
+        short = resize.size if resize and resize.max_size is None and isinstance(resize.size, int) else 0
+        return short >= max(height_width(self.size))
+
+    @property
+    def interpolation(self) -> Interpolation | None:
+        """How images are resized."""
+        return self.resize.interpolation if self.resize else None
+
+    @property
+    def border(self) -> Border | None:
+        """What stands outside of images; None without `fill`."""
+        return None if self.fill is None else Border(fill=rgb(self.fill))
 
     def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:  # noqa: ARG002
         """Windows for images of `height`, `width` (B,); `uniform` (B, 0) is not used."""
         sides = self.resize.resized(height, width) if self.resize else (height, width)
         margins = (side.astype(np.int64) - size for side, size in zip(sides, height_width(self.size), strict=True))
         # what is missing is halved downwards, what is too much half to even
-        return _whole(
-            height,
-            width,
-            self.resize,
-            *(np.where(margin < 0, -(-margin // 2), np.rint(margin / 2)) for margin in margins),
-        )
+        top, left = (np.where(margin < 0, -(-margin // 2), np.rint(margin / 2)) for margin in margins)
+        return whole_images(height, width, self.resize, (top, left))
 
 
 @dataclass(frozen=True, slots=True)
-class RandomCrop:
+class RandomCrop(OwnSize):
     """The image padded, then a random crop: `torchvision.transforms.v2.RandomCrop`.
 
     Args:
@@ -176,8 +126,6 @@ class RandomCrop:
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
     resize: Resize | None = None
 
-    uniforms: ClassVar[int] = 2
-
     def __post_init__(self) -> None:
         check_size("size", self.size)
         _check_resize(self.resize)
@@ -192,9 +140,19 @@ class RandomCrop:
         check_fill(self.fill)
 
     @property
+    def interpolation(self) -> Interpolation | None:
+        """How images are resized."""
+        return self.resize.interpolation if self.resize else None
+
+    @property
+    def uniforms(self) -> int:
+        """Random numbers per image."""
+        return 2
+
+    @property
     def border(self) -> Border:
         """What stands outside."""
-        return Border(mode=self.padding_mode, fill=rgb(self.fill))
+        return Border(mode=self.padding_mode, fill=rgb(self.fill), margins=self.margins)
 
     @property
     def margins(self) -> tuple[int, int, int, int]:
@@ -214,7 +172,7 @@ class RandomCrop:
             padded = side.astype(np.int64) + before + after
             lacking = np.maximum(size - padded, 0)  # added at both sides, or an error in `too_small`
             offsets.append((number * (padded + 2 * lacking - size + 1)).astype(np.int64) - before - lacking)
-        return _whole(height, width, self.resize, *offsets)
+        return whole_images(height, width, self.resize, (offsets[0], offsets[1]))
 
     def too_small(self, height: np.ndarray, width: np.ndarray) -> np.ndarray:
         """(N,) bool: images that hold no such crop."""
@@ -230,44 +188,44 @@ class RandomCrop:
         return small | (sides[0] < max(top, bottom) + room) | (sides[1] < max(left, right) + room)
 
 
-def check_fill(fill: object) -> None:
-    """Raise unless `fill` is a level from 0 to 255 or three of them."""
-    rule = "a level from 0 to 255, or three for R, G and B"
-    levels: tuple[Any, ...] = fill if isinstance(fill, tuple) else (fill,)
-    if len(levels) not in (1, 3) or not all(isinstance(level, int) and not isinstance(level, bool) for level in levels):
-        raise TypeError(must_be("fill", rule, fill))
-    if not all(0 <= level <= 255 for level in levels):
-        raise ValueError(must_be("fill", rule, fill))
+def ResizeCenterCrop(  # noqa: N802  the name of a geometry
+    resize: int = 256, size: int | tuple[int, int] = 224, interpolation: Interpolation = "bilinear"
+) -> CenterCrop:
+    """The short side resized to `resize`, then the centre: torchvision's `Resize(resize)` and `CenterCrop(size)`.
+
+    Args:
+        resize: the short side after resizing, in pixels; at least `size`.
+        size: output height and width in pixels, one int for a square.
+        interpolation: as Pillow resizes.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+    check_size("size", size)
+    check_int("resize", resize, at_least=1)
+    if resize < max(height_width(size)):
+        raise ValueError(must_be("resize", f"at least size ({size})", resize, "the crop would reach outside"))
+    return CenterCrop(size, Resize(resize, interpolation=interpolation), fill=None)
 
 
-def rgb(fill: int | tuple[int, int, int]) -> tuple[int, int, int]:
-    """An int stands for a grey."""
-    return (fill, fill, fill) if isinstance(fill, int) else fill
+def CropPad(  # noqa: N802  the name of a geometry
+    size: int | tuple[int, int], padding: int = 4, padding_mode: Literal["reflect", "constant"] = "reflect"
+) -> RandomCrop:
+    """The image padded on all sides, then a random crop: `RandomCrop` with the padding of CIFAR recipes.
+
+    Args:
+        size: output height and width in pixels, one int for a square.
+        padding: pixels added at each side.
+        padding_mode: "reflect" (without repeating the edge) or "constant" (black).
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+    check_int("padding", padding, at_least=0)
+    check_choice("padding_mode", padding_mode, ("reflect", "constant"))
+    return RandomCrop(size, padding, padding_mode=padding_mode)
 
 
 def _check_resize(resize: object) -> None:
     if resize is not None and not isinstance(resize, Resize):
         raise TypeError(must_be("resize", "a Resize or None", resize))
-
-
-def _whole(height: np.ndarray, width: np.ndarray, resize: Resize | None, top: np.ndarray, left: np.ndarray) -> Windows:
-    """Whole images, resized; the output begins at `top`, `left` (B,)."""
-    return Windows(
-        anchor=np.zeros((len(height), 2), np.int32),
-        shape=pairs(height, width),
-        resized=pairs(*resize.resized(height, width)) if resize else pairs(height, width),
-        offset=pairs(top, left),
-        interpolation=interpolation_codes(resize.interpolation, len(height)) if resize else None,
-    )
-
-
-def _only_size(geometry: object, height: np.ndarray, width: np.ndarray) -> tuple[int, int]:
-    """The one height and width of all images."""
-    sizes = np.unique(pairs(height, width), axis=0)
-    if len(sizes) == 1:
-        return int(sizes[0, 0]), int(sizes[0, 1])
-    first, last = (f"{high} x {wide}" for high, wide in (sizes[0], sizes[-1]))
-    raise ValueError(
-        f"geometry must give all images the same size, and {geometry} gives {len(sizes)} sizes from {first} to {last}; "
-        "add a crop, or resize to height and width"
-    )

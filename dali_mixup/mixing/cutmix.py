@@ -1,5 +1,6 @@
 """CutMix in the batch: every image gets a box of another one (Yun et al., CutMix, 2019, arXiv:1905.04899)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,11 +9,12 @@ import torch
 
 from dali_mixup.errors import check_int, must_be
 from dali_mixup.mixing.draws import CutMixDraw
-from dali_mixup.mixing.mixer import PairMixer, check_draw
+from dali_mixup.mixing.mixer import PairMixer, Rows
+from dali_mixup.randomness import Purpose
 
 
 @dataclass(frozen=True, slots=True)
-class CutMix(PairMixer):
+class CutMix(PairMixer[CutMixDraw]):
     """In-batch CutMix, for any loader: `images, targets = cutmix(images, labels)`.
 
     A box has its centre anywhere in the image, and sides of sqrt(1 - lam) times the image's; what lies outside of the
@@ -45,24 +47,14 @@ class CutMix(PairMixer):
     draws: ClassVar = CutMixDraw
     alpha: float = 1.0
 
-    def draw(self, batch_size: int, generator: np.random.Generator, size: tuple[int, int]) -> CutMixDraw:
-        """Draw boxes and partner for one batch.
+    @property
+    def streams(self) -> dict[Purpose, Rows]:
+        """Weights, and the boxes' centres."""
+        return {Purpose.LAM: self.draw_lam, Purpose.BOX: draw_centre}
 
-        Args:
-            batch_size: B, from 0; a batch of one is left as it is (lam 1).
-            generator: numpy's; the same state gives the same draw.
-            size: height and width of the images, in pixels.
-        """
-        check_draw(batch_size, generator)
-        count = batch_size if self.per_sample else 1
-        lam, centre = self.draw_lam(count, generator), draw_centre(count, generator)
-        return self.combine(lam, centre, self.draw_partner(batch_size, generator), size)
-
-    def combine(self, lam: np.ndarray, centre: np.ndarray, partner: np.ndarray, size: tuple[int, int]) -> CutMixDraw:
-        """A draw from its parts: `lam` (B,) and `centre` (B, 2), or for one box per batch (1,) and (1, 2).
-
-        `partner` (B,).
-        """
+    def combine(self, rows: Sequence[np.ndarray], partner: np.ndarray, size: tuple[int, int] | None) -> CutMixDraw:
+        """A draw from weights (B,) and centres (B, 2), or for one box per batch (1,) and (1, 2), and `partner` (B,)."""
+        lam, centre = rows
         size = _as_size(size)
         if len(partner) < 2:
             lam, centre = np.ones(len(partner)), centre[: len(partner)]

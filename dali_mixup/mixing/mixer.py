@@ -5,17 +5,22 @@ The call on a batch, and the options that a single one of them has.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from types import UnionType
-from typing import ClassVar, Literal
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
 
-from dali_mixup.errors import check_int, check_probability, must_be
+from dali_mixup.errors import check_bool, check_choice, check_int, check_probability, must_be
 from dali_mixup.mixing.apply import batch_size_of, mix_images, mix_labels
-from dali_mixup.mixing.draws import Draw
+from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
 from dali_mixup.mixing.targets import check_classes, check_labels
+from dali_mixup.randomness import Purpose
+
+Drawn = TypeVar("Drawn", MixUpDraw, CutMixDraw)
+Rows = Callable[[int, np.random.Generator], np.ndarray]  # so many independent rows
 
 
 class Mixer(ABC):
@@ -80,7 +85,7 @@ class Mixer(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class PairMixer(Mixer):
+class PairMixer(Mixer, Generic[Drawn]):
     """The options that MixUp and CutMix share; the two describe them."""
 
     alpha: float
@@ -98,16 +103,13 @@ class PairMixer(Mixer):
             raise ValueError(
                 must_be("alpha", "a finite number above 0", self.alpha, "for no mixup pass mixup=None to the Loader")
             )
-        if not isinstance(self.per_sample, bool):
-            raise TypeError(must_be("per_sample", "True or False", self.per_sample))
-        if self.partner not in ("cycle", "permutation"):
-            raise ValueError(must_be("partner", '"cycle" or "permutation"', self.partner))
+        check_bool("per_sample", self.per_sample)
+        check_choice("partner", self.partner, ("cycle", "permutation"))
         check_probability("prob", self.prob)
         self._check_targets()
 
     def _check_targets(self) -> None:
-        if self.targets not in ("stacked", "dense"):
-            raise ValueError(must_be("targets", '"stacked" or "dense"', self.targets))
+        check_choice("targets", self.targets, ("stacked", "dense"))
         if self.targets == "dense":
             check_int("num_classes", self.num_classes, at_least=1)
         elif self.num_classes is not None:
@@ -117,6 +119,28 @@ class PairMixer(Mixer):
                     "num_classes", "None for stacked targets, which know no number of classes", self.num_classes, remedy
                 )
             )
+
+    @property
+    @abstractmethod
+    def streams(self) -> dict[Purpose, Rows]:
+        """What is drawn per sample, or with per_sample=False once, in this order; partners come after it."""
+
+    @abstractmethod
+    def combine(self, rows: Sequence[np.ndarray], partner: np.ndarray, size: tuple[int, int] | None) -> Drawn:
+        """A draw from its parts: for each of `streams` (B, ...) or (1, ...), `partner` (B,), the images' size."""
+
+    def draw(self, batch_size: int, generator: np.random.Generator, size: tuple[int, int] | None = None) -> Drawn:
+        """Draw for one batch.
+
+        Args:
+            batch_size: B, from 0; a batch of one is left as it is (lam 1).
+            generator: numpy's; the same state gives the same draw.
+            size: height and width of the images in pixels; CutMix needs them for its boxes.
+        """
+        check_draw(batch_size, generator)
+        count = batch_size if self.per_sample else 1
+        rows = [draw_rows(count, generator) for draw_rows in self.streams.values()]
+        return self.combine(rows, self.draw_partner(batch_size, generator), size)
 
     def draw_lam(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """`count` independent weights, (count,) float64; 1 where `prob` says not to mix."""

@@ -1,18 +1,20 @@
 """Mixup in the batch: every image is mixed with another one (Zhang et al., mixup, 2018, arXiv:1710.09412)."""
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 
-from dali_mixup.errors import must_be
+from dali_mixup.errors import check_bool
 from dali_mixup.mixing.draws import MixUpDraw
-from dali_mixup.mixing.mixer import PairMixer, check_draw
+from dali_mixup.mixing.mixer import PairMixer, Rows
+from dali_mixup.randomness import Purpose
 
 
 @dataclass(frozen=True, slots=True)
-class MixUp(PairMixer):
+class MixUp(PairMixer[MixUpDraw]):
     """In-batch mixup, for any loader: `images, targets = mixup(images, labels)`.
 
     Args:
@@ -45,33 +47,26 @@ class MixUp(PairMixer):
 
     def __post_init__(self) -> None:
         PairMixer.__post_init__(self)  # slots leave super() without its class
-        if not isinstance(self.fold, bool):
-            raise TypeError(must_be("fold", "True or False", self.fold))
+        check_bool("fold", self.fold)
 
     def draw_lam(self, count: int, generator: np.random.Generator) -> np.ndarray:
         """`count` independent weights, (count,) float32; 1 where `prob` says not to mix."""
         lam = PairMixer.draw_lam(self, count, generator)
         return (np.maximum(lam, 1 - lam) if self.fold else lam).astype(np.float32)
 
-    def draw(
+    @property
+    def streams(self) -> dict[Purpose, Rows]:
+        """Weights."""
+        return {Purpose.LAM: self.draw_lam}
+
+    def combine(
         self,
-        batch_size: int,
-        generator: np.random.Generator,
-        size: tuple[int, int] | None = None,  # noqa: ARG002
+        rows: Sequence[np.ndarray],
+        partner: np.ndarray,
+        size: tuple[int, int] | None,  # noqa: ARG002
     ) -> MixUpDraw:
-        """Draw lam and partner for one batch.
-
-        Args:
-            batch_size: B, from 0; a batch of one is left unmixed (lam 1).
-            generator: numpy's; the same state gives the same draw.
-            size: height and width; taken as CutMix takes them, and of no use here.
-        """
-        check_draw(batch_size, generator)
-        lam = self.draw_lam(batch_size if self.per_sample else 1, generator)
-        return self.combine(lam, self.draw_partner(batch_size, generator))
-
-    def combine(self, lam: np.ndarray, partner: np.ndarray) -> MixUpDraw:
-        """A draw from its two halves: `lam` (B,) or, for one per batch, (1,); `partner` (B,)."""
+        """A draw from weights (B,), or for one per batch (1,), and `partner` (B,); `size` is of no use here."""
+        (lam,) = rows
         if len(partner) < 2:
             lam = np.ones(len(partner), np.float32)
         lam = np.broadcast_to(lam, partner.shape).copy()

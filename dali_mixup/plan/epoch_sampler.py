@@ -22,7 +22,7 @@ class EpochSampler(Sampler[int]):
         self.plan, self.next_epoch, self.set_epoch = plan, next_epoch, set_epoch
 
     def __len__(self) -> int:
-        return sum(count for _, count, _ in self.plan.steps())
+        return sum(step.length for step in self.plan.steps())
 
     def __iter__(self) -> Iterator[int]:
         order = self.plan.order(self.next_epoch())

@@ -4,7 +4,7 @@
 positions is cut into one run of consecutive positions per rank.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,12 +12,12 @@ import numpy as np
 
 from dali_mixup.dataset.files import FileList
 from dali_mixup.geometry.geometry import Windows
-from dali_mixup.mixing.cutmix import draw_centre
 from dali_mixup.mixing.draws import Draw
-from dali_mixup.mixing.mixup import MixUp
+from dali_mixup.mixing.mixer import Rows
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.sampler import Sampled
+from dali_mixup.plan.step import Step
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
 from dali_mixup.transforms.operations import Operation
 from dali_mixup.transforms.transforms import count_uniforms, plan_operations
@@ -31,8 +31,7 @@ class BatchPlan:
 
     Attributes:
         epoch: the epoch it belongs to.
-        first: position of its first sample.
-        end: position after the last sample of the global batch, where the next one starts.
+        step: its positions in the epoch's order.
         indices: (B,) int64, the samples' numbers in the dataset.
         windows: what to decode and resize.
         flips: (B,) bool.
@@ -41,8 +40,7 @@ class BatchPlan:
     """
 
     epoch: int
-    first: int
-    end: int
+    step: Step
     indices: np.ndarray
     windows: Windows
     flips: np.ndarray
@@ -76,8 +74,8 @@ class Plan:
     rank: int
     world: int
 
-    def steps(self, position: int = 0, sampled: Sampled | None = None) -> Iterator[tuple[int, int, int]]:
-        """This rank's batches from a global position to the end of an epoch, as (first, count, end).
+    def steps(self, position: int = 0, sampled: Sampled | None = None) -> Iterator[Step]:
+        """This rank's batches from a global position to the end of an epoch.
 
         A last global batch that isn't full is shared evenly; a rank without a share has one step less, never an empty
         one. What a sampler gave is this rank's alone.
@@ -87,14 +85,14 @@ class Plan:
             return
         total, whole = len(self.dataset), self.batch_size * self.world
         while position + whole <= total:
-            yield position + self.rank * self.batch_size, self.batch_size, position + whole
+            yield Step(position + self.rank * self.batch_size, self.batch_size, position + whole)
             position += whole
         if self.drop_last or position >= total:
             return
         share, extra = divmod(total - position, self.world)
         count = share + (self.rank < extra)
         if count:
-            yield position + self.rank * share + min(self.rank, extra), count, total
+            yield Step(position + self.rank * share + min(self.rank, extra), count, total)
 
     def steps_per_epoch(self) -> int:
         """Batches that this rank sees in a whole epoch."""
@@ -119,19 +117,18 @@ class Plan:
         self,
         epoch: int,
         order: np.ndarray | None,
-        step: tuple[int, int, int],
+        step: Step,
         replaced: Mapping[int, int] | None = None,
     ) -> BatchPlan:
         """Plan one of `steps`; `order` is the epoch's, and the positions in `replaced` get these samples."""
-        first, count, end = step
+        first, count = step.first, step.length
         indices = np.arange(first, first + count) if order is None else order[first : first + count]
         if replaced:
             indices = indices.copy()
             indices[np.array(list(replaced)) - first] = list(replaced.values())
         return BatchPlan(
             epoch=epoch,
-            first=first,
-            end=end,
+            step=step,
             indices=indices,
             windows=self.windows(epoch, first, indices),
             flips=self._draw_at(Purpose.FLIP, epoch, first, count, 1)[:, 0] < self.pipeline.flip,
@@ -191,13 +188,11 @@ class Plan:
         if isinstance(mixer, RandomChoice):
             mixer = mixer.choose(keyed(Purpose.CHOICE, counter=first))
 
-        def draw(purpose: Purpose, rows: Callable[[int, np.random.Generator], np.ndarray]) -> np.ndarray:
+        def draw(purpose: Purpose, rows: Rows) -> np.ndarray:
             if mixer.per_sample:
                 return draw_at(first, count, rows, seed=self.seed, purpose=purpose, epoch=epoch)
             return rows(1, keyed(purpose, counter=first))
 
+        drawn = [draw(purpose, rows) for purpose, rows in mixer.streams.items()]
         partner = mixer.draw_partner(count, keyed(Purpose.PARTNER, counter=first))
-        lam = draw(Purpose.LAM, mixer.draw_lam)
-        if isinstance(mixer, MixUp):
-            return mixer.combine(lam, partner)
-        return mixer.combine(lam, draw(Purpose.BOX, draw_centre), partner, self.pipeline.size)
+        return mixer.combine(drawn, partner, self.pipeline.size)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dali_mixup.errors import check_int, must_be
+from dali_mixup.plan.step import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -23,8 +24,8 @@ class Sampled:
     indices: np.ndarray
     ends: np.ndarray | None
 
-    def steps(self, position: int, batch_size: int, *, drop_last: bool) -> Iterator[tuple[int, int, int]]:
-        """Batches from a position on, as (first, count, end); `batch_size` and `drop_last` count without `ends`."""
+    def steps(self, position: int, batch_size: int, *, drop_last: bool) -> Iterator[Step]:
+        """Batches from a position on; `batch_size` and `drop_last` count without `ends`."""
         total = len(self.indices)
         if self.ends is not None:
             ends = self.ends[self.ends > position].tolist()
@@ -33,7 +34,7 @@ class Sampled:
             if not drop_last and (ends[-1] if ends else position) < total:
                 ends.append(total)
         for end in ends:
-            yield position, end - position, end
+            yield Step(position, end - position, end)
             position = end
 
 

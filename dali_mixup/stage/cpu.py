@@ -233,10 +233,12 @@ class Scratch:
 class Plane:
     """One channel of an image; (H * W,)."""
 
-    def __init__(self, mean: float, std: float, width: int):
+    def __init__(self, scale: float, shift: float, width: int):
         self.width = width
-        self.scale = 1 / (255 * std)
-        self.shift = torch.tensor(-mean / std)  # as a number it would be made a tensor in each call, in a microsecond
+        self.scale = scale
+        self.shift = torch.tensor(
+            shift, dtype=torch.float32
+        )  # as a number it would be made a tensor in each call, in a microsecond
 
     def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
         """float32 levels to normalized values."""
@@ -260,9 +262,8 @@ class Plane:
 class Rows:
     """All rows of an image, of RGB pixels; (H, W * 3)."""
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...], width: int):
-        self.scale = (1 / (255 * torch.tensor(std))).repeat(width)
-        self.shift = (-torch.tensor(mean) / torch.tensor(std)).repeat(width)
+    def __init__(self, scale: torch.Tensor, shift: torch.Tensor, width: int):
+        self.scale, self.shift = scale.repeat(width), shift.repeat(width)
 
     def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
         """float32 levels to normalized values."""
@@ -285,10 +286,11 @@ class Rows:
 
 def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:
     """What an image is made of in memory: three planes, or its rows."""
-    if planar:
-        width = pipeline.size[1]
-        return [Plane(mean, std, width) for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
-    return [Rows(pipeline.mean, pipeline.std, pipeline.size[1])]
+    width = pipeline.size[1]
+    if not planar:
+        return [Rows(*pipeline.normalization(torch.float32), width)]
+    scale, shift = pipeline.normalization(torch.float64)
+    return [Plane(*both, width) for both in zip(scale.tolist(), shift.tolist(), strict=True)]
 
 
 def split_planes(images: torch.Tensor, planes: torch.Tensor, *, flip: bool) -> None:

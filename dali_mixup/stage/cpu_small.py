@@ -28,11 +28,9 @@ class SmallImages:
         self.size = height, width = pipeline.size
         self.planar = planar
         self.group = GROUP // (3 * math.prod(self.size))
-        mean, std = torch.tensor(pipeline.mean), torch.tensor(pipeline.std)
-        scale, shift = 1 / (255 * std), -mean / std
         self.scale, self.shift = (
             values.repeat_interleave(height * width) if planar else values.repeat(height * width)
-            for values in (scale, shift)
+            for values in pipeline.normalization(torch.float32)
         )
 
     def finish_run(self, levels: torch.Tensor, out: torch.Tensor, draw: Draw | None, run: list[int]) -> None:

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
-from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.stage.whole_batch import WholeBatchStage
 
 BLOCK = 1024  # pixels per program
 
@@ -62,22 +62,12 @@ def _stage_kernel(
         tl.store(out + target, value.to(out.dtype.element_ty), mask=inside)
 
 
-class TritonStage:
-    """Mixup or CutMix, normalization, cast and layout of finished uint8 images on a GPU, on the stream of the caller.
+class TritonStage(WholeBatchStage):
+    """The stage as one kernel, on the stream of the caller."""
 
-    Args:
-        pipeline: mean and std.
-        dtype: of the batches; the arithmetic is float32.
-        memory_format: torch.contiguous_format or torch.channels_last.
-    """
-
-    def __init__(self, pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format):
-        self.dtype, self.memory_format = dtype, memory_format
-        self.scale = [1 / (255 * std) for std in pipeline.std]
-        self.shift = [-mean / std for mean, std in zip(pipeline.mean, pipeline.std, strict=True)]
-
-    def __call__(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
-        """The same as `TorchStage`: (B, H, W, 3) uint8 to (B, 3, H, W)."""
+    def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
+        """See `WholeBatchStage`."""
+        scale, shift = (part.tolist() for part in self.pipeline.normalization(torch.float64))
         count, height, width, _ = images.shape
         images = images.contiguous()
         out = torch.empty(
@@ -94,8 +84,8 @@ class TritonStage:
                 out,
                 height * width,
                 width,
-                *self.scale,
-                *self.shift,
+                *scale,
+                *shift,
                 mixes=isinstance(draw, MixUpDraw),  # pyright: ignore[reportArgumentType]
                 pastes=isinstance(draw, CutMixDraw),  # pyright: ignore[reportArgumentType]
                 planar=self.memory_format == torch.contiguous_format,  # pyright: ignore[reportArgumentType]

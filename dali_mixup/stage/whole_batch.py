@@ -1,22 +1,21 @@
-"""The batch stage in whole-batch torch expressions.
+"""The batch stage for whole batches of finished images, and its arithmetic in torch.
 
-On a GPU without triton, and what the faster stages are compared with.
+Torch's expressions serve a GPU without triton, and the faster stages are compared with them.
 """
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
 
 import torch
 
 from dali_mixup.mixing.apply import inside_boxes
 from dali_mixup.mixing.draws import Draw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.plan.plan import BatchPlan
+from dali_mixup.transforms.operations import apply_batch
 
-if TYPE_CHECKING:
-    from dali_mixup.stage.triton_kernel import TritonStage
 
-
-class TorchStage:
-    """Mixup or CutMix, normalization, cast and layout of finished uint8 images.
+class WholeBatchStage(ABC):
+    """Transforms, mixup or CutMix, normalization, cast and layout of finished uint8 images.
 
     Args:
         pipeline: mean and std.
@@ -25,14 +24,35 @@ class TorchStage:
         device: of the images.
     """
 
-    def __init__(
-        self, pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
-    ):
-        self.dtype, self.memory_format = dtype, memory_format
-        mean, std = torch.tensor(pipeline.mean), torch.tensor(pipeline.std)
-        self.scale, self.shift = (1 / (255 * std)).to(device), (-mean / std).to(device)
+    resizing = 0.0  # seconds so far: DALI resizes
 
-    def __call__(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
+    def __init__(
+        self,
+        pipeline: ImagePipeline,
+        *,
+        dtype: torch.dtype,
+        memory_format: torch.memory_format,
+        device: torch.device,
+    ):
+        self.pipeline, self.dtype, self.memory_format, self.device = pipeline, dtype, memory_format, device
+
+    def __call__(self, images: torch.Tensor, batch: BatchPlan) -> torch.Tensor:
+        """Finish a batch.
+
+        Args:
+            images: (B, H, W, 3) uint8, cropped and flipped.
+            batch: their plan.
+
+        Returns:
+            (B, 3, H, W), in memory that nobody else holds.
+        """
+        if batch.operations is not None:
+            planes = images.permute(0, 3, 1, 2).contiguous()
+            images = apply_batch(planes, batch.operations).permute(0, 2, 3, 1).contiguous()
+        return self.finish(images, None if batch.draw is None else batch.draw.to(self.device))
+
+    @abstractmethod
+    def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """(lam * x + (1 - lam) * x[partner]) / 255, or x with x[partner] in its box, minus mean, over std.
 
         Args:
@@ -42,24 +62,39 @@ class TorchStage:
         Returns:
             (B, 3, H, W) in memory of its own.
         """
+
+
+class TorchStage(WholeBatchStage):
+    """The stage in torch's expressions."""
+
+    def __init__(
+        self,
+        pipeline: ImagePipeline,
+        *,
+        dtype: torch.dtype,
+        memory_format: torch.memory_format,
+        device: torch.device,
+    ):
+        super().__init__(pipeline, dtype=dtype, memory_format=memory_format, device=device)
+        self.scale, self.shift = (part.to(device) for part in pipeline.normalization(torch.float32))
+
+    def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
+        """See `WholeBatchStage`."""
         pixels = images.float()
         if isinstance(draw, MixUpDraw):
             pixels = torch.lerp(pixels[draw.partner], pixels, draw.lam.view(-1, 1, 1, 1))
         elif draw is not None:
             pixels = torch.where(inside_boxes(draw)[..., None], pixels[draw.partner], pixels)
-        return (
-            torch.addcmul(self.shift, pixels, self.scale)
-            .permute(0, 3, 1, 2)
-            .to(self.dtype, memory_format=self.memory_format)
-        )
+        normalized = torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2)
+        return normalized.to(self.dtype, memory_format=self.memory_format)
 
 
 def build_gpu_stage(
     pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
-) -> "TritonStage | TorchStage":
+) -> WholeBatchStage:
     """Triton comes with torch's GPU builds; without it torch expressions give the same batches."""
     try:
-        from dali_mixup.stage.triton_kernel import TritonStage
+        from dali_mixup.stage.triton_kernel import TritonStage as Stage
     except ImportError:
-        return TorchStage(pipeline, dtype=dtype, memory_format=memory_format, device=device)
-    return TritonStage(pipeline, dtype=dtype, memory_format=memory_format)
+        Stage = TorchStage  # noqa: N806
+    return Stage(pipeline, dtype=dtype, memory_format=memory_format, device=device)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from dali_mixup.errors import check_int, check_probability, must_be
-from dali_mixup.geometry.crops import check_fill, rgb
+from dali_mixup.geometry.geometry import check_fill, rgb
 from dali_mixup.transforms import affine, pixels
 from dali_mixup.transforms.affine import Interpolation
 from dali_mixup.transforms.operations import Operation

@@ -1,7 +1,7 @@
 """`from_dataloader`: what a torch DataLoader does with files of images, done by a `Loader`."""
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
@@ -9,17 +9,16 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
 from dali_mixup.dataset.files import FileList
-from dali_mixup.decode.decoder import DEFAULT_GPU_DECODE
-from dali_mixup.decode.faults import MAX_PIXELS
-from dali_mixup.decode.gpu_decode import GpuDecode
-from dali_mixup.errors import must_be
+from dali_mixup.errors import check_choice, must_be
 from dali_mixup.loader import Loader
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
+from dali_mixup.options import SharedKeywords, spelled_out
 from dali_mixup.translation.collate import find_mixup
 from dali_mixup.translation.dataset import read_dataset
 from dali_mixup.translation.from_torchvision import from_torchvision
 
 
+@spelled_out(SharedKeywords)
 def from_dataloader(
     loader: DataLoader,
     *,
@@ -27,16 +26,7 @@ def from_dataloader(
     targets: Literal["stacked", "dense"] | None = None,
     strict: bool = False,
     seed: int | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype = torch.float32,
-    memory_format: torch.memory_format = torch.contiguous_format,
-    num_threads: int | None = None,
-    prefetch: int = 2,
-    shard: tuple[int, int] | None = None,
-    on_bad_sample: Literal["raise", "replace"] = "raise",
-    max_bad_fraction: float = 0.01,
-    max_pixels: int = MAX_PIXELS,
-    gpu_decode: GpuDecode = DEFAULT_GPU_DECODE,
+    **options: Unpack[SharedKeywords],
 ) -> Loader:
     """A `Loader` in the place of a torch DataLoader over files of images.
 
@@ -58,29 +48,21 @@ def from_dataloader(
         strict: refuse transforms that are only approximately torchvision's.
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
-        device: see `Loader`, as for all that follow.
-        dtype: of the images.
-        memory_format: of the images.
-        num_threads: DALI's.
-        prefetch: batches that are prepared ahead.
-        shard: (rank, world size), for a DataLoader whose sampler shares nothing out.
-        on_bad_sample: "raise" or "replace".
-        max_bad_fraction: where "replace" ends.
-        max_pixels: of one image.
-        gpu_decode: how DALI decodes on a GPU.
+        **options: device, dtype, memory_format, num_threads, prefetch, shard (for a DataLoader whose sampler shares
+            nothing out), on_bad_sample, max_bad_fraction, max_pixels and gpu_decode of `Loader`.
 
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
     """
     if not isinstance(loader, DataLoader):
         raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
-    if targets not in (None, "stacked", "dense"):
-        raise ValueError(must_be("targets", '"stacked", "dense" or None', targets))
+    check_choice("targets", targets, ("stacked", "dense", None))
     own_batches = loader.batch_size is None
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
     files, transform = read_dataset(loader.dataset)
     mixup = mixup or find_mixup(loader.collate_fn, count_classes(files))
+    options["shard"] = options.get("shard") or _find_shard(loader)
     sampler = loader.sampler
     own_order = own_batches or not (_is_in_order(sampler, len(files)) or _is_plain_shuffle(sampler, len(files)))
     return Loader(
@@ -93,16 +75,7 @@ def from_dataloader(
         drop_last=loader.drop_last and not own_batches,
         mixup=_with_targets(mixup, targets, files),
         seed=_find_seed(loader) if seed is None else seed,
-        device=device,
-        dtype=dtype,
-        memory_format=memory_format,
-        num_threads=num_threads,
-        prefetch=prefetch,
-        shard=shard or _find_shard(loader),
-        on_bad_sample=on_bad_sample,
-        max_bad_fraction=max_bad_fraction,
-        max_pixels=max_pixels,
-        gpu_decode=gpu_decode,
+        **options,
     )
 
 

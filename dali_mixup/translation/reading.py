@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from dali_mixup.errors import must_be
-from dali_mixup.geometry.crops import KeepSize, Resize
+from dali_mixup.geometry.crops import KeepSize
+from dali_mixup.geometry.resize import Resize
 from dali_mixup.parity import Line, Parity, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
 from dali_mixup.transforms.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform

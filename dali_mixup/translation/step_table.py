@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from dali_mixup.errors import must_be
-from dali_mixup.geometry.crops import CenterCrop, RandomCrop, Resize
-from dali_mixup.geometry.geometry import RandomResizedCrop, ResizeCenterCrop
+from dali_mixup.geometry.crops import CenterCrop, RandomCrop, ResizeCenterCrop
+from dali_mixup.geometry.resize import Resize
+from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.parity import Parity
 from dali_mixup.translation.options import (
     are_whole,
@@ -75,7 +76,7 @@ def _center_crop(reading: Reading, step: Any) -> Found:
         crop = ResizeCenterCrop(resize.size, size, resize.interpolation)
     else:
         crop = CenterCrop(size, resize, as_levels(reading.values.to_levels(ZERO)))
-    reading.check_before(step, resizes=False, black=getattr(crop, "fill", 0) == 0)
+    reading.check_before(step, resizes=False, black=not crop.fill)
     reading.set_crop(step, crop)
     if reading.mirrored:
         return repr(crop), Parity.APPROXIMATE, MIRRORED

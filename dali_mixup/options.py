@@ -1,0 +1,109 @@
+"""The options of a `Loader`: checked once, and the same ones for `from_dataloader`."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from typing import Any, Literal, TypedDict, TypeVar
+
+import torch
+
+from dali_mixup.decode.gpu_decode import GpuDecode
+from dali_mixup.decode.reasons import MAX_PIXELS
+from dali_mixup.errors import check_bool, check_choice, check_int, check_probability, must_be
+from dali_mixup.mixing.random_choice import AnyMixer
+from dali_mixup.plan.sampler import check_order
+from dali_mixup.randomness import check_seed
+
+DEFAULT_GPU_DECODE = GpuDecode()
+Shard = tuple[int, int]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoaderOptions:
+    """All options of a `Loader`, which describes them, with their defaults.
+
+    Raises:
+        ValueError, TypeError: an option out of range.
+    """
+
+    batch_size: int | None = None
+    shuffle: bool = False
+    sampler: Iterable[int] | None = None
+    batch_sampler: Iterable[list[int]] | None = None
+    drop_last: bool = False
+    mixup: AnyMixer | None = None
+    seed: int = 0
+    device: torch.device | str | None = None
+    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.contiguous_format
+    num_threads: int | None = None
+    prefetch: int = 2
+    shard: Shard | None = None
+    on_bad_sample: Literal["raise", "replace"] = "raise"
+    max_bad_fraction: float = 0.01
+    max_pixels: int = MAX_PIXELS
+    gpu_decode: GpuDecode = DEFAULT_GPU_DECODE
+
+    def __post_init__(self) -> None:
+        for name in ("shuffle", "drop_last"):
+            check_bool(name, getattr(self, name))
+        if self.mixup is not None and not isinstance(self.mixup, AnyMixer):
+            raise TypeError(must_be("mixup", "dali_mixup's MixUp, CutMix, RandomChoice, or None", self.mixup))
+        if not isinstance(self.gpu_decode, GpuDecode):
+            rule = "a GpuDecode, such as dm.GpuDecode(hw_decoder_load=0.5)"
+            raise TypeError(must_be("gpu_decode", rule, self.gpu_decode))
+        check_order(
+            self.batch_size,
+            shuffle=self.shuffle,
+            sampler=self.sampler,
+            batch_sampler=self.batch_sampler,
+            drop_last=self.drop_last,
+        )
+        for name in ("prefetch", "max_pixels", *(() if self.num_threads is None else ("num_threads",))):
+            check_int(name, getattr(self, name), at_least=1)
+        check_seed(self.seed)
+        check_choice("dtype", self.dtype, (torch.float32, torch.float16, torch.bfloat16))
+        check_choice("memory_format", self.memory_format, (torch.contiguous_format, torch.channels_last))
+        check_choice("on_bad_sample", self.on_bad_sample, ("raise", "replace"))
+        check_probability("max_bad_fraction", self.max_bad_fraction)
+
+
+class SharedKeywords(TypedDict, total=False):
+    """The options that `from_dataloader` passes on."""
+
+    device: torch.device | str | None
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    num_threads: int | None
+    prefetch: int
+    shard: Shard | None
+    on_bad_sample: Literal["raise", "replace"]
+    max_bad_fraction: float
+    max_pixels: int
+    gpu_decode: GpuDecode
+
+
+class LoaderKeywords(SharedKeywords, total=False):
+    """The options of `Loader`, for type checkers and editors; a test holds them against `LoaderOptions`."""
+
+    batch_size: int | None
+    shuffle: bool
+    sampler: Iterable[int] | None
+    batch_sampler: Iterable[list[int]] | None
+    drop_last: bool
+    mixup: AnyMixer | None
+    seed: int
+
+
+def spelled_out(keywords: type) -> Callable[[Function], Function]:
+    """Show, in `help` and notebooks, the options in `keywords` by name and default in the place of `**options`."""
+    shown = [option for name, option in signature(LoaderOptions).parameters.items() if name in keywords.__annotations__]
+
+    def spell(function: Function) -> Function:
+        written = signature(function)
+        own = [each for each in written.parameters.values() if each.kind != Parameter.VAR_KEYWORD]
+        vars(function)["__signature__"] = written.replace(parameters=[*own, *shown])
+        return function
+
+    return spell
