@@ -80,12 +80,17 @@ def interpolation_of(step: Any) -> Interpolation:
     return mode
 
 
+def for_images(option: Any) -> Any:
+    """An option; of one that v2 takes as a dict by type, what holds for images."""
+    if not isinstance(option, dict):
+        return option
+    named = {getattr(key, "__name__", key): value for key, value in option.items()}
+    return named.get("Image", named.get("others"))
+
+
 def fill_of(step: Any) -> Triple:
     """The fill of a transform in the scale of its images; None is 0."""
-    fill = step.fill
-    if isinstance(fill, dict):  # of v2, by type
-        named = {getattr(key, "__name__", key): value for key, value in fill.items()}
-        fill = named.get("Image", named.get("others"))
+    fill = for_images(step.fill)
     if fill is None:
         return (0.0, 0.0, 0.0)
     return three([fill] if isinstance(fill, int | float) else fill, "fill")

@@ -5,18 +5,15 @@ from typing import Any
 
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import KeepSize, Resize
-from dali_mixup.parity import Line, Parity, Translation
+from dali_mixup.parity import Line, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
 from dali_mixup.transforms.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
 from dali_mixup.translation.options import name_of, text_of
-from dali_mixup.translation.pixel_table import Values, is_pointwise, on_tensors, translate
+from dali_mixup.translation.pixel_table import ZERO, Values, is_pointwise, on_tensors, translate
 
 ONE = (1.0, 1.0, 1.0)
-ZERO = (0.0, 0.0, 0.0)
 LEVEL = (1 / 255, 1 / 255, 1 / 255)
 COMMUTE = ("RandomErasing", "RandomHorizontalFlip", "RandomVerticalFlip")  # with normalization
-
-Found = tuple[str, Parity, str]  # what does it here, how close, why not closer
 
 
 class Reading:
@@ -57,19 +54,19 @@ class Reading:
         )
         return replace(made, translation=Translation(lines=tuple(self.lines), parts=made.parts))
 
-    def add_pixels(self, step: Any) -> Found:
+    def add_pixels(self, step: Any) -> Line:
         """A transform of pixels, at its place among the others."""
         if self.normalized and name_of(step) not in COMMUTE:
             raise misplaced(step, "it works on levels; put it before Normalize")
         found = translate(step, self.values)
-        transform, parity, note = on_tensors(found, floating=self.floating) if self.tensor else found
+        transform, line = found.ours, on_tensors(found, floating=self.floating) if self.tensor else found
         if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and self.crop is None:
             self.mirrored = text_of(step)
         if isinstance(transform, RandomHorizontalFlip) and not self.transforms:
             self.flip += transform.p - 2 * self.flip * transform.p
-            return f"flip={self.flip:g}", parity, note
+            return line._replace(ours=f"flip={self.flip:g}")
         self.transforms.append(transform)
-        return repr(transform), parity, note
+        return line
 
     def check_before(self, step: Any, *, resizes: bool, black: bool = True) -> None:
         """Raise if what was read changes pixels in a way that can't wait until after `step`, a resize or a crop."""
