@@ -49,9 +49,8 @@ def paste(values: T, draw: CutMixDraw) -> T:
         ValueError: another batch size, height or width than the draw's.
 
     >>> import torch
-    >>> draw = CutMixDraw(
-    ...     lam=torch.tensor([0.75, 1.0]), partner=torch.tensor([1, 0]), boxes=torch.tensor([[0, 1, 1, 2], [0, 0, 0,
-    0]]), size=(2, 2) ... )
+    >>> boxes = torch.tensor([[0, 1, 1, 2], [0, 0, 0, 0]])
+    >>> draw = CutMixDraw(lam=torch.tensor([0.75, 1.0]), partner=torch.tensor([1, 0]), boxes=boxes, size=(2, 2))
     >>> paste(torch.tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]]), draw)
     tensor([[[1, 6],
              [3, 4]],

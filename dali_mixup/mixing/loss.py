@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from dali_mixup.errors import must_be
+from dali_mixup.errors import check_choice, must_be
 from dali_mixup.mixing.targets import is_labels, is_stacked, unstack_pairs
 
 # Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
@@ -45,8 +45,7 @@ class MixUpLoss(nn.Module):
             raise TypeError(
                 must_be("criterion", "a module with a `reduction`, such as torch.nn.CrossEntropyLoss()", criterion)
             )
-        if criterion.reduction not in ("none", "mean", "sum"):
-            raise ValueError(must_be("criterion.reduction", '"none", "mean" or "sum"', criterion.reduction))
+        check_choice("criterion.reduction", criterion.reduction, ("none", "mean", "sum"))
         self.criterion = criterion
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

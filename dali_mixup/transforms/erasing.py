@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from dali_mixup.errors import check_int, check_probability, must_be
+from dali_mixup.errors import check_choice, check_int, check_probability, must_be
 from dali_mixup.geometry.geometry import check_range
 from dali_mixup.transforms import pixels
 from dali_mixup.transforms.operations import Operation
@@ -50,8 +50,7 @@ class RandomErasing:
         for name, levels in (("fill", self.fill), ("std", self.std)):
             if not isinstance(levels, tuple) or len(levels) != 3 or not all(isinstance(v, int | float) for v in levels):
                 raise TypeError(must_be(name, "three levels, for R, G and B", levels))
-        if self.noise not in (None, "pixel", "color"):
-            raise ValueError(must_be("noise", '"pixel", "color" or None', self.noise))
+        check_choice("noise", self.noise, ("pixel", "color", None))
         for number in self.count:
             check_int("count", number, at_least=1)
         if len(self.count) != 2 or self.count[0] > self.count[1]:

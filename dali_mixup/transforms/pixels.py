@@ -9,6 +9,8 @@ import math
 
 import torch
 
+from dali_mixup.placement import send
+
 LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2 as Pillow weighs R, G and B
 SMOOTH = 13  # Pillow's SMOOTH filter: a centre of 5 and eight neighbours of 1, over their sum
 
@@ -164,11 +166,6 @@ def from_hsv(angle: torch.Tensor, chroma: torch.Tensor, value: torch.Tensor) -> 
     share = (torch.arange(256, dtype=torch.float32, device=device).double() / 255.0).float()
     kept = lost[:, angle.long()].mul_(share[chroma.long()]).neg_().add_(1.0)  # (3, n, H, W)
     return kept.mul_(value).add_(0.5).floor_().to(torch.uint8).transpose(0, 1).contiguous()
-
-
-def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Values of the CPU on a device; the host does not wait for a GPU."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:

@@ -123,8 +123,7 @@ class ColorJitter:
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
         """Up to four; `uniform` holds four factors and four keys to sort them by."""
-        found = []
-        ranges = self.ranges
+        found, ranges = [], self.ranges
         for k in uniform[4:].argsort().tolist():
             span = ranges[k]
             if span is not None:

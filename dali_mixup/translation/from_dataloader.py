@@ -12,7 +12,7 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.decoder import DEFAULT_GPU_DECODE
 from dali_mixup.decode.faults import MAX_PIXELS
 from dali_mixup.decode.gpu_decode import GpuDecode
-from dali_mixup.errors import must_be
+from dali_mixup.errors import check_choice, must_be
 from dali_mixup.loader import Loader
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.translation.collate import find_mixup
@@ -74,8 +74,7 @@ def from_dataloader(
     """
     if not isinstance(loader, DataLoader):
         raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
-    if targets not in (None, "stacked", "dense"):
-        raise ValueError(must_be("targets", '"stacked", "dense" or None', targets))
+    check_choice("targets", targets, ("stacked", "dense", None))
     own_batches = loader.batch_size is None
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
