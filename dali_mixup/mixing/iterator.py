@@ -105,9 +105,8 @@ class MixUpIterator:
     def _pick(self, outputs: dict[str, Any]) -> Pair:
         keys = self.keys or DEFAULT_KEYS
         if self.keys is None and len(outputs) == 2 and not all(key in outputs for key in keys):
-            keys = sorted(
-                outputs, key=lambda key: -getattr(outputs[key], "ndim", 0)
-            )  # a stable order: images first where both have as many
+            # a stable order: the first one is the images where both have as many dimensions
+            keys = sorted(outputs, key=lambda key: -getattr(outputs[key], "ndim", 0))
         if not all(key in outputs for key in keys):
             remedy = "pass keys=(images, labels) with two of these names"
             raise TypeError(must_be("a batch of source", f"a dict with {tuple(keys)}", list(outputs), remedy))

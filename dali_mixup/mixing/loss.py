@@ -115,9 +115,7 @@ def _mixed_cross_entropy(
     smoothing, weight = criterion.label_smoothing, criterion.weight
     mass = share if weight is None else share * weight[labels]
     # few operators: for ten classes their number decides
-    likelihood = torch.where(
-        mass > 0, log_probs.gather(1, labels) * mass, 0
-    )  # a label of weight 0 may have an infinite loss
+    likelihood = torch.where(mass > 0, log_probs.gather(1, labels) * mass, 0)  # of weight 0 it may be infinite
     if smoothing > 0:
         spread = log_probs.sum(1) if weight is None else log_probs @ weight.to(log_probs.dtype)
         even = torch.where(share > 0, share * spread[:, None], 0)

@@ -149,15 +149,11 @@ class TrivialAugmentWide:
     num_magnitude_bins: int = 31
     interpolation: Interpolation = "nearest"
     fill: Fill = 0
+    uniforms = 3
 
     def __post_init__(self) -> None:
         check_int("num_magnitude_bins", self.num_magnitude_bins, at_least=2)
         _check_warp(self.interpolation, self.fill)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 3
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """One or none."""
@@ -183,15 +179,11 @@ class AutoAugment:
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
     interpolation: Interpolation = "nearest"
     fill: Fill = 0
+    uniforms = 5
 
     def __post_init__(self) -> None:
         check_choice("policy", self.policy, tuple(POLICIES))
         _check_warp(self.interpolation, self.fill)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 5
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """At most two."""
@@ -218,6 +210,7 @@ class RandomOperation:
     name: str
     strength: float = 0.0
     p: float = 0.5
+    uniforms = 1
 
     def __post_init__(self) -> None:
         named = (*ADJUST, "Posterize", "Solarize", *PLAIN)
@@ -227,11 +220,6 @@ class RandomOperation:
         if not isinstance(self.strength, int | float) or not low <= self.strength <= high:
             raise ValueError(must_be("strength", f"from {low} to {high} for {self.name}", self.strength))
         check_probability("p", self.p)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 1
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """One or none."""

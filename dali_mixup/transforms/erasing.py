@@ -78,11 +78,8 @@ class RandomErasing:
             aspect = math.exp(low + (high - low) * float(uniform[TRIES + k]))
             height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if height < size[0] and width < size[1]:
-                top, left = (
-                    int(uniform[2 * TRIES] * (size[0] - height + 1)),
-                    int(uniform[2 * TRIES + 1] * (size[1] - width + 1)),
-                )
-                return top, left, height, width
+                down, right = uniform[2 * TRIES], uniform[2 * TRIES + 1]
+                return int(down * (size[0] - height + 1)), int(right * (size[1] - width + 1)), height, width
         return None
 
     def _operation(self, box: tuple[int, int, int, int], seed: int) -> Operation:

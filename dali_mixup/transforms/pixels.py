@@ -50,9 +50,8 @@ def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     rows = smooth[:, :, :-2] + smooth[:, :, 1:-1] + smooth[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     total.add_(smooth[:, :, 1:-1, 1:-1], alpha=4)
-    smooth[:, :, 1:-1, 1:-1] = (
-        total.mul_(2).add_(SMOOTH).div_(2 * SMOOTH).floor_()
-    )  # never near a whole number unless it is one
+    # never near a whole number unless it is one
+    smooth[:, :, 1:-1, 1:-1] = total.mul_(2).add_(SMOOTH).div_(2 * SMOOTH).floor_()
     return _blend(smooth, images, _column(numbers, 0))
 
 
@@ -172,9 +171,8 @@ def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
     """How often each number below `kinds` occurs in int64 values (n,)."""
     if values.device.type == "cpu":
         return torch.bincount(values, minlength=kinds)
-    counts = torch.zeros(
-        kinds, dtype=torch.int64, device=values.device
-    )  # bincount waits for a GPU to learn the largest value
+    # bincount waits for a GPU to learn the largest value
+    counts = torch.zeros(kinds, dtype=torch.int64, device=values.device)
     return counts.scatter_add_(0, values, torch.ones_like(values))
 
 

@@ -55,10 +55,8 @@ def _does_the_same(collate_fn: Callable, after: Callable) -> bool:
             found = _call(collate_fn, samples)
         if not isinstance(found, list | tuple) or len(found) != len(expected):
             return False
-        if not all(
-            isinstance(one, torch.Tensor) and torch.equal(one, other)
-            for one, other in zip(found, expected, strict=True)
-        ):
+        both = zip(found, expected, strict=True)
+        if not all(isinstance(one, torch.Tensor) and torch.equal(one, other) for one, other in both):
             return False
     return True
 

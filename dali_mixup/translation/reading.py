@@ -73,9 +73,8 @@ class Reading:
         for transform in self.transforms:
             flips = isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip)
             if not flips and (resizes or not black or not is_pointwise(transform)):
-                raise misplaced(
-                    step, f"{transform} would work on the whole image; put it behind the crop, where it costs less, too"
-                )
+                why = f"{transform} would work on the whole image; put it behind the crop, where it costs less, too"
+                raise misplaced(step, why)
 
     def set_crop(self, step: Any, crop: Geometry) -> None:
         """Make `crop` the geometry."""

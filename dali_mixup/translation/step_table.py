@@ -166,9 +166,8 @@ def _to_dtype(reading: Reading, step: Any) -> Line:
     if dtype is None or (dtype == torch.uint8 and not reading.floating):
         return NOTHING
     if dtype != torch.float32:
-        raise ValueError(
-            must_be("dtype", "torch.float32", text_of(step), "the Loader's dtype= delivers float16 and bfloat16")
-        )
+        remedy = "the Loader's dtype= delivers float16 and bfloat16"
+        raise ValueError(must_be("dtype", "torch.float32", text_of(step), remedy))
     if getattr(step, "scale", True):
         return _to_float(reading, step)
     reading.tensor = reading.floating = True
