@@ -115,9 +115,8 @@ def _mix_tensor(values: torch.Tensor, draw: Draw, name: str) -> torch.Tensor:
     exact = torch.float64 if values.dtype == torch.float64 else torch.float32
     lam = draw.lam.to(exact).reshape(-1, *[1] * (values.ndim - 1))
     own = values.to(exact)
-    mixed = torch.where(
-        lam < 1, own[draw.partner].lerp_(own, lam), own
-    )  # lerp at 1 loses -0 and lets a partner's NaN in
+    # lerp at 1 loses -0 and lets a partner's NaN in
+    mixed = torch.where(lam < 1, own[draw.partner].lerp_(own, lam), own)
     return mixed if values.dtype == torch.uint8 else mixed.to(values.dtype)
 
 

@@ -19,8 +19,8 @@ from dali_mixup.translation.trying import seeded
 
 WAY_OUT = (
     "list the files in a FileList and build a Loader: dm.Loader(dm.FileList(paths, targets, classes), "
-    "dm.from_torchvision(transform), "
-    "batch_size=64); or keep the DataLoader and put MixUp, CutMix or MixUpIterator behind it"
+    "dm.from_torchvision(transform), batch_size=64); or keep the DataLoader and put MixUp, CutMix or MixUpIterator "
+    "behind it"
 )
 # torchvision's image readers, all of which give RGB as Pillow reads it.
 KNOWN_READERS = ("default_loader", "pil_loader", "accimage_loader")

@@ -26,10 +26,9 @@ def unknown(step: object) -> TypeError:
     """The error for a transform that has no translation."""
     return TypeError(
         f"transform must be made of transforms that from_torchvision knows, got {text_of(step)} "
-        f"({type(step).__module__}); leave it out "
-        "and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, "
-        "augment=my_function), where my_function "
-        "takes and returns images (uint8, HWC, of the output size)"
+        f"({type(step).__module__}); leave it out and add it to the result as a function on DALI nodes: "
+        "dataclasses.replace(pipeline, augment=my_function), where my_function takes and returns images (uint8, HWC, "
+        "of the output size)"
     )
 
 

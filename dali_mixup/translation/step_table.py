@@ -35,9 +35,8 @@ MIRRORED_NEAREST = (
 )
 TENSOR_NEAREST = "torchvision's NEAREST takes other pixels of tensors than of PIL images; NEAREST_EXACT takes these"
 TENSOR_BICUBIC = (
-    "torchvision resizes tensors otherwise: uint8 ones by 0.01 levels in the mean, 2 at most, float ones, "
-    "which aren't clipped, "
-    "by 0.3 and 30; put it before ToTensor or ToImage"
+    "torchvision resizes tensors otherwise: uint8 ones by 0.01 levels in the mean, 2 at most, float ones, which "
+    "aren't clipped, by 0.3 and 30; put it before ToTensor or ToImage"
 )
 MIRRORED = (
     "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4 levels in "
