@@ -12,9 +12,8 @@ import numpy as np
 from PIL import Image
 
 from bench.report import format_table
-from dali_mixup.commands.jpeg import open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
-from dali_mixup.decode.second_opinion import PIXEL_FORMAT_RGB
+from dali_mixup.decode.turbojpeg import PIXEL_FORMAT_RGB, open_turbojpeg
 
 EXAMPLES = """examples:
   python -m bench.cifar10 prepare path/to/png path/to/data

@@ -41,18 +41,13 @@ class BadSampleError(RuntimeError):
         many = "s" if len(self.samples) > 1 else ""
         named = self.samples[:NAMED_IN_MESSAGE] if headline else self.samples
         more = len(self.samples) - len(named)
-        super().__init__(
-            "\n".join(
-                [
-                    headline
-                    or f"{len(self.samples)} file{many} of this batch can't be decoded; repair them, leave "
-                    "them out with exclude=, "
-                    'or build the Loader with on_bad_sample="replace":',
-                    *(f"  sample {number}: {path}: {reason}" for number, path, reason in named),
-                    *([f"  and {more} more"] if more else []),
-                ]
-            )
+        of_batch = (
+            f"{len(self.samples)} file{many} of this batch can't be decoded; repair them, leave them out with "
+            'exclude=, or build the Loader with on_bad_sample="replace":'
         )
+        lines = [f"  sample {number}: {path}: {reason}" for number, path, reason in named]
+        lines += [f"  and {more} more"] if more else []
+        super().__init__("\n".join([headline or of_batch, *lines]))
 
     def __reduce__(self):
         return type(self), (self.samples, self.headline)

@@ -1,4 +1,4 @@
-"""Where this process stands: its device, and its shard of the data."""
+"""Where this process stands: its device and what it sends there, and its shard of the data."""
 
 import os
 
@@ -68,3 +68,10 @@ def _pick_gpu() -> int:
             must_be("the variable LOCAL_RANK", rule, local_rank, "start one process per GPU, or pass device=")
         )
     return int(local_rank)
+
+
+def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Values on a device; on their way to a GPU they pass through pinned memory, so that the host doesn't wait."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)

@@ -1,7 +1,9 @@
+from unittest.mock import Mock
+
 import pytest
 import torch
 
-from dali_mixup.placement import pick_device, pick_shard
+from dali_mixup.placement import pick_device, pick_shard, send
 
 
 def test_a_shard_comes_from_the_argument_then_the_environment(monkeypatch):
@@ -47,3 +49,19 @@ def test_with_gpus_the_device_is_that_of_the_local_rank(monkeypatch):
     assert pick_device(None) == torch.device("cuda", 3)
     assert pick_device("cuda:2") == torch.device("cuda", 2)
     assert pick_device("cpu") == torch.device("cpu")
+
+
+def test_what_goes_to_a_gpu_is_pinned_so_that_nobody_waits():
+    values = Mock(spec=torch.Tensor, device=torch.device("cpu"))
+    found = send(values, torch.device("cuda", 1))
+    values.pin_memory().to.assert_called_once_with(torch.device("cuda", 1), non_blocking=True)
+    assert found is values.pin_memory().to()
+
+
+def test_what_stays_on_its_device_or_leaves_a_gpu_is_not_pinned():
+    values = torch.arange(3)
+    assert send(values, torch.device("cpu")) is values
+    assert send(values, torch.device("meta")).device.type == "meta"
+    on_gpu = Mock(spec=torch.Tensor, device=torch.device("cuda", 0))
+    send(on_gpu, torch.device("cuda", 1))
+    on_gpu.pin_memory.assert_not_called()

@@ -5,10 +5,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from dali_mixup.commands.arguments import Commands, add_command, add_mixup, add_out, at_least
 from dali_mixup.commands.folders import draw_subset, open_train_and_val
 from dali_mixup.commands.preview import draw_preview
 from dali_mixup.commands.shape_files import write_shapes
@@ -27,10 +29,49 @@ MOST_EPOCHS = 40
 SMALL = 64  # pixels: square images of one size up to here are padded and cropped, as CIFAR recipes do
 CIFAR = 32  # pixels: bench.cifar10's network takes images of this size
 
+PURPOSE = "train a small network with mixup and without, and compare"
+EXAMPLES = """\
+examples:
+  dali-mixup demo                               draw images into .data/demo, train on them
+  dali-mixup demo --data cifar10                train on cifar10/train, validate on cifar10/val or cifar10/test
+  dali-mixup demo --data cifar10 --epochs 80    long enough for mixup to pay
+  dali-mixup demo --data imagenet --size 96 --images 20000 --epochs 4
+
+Both trainings start from the same network and see the same crops in the same order.
+
+"""
 NOTE = (
     "Mixup makes training images harder to fit: trainings as short as this one often lose a little by it, long "
     "ones gain."
 )
+
+
+def add_parser(commands: Commands) -> None:
+    """The options of `demo`."""
+    parser = add_command(commands, "demo", PURPOSE, examples=EXAMPLES, run=run)
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="holds train/ and val/ (or test/); without it images are drawn"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path(".data/demo"),
+        metavar="FOLDER",
+        help="for drawn images (default: %(default)s)",
+    )
+    add_out(parser, default=Path("preview.png"))
+    parser.add_argument("--epochs", type=at_least(1), metavar="N", help="default: as many as take about half a minute")
+    parser.add_argument(
+        "--images",
+        type=at_least(10),
+        metavar="N",
+        help=f"train on N images, validate on a third of that (default: {DRAWN}, or all of --data)",
+    )
+    parser.add_argument(
+        "--size", type=at_least(16), default=64, metavar="PIXELS", help="side of the crops (default: %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=at_least(2), default=32, metavar="N", help="default: %(default)s")
+    add_mixup(parser, alpha=0.2)
 
 
 def run(options: argparse.Namespace) -> int:

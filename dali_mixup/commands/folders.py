@@ -54,11 +54,8 @@ def open_train_and_val(folder: Path) -> tuple[FileList, FileList]:
     train, val = open_good_images(splits["train"]), open_good_images(splits[rest[0]])
     if train.classes != val.classes:
         different = sorted(set(train.classes or []) ^ set(val.classes or []))
-        raise DatasetError(
-            must_be(
-                f"the classes of train/ and {rest[0]}/", "the same", different[:10], "these are only in one of them"
-            )
-        )
+        name = f"the classes of train/ and {rest[0]}/"
+        raise DatasetError(must_be(name, "the same", different[:10], "these are only in one of them"))
     return train, val
 
 

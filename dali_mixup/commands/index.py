@@ -2,9 +2,11 @@
 
 import argparse
 import os
+from pathlib import Path
 
 import numpy as np
 
+from dali_mixup.commands.arguments import Commands, add_command, writable
 from dali_mixup.commands.folders import find_splits, open_images
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
@@ -15,6 +17,39 @@ from dali_mixup.errors import BadSample
 CLASSES_SHOWN = 20
 QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
 BAD = 1  # exit code
+
+PURPOSE = "count files per class, measure their sizes, name bad files"
+EXAMPLES = """\
+examples:
+  dali-mixup index photos                       from the files' headers, remembered for the next time
+  dali-mixup index photos --verify              decode each file to its end
+  dali-mixup index photos --verify --quarantine bad.jsonl
+                                                and list the bad ones for ImageFolder("photos", exclude="bad.jsonl")
+  dali-mixup index imagenet --all > report.txt
+
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """The options of `index`."""
+    parser = add_command(commands, "index", PURPOSE, examples=EXAMPLES, run=run)
+    parser.add_argument(
+        "folder",
+        type=Path,
+        metavar="FOLDER",
+        help="one folder of images per class, or one that holds train/, val/, test/",
+    )
+    parser.add_argument("--verify", action="store_true", help="decode each file to its end")
+    parser.add_argument(
+        "--quarantine",
+        type=writable,
+        metavar="LIST",
+        help="write the bad files to a list that ImageFolder(exclude=LIST) leaves out",
+    )
+    parser.add_argument("--all", action="store_true", help="list all classes")
+    parser.add_argument(
+        "--no-cache", dest="cache", action="store_false", help="read all headers anew and remember nothing"
+    )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,19 +1,10 @@
 """The demo's network: plain convolutions that learn from a few thousand images in half a minute on two cores."""
 
-import torch
 from torch import nn
 
 FIRST_MAP = 32  # pixels: the first layer brings larger images down to about this height and width
 CHANNELS = (16, 32, 64, 64, 128)
 STRIDES = (2, 1, 2, 1)  # of all layers but the first
-
-
-class MaxPool(nn.Module):
-    """The largest value of each channel: (B, C, H, W) to (B, C)."""
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C)."""
-        return features.amax((2, 3))
 
 
 def build_network(classes: int, size: int) -> nn.Sequential:
@@ -22,7 +13,7 @@ def build_network(classes: int, size: int) -> nn.Sequential:
     layers = _convolution(3, CHANNELS[0], kernel=max(3, 2 * stride - 1), stride=stride)
     for channels_in, channels, stride in zip(CHANNELS, CHANNELS[1:], STRIDES, strict=False):
         layers += _convolution(channels_in, channels, kernel=3, stride=stride)
-    return nn.Sequential(*layers, MaxPool(), nn.Linear(CHANNELS[-1], classes))
+    return nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(CHANNELS[-1], classes))
 
 
 def _convolution(channels_in: int, channels: int, *, kernel: int, stride: int) -> list[nn.Module]:

@@ -51,14 +51,8 @@ def draw_tiles(tiles: list[MixedTile], side: int, columns: int = 2) -> Image.Ima
     cell = (3 * side + 2 * SIGN, height + BAR + round(1.4 * text))
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)
-    picture = Image.new(
-        "RGB",
-        (
-            2 * MARGIN + columns * cell[0] + (columns - 1) * COLUMN_GAP,
-            2 * MARGIN + rows * cell[1] + (rows - 1) * ROW_GAP,
-        ),
-        PAPER,
-    )
+    whole_width = 2 * MARGIN + columns * cell[0] + (columns - 1) * COLUMN_GAP
+    picture = Image.new("RGB", (whole_width, 2 * MARGIN + rows * cell[1] + (rows - 1) * ROW_GAP), PAPER)
     for i, tile in enumerate(tiles):
         row, column = divmod(i, columns)
         place = MARGIN + column * (cell[0] + COLUMN_GAP), MARGIN + row * (cell[1] + ROW_GAP)

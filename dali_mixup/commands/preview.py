@@ -1,12 +1,14 @@
 """`dali-mixup preview`: mixed images of a real batch, each beside its two parents."""
 
 import argparse
+from pathlib import Path
 from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 
+from dali_mixup.commands.arguments import Commands, add_command, add_mixup, add_out, at_least
 from dali_mixup.commands.folders import find_splits, open_good_images
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
@@ -19,6 +21,52 @@ from dali_mixup.mixing.draws import Draw
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.pipeline import ImagePipeline
+
+PURPOSE = "draw mixed images of a batch beside the two images that each is made of"
+EXAMPLES = """\
+examples:
+  dali-mixup preview photos --out grid.png
+  dali-mixup preview photos --out grid.png --tiles 8 --size 224 --alpha 1 --seed 3
+  dali-mixup preview photos --out grid.png --cutmix --alpha 1
+
+The images come from a Loader's first batch, which is three times as large as the grid: the third that is mixed
+the most is shown.
+
+"""
+
+
+def add_parser(commands: Commands) -> None:
+    """The options of `preview`."""
+    parser = add_command(commands, "preview", PURPOSE, examples=EXAMPLES, run=run)
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="one folder of images per class, or one that holds train/"
+    )
+    add_out(parser)
+    parser.add_argument("--tiles", type=at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=at_least(16), default=160, metavar="PIXELS", help="side of an image (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--cutmix", action="store_true", help="boxes of one image in the other (CutMix) instead of mixtures"
+    )
+    add_mixup(parser, alpha=0.4)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the picture; the exit code is 0."""
+    root = next(iter(find_splits(options.folder).values()))
+    pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.5, 1.0)), flip=0.5)
+    picture = draw_preview(
+        open_good_images(root),
+        pipeline,
+        mixup=(CutMix if options.cutmix else MixUp)(alpha=options.alpha),
+        tiles=options.tiles,
+        side=options.size,
+        seed=options.seed,
+    )
+    picture.save(options.out)
+    print(f"{printable(str(options.out))}: {picture.width} x {picture.height} pixels")
+    return 0
 
 
 def draw_preview(
@@ -94,20 +142,3 @@ def _as_pixels(loader: Loader) -> np.ndarray:
 def _name(dataset: FileList, index: int) -> str:
     label = int(dataset.targets[index])
     return printable(dataset.classes[label]) if dataset.classes else f"class {label}"
-
-
-def run(options: argparse.Namespace) -> int:
-    """Write the picture; the exit code is 0."""
-    root = next(iter(find_splits(options.folder).values()))
-    pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.5, 1.0)), flip=0.5)
-    picture = draw_preview(
-        open_good_images(root),
-        pipeline,
-        mixup=(CutMix if options.cutmix else MixUp)(alpha=options.alpha),
-        tiles=options.tiles,
-        side=options.size,
-        seed=options.seed,
-    )
-    picture.save(options.out)
-    print(f"{printable(str(options.out))}: {picture.width} x {picture.height} pixels")
-    return 0

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from dali_mixup.commands.jpeg import encode_jpeg, open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.commands.shapes import KINDS, VERSION, draw_image
 
@@ -26,7 +26,7 @@ def write_shapes(work: Path, *, train: int, val: int, seed: int) -> Path:
         seed: each image depends on it and on the image's number.
 
     Raises:
-        OSError: libturbojpeg is missing, or `work` can't be written.
+        OSError: `work` can't be written.
     """
     folder = work / f"shapes-v{VERSION}-{train}-{val}-seed{seed}"
     if folder.is_dir():
@@ -42,7 +42,6 @@ def write_shapes(work: Path, *, train: int, val: int, seed: int) -> Path:
 
 
 def _write_all(root: Path, counts: dict[str, int], seed: int) -> None:
-    jpeg = open_turbojpeg()
     kinds = list(KINDS)
     files = [(split, number) for split, count in counts.items() for number in range(count)]
     for split in counts:
@@ -53,9 +52,8 @@ def _write_all(root: Path, counts: dict[str, int], seed: int) -> None:
         split, number = job
         kind = kinds[number % len(kinds)]
         generator = np.random.default_rng([seed, VERSION, list(counts).index(split), number])
-        image = draw_image(kind, generator)
-        data = encode_jpeg(jpeg, image, quality=int(generator.integers(*QUALITIES)))
-        (root / split / kind / f"{number:05d}.jpg").write_bytes(data)
+        image = Image.fromarray(draw_image(kind, generator))
+        image.save(root / split / kind / f"{number:05d}.jpg", quality=int(generator.integers(*QUALITIES)))
 
     run_in_threads(write, files, "drawing images")
 

@@ -1,4 +1,4 @@
-"""The demo's images: ten kinds of shapes, drawn by distance functions, on noisy backgrounds and among clutter.
+"""The demo's images: ten kinds of shapes on noisy backgrounds and among clutter.
 
 Colour, size, place and angle say nothing about the class, so that a network has to learn the shapes.
 """
@@ -6,16 +6,19 @@ Colour, size, place and angle say nothing about the class, so that a network has
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-VERSION = 1  # raise it with any change of the drawings: folders of an older version are not used again
+VERSION = 2  # raise it with any change of the drawings: folders of an older version are not used again
 SIDES = (48, 160)  # pixels
 ASPECTS = (2 / 3, 3 / 2)
 RADII = (0.25, 0.4)  # of the short side
 CONTRAST = 90  # least distance of the shape's colour from the background's, of 255 levels
 STROKES = 2  # at most so many behind the shape, and as many in front of it
+FINE = 4  # polygons are drawn so many times as large, for smooth edges
 
-# Coordinates in which the shape has a radius of 1: pixels of x, pixels of y, a generator for the shape's own variation.
-Distance = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+# The corners (n, 2) of a polygon, as x and y, and whether it is filled, or cut out of those before it. Shapes have a
+# radius of about 1 around (0, 0).
+Part = tuple[np.ndarray, bool]
 
 
 def draw_image(kind: str, generator: np.random.Generator) -> np.ndarray:
@@ -29,20 +32,19 @@ def draw_image(kind: str, generator: np.random.Generator) -> np.ndarray:
         (H, W, 3) uint8, H and W from `SIDES`.
     """
     height, width = _draw_size(generator)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    image = _draw_background(x, y, generator)
+    image = _draw_background(height, width, generator)
     background = image.mean((0, 1))
-    _draw_strokes(image, x, y, generator)
+    _draw_strokes(image, generator)
     side = min(height, width)
-    radius = generator.uniform(*RADII) * side
-    centre = np.array([width, height]) / 2 + generator.uniform(-1, 1, 2) * (
-        0.5 * side - 0.9 * radius
-    )  # a central square shows most of it
-    right, down = _turned(x - centre[0], y - centre[1], generator.uniform(0, 2 * np.pi))
+    radius, angle = generator.uniform(*RADII) * side, generator.uniform(0, 2 * np.pi)
+    reach = 0.5 * side - 0.9 * radius  # a central square shows most of it
+    centre = np.array([width, height]) / 2 + generator.uniform(-1, 1, 2) * reach
     stretch = np.exp(generator.uniform(-0.15, 0.15))
-    distance = KINDS[kind](right / radius * stretch, down / radius / stretch, generator) * radius
-    _paint(image, distance, _shaded(_contrasting(background, generator), right / radius, generator))
-    _draw_strokes(image, x, y, generator)
+    size = radius * np.array([1 / stretch, stretch])
+    parts = [(_place(corners, centre, size, angle), filled) for corners, filled in KINDS[kind](generator)]
+    shade = generator.uniform(-25, 25) * (_along(height, width, angle, centre) / radius).clip(-1, 1)
+    _paint(image, parts, _contrasting(background, generator) + shade)
+    _draw_strokes(image, generator)
     image += generator.normal(0, generator.uniform(2, 10), (height, width, 1)).astype(np.float32)
     return image.clip(0, 255).astype(np.uint8)
 
@@ -54,125 +56,121 @@ def _draw_size(generator: np.random.Generator) -> tuple[int, int]:
     return int(long * min(1, 1 / aspect)), int(long * min(1, aspect))
 
 
-def _draw_background(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _draw_background(height: int, width: int, generator: np.random.Generator) -> np.ndarray:
     """A gradient between two colours and two slow waves; (H, W, 3) float32."""
-    span = max(x.shape)
-    along, _ = _turned(x / span, y / span, generator.uniform(0, 2 * np.pi))
+    span = max(height, width)
+    along = _along(height, width, generator.uniform(0, 2 * np.pi))
     first = generator.uniform(20, 235, 3)
     second = (first + generator.normal(0, 30, 3)).clip(10, 245)
-    image = first + (second - first) * (along[..., None] - along.min()) / np.ptp(along)
+    image = first + (second - first) * (along - along.min()) / np.ptp(along)
     for _ in range(2):
-        along, _ = _turned(x / span, y / span, generator.uniform(0, 2 * np.pi))
+        along = _along(height, width, generator.uniform(0, 2 * np.pi)) / span
         wave = np.sin(along * generator.uniform(3, 12) + generator.uniform(0, 2 * np.pi))
-        image += wave[..., None] * generator.normal(0, 9, 3)
+        image += wave * generator.normal(0, 9, 3)
     return image.astype(np.float32)
 
 
-def _draw_strokes(image: np.ndarray, x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> None:
+def _along(height: int, width: int, angle: float, start: np.ndarray | tuple[int, int] = (0, 0)) -> np.ndarray:
+    """How far each pixel lies from `start` (x, y) in the direction of `angle`; (H, W, 1)."""
+    y, x = np.ogrid[:height, :width]
+    return (np.cos(angle) * (x - start[0]) + np.sin(angle) * (y - start[1]))[..., None]
+
+
+def _draw_strokes(image: np.ndarray, generator: np.random.Generator) -> None:
     """Clutter: short strokes, too thin to be taken for a shape."""
-    side = min(x.shape)
     for _ in range(generator.integers(STROKES + 1)):
-        centre = generator.uniform(0, image.shape[1::-1])
-        right, down = _turned(x - centre[0], y - centre[1], generator.uniform(0, 2 * np.pi))
-        length, thickness = generator.uniform(0.03, 0.2) * side, generator.uniform(0.01, 0.035) * side
-        distance = np.hypot(np.maximum(abs(right) - length, 0), down) - thickness
-        _paint(image, distance, generator.uniform(0, 255, 3).astype(np.float32))
-
-
-def _paint(image: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> None:
-    """Colour the pixels at a negative distance, in pixels; the edge is antialiased."""
-    inside = (0.5 - distance).clip(0, 1)[..., None].astype(np.float32)
-    image += inside * (colour - image)
+        centre, angle = generator.uniform(0, image.shape[1::-1]), generator.uniform(0, 2 * np.pi)
+        size = min(image.shape[:2]) * generator.uniform((0.03, 0.01), (0.2, 0.035))  # half of length and thickness
+        corners = _place(np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]), centre, size, angle)
+        _paint(image, [(corners, True)], generator.uniform(0, 255, 3))
 
 
 def _contrasting(background: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     colour = generator.uniform(0, 255, 3)
     while np.linalg.norm(colour - background) < CONTRAST:
         colour = generator.uniform(0, 255, 3)
-    return colour.astype(np.float32)
+    return colour
 
 
-def _shaded(colour: np.ndarray, along: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    return colour + generator.uniform(-25, 25) * along.clip(-1, 1)[..., None]
+def _place(corners: np.ndarray, centre: np.ndarray, size: np.ndarray, angle: float) -> np.ndarray:
+    """Corners around (0, 0) made `size` (of x, of y) times as large, turned, and moved to `centre`."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return centre + (corners * size) @ np.array([[cos, sin], [-sin, cos]])
 
 
-def _turned(x: np.ndarray, y: np.ndarray, angle: float) -> tuple[np.ndarray, np.ndarray]:
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    return cos * x + sin * y, cos * y - sin * x
+def _paint(image: np.ndarray, parts: list[Part], colour: np.ndarray) -> None:
+    """Colour the pixels of polygons, with smooth edges."""
+    height, width = image.shape[:2]
+    mask = Image.new("L", (width * FINE, height * FINE))
+    draw = ImageDraw.Draw(mask)
+    for corners, filled in parts:
+        draw.polygon((corners * FINE).ravel().tolist(), fill=255 if filled else 0)
+    share = np.asarray(mask.reduce(FINE), np.float32)[..., None] / 255
+    image += (share * (colour - image)).astype(np.float32)
 
 
-def _polygon(x: np.ndarray, y: np.ndarray, corners: int, inner: float) -> np.ndarray:
-    """Distance to a polygon of radius 1 whose edges come as near as `inner` to the centre between two corners."""
-    sector = np.pi / corners
-    angle = abs((np.arctan2(y, x) + sector) % (2 * sector) - sector)
-    across, along = np.hypot(x, y) * np.sin(angle), np.hypot(x, y) * np.cos(angle)
-    end_x, end_y = inner * np.cos(sector), inner * np.sin(sector)
-    normal = np.hypot(end_y, 1 - end_x)
-    return ((along - 1) * end_y + across * (1 - end_x)) / normal
+def _circle(radius: float = 1.0, power: float = 2.0) -> np.ndarray:
+    """|x|^power + |y|^power = radius^power: a circle for 2, nearly a square for 6."""
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    ends = np.stack([np.cos(angle), np.sin(angle)], 1)
+    return radius * np.sign(ends) * abs(ends) ** (2 / power)
 
 
-def _patch(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Distance to the rounded patch that a pattern fills: anything between a disc and a square."""
-    power = generator.uniform(2, 6)
-    return (abs(x) ** power + abs(y) ** power) ** np.float32(1 / power) - 1
+def _star(corners: int, inner: float) -> np.ndarray:
+    """Corners at a distance of 1, and between them others at `inner`."""
+    angle = np.pi / corners * np.arange(2 * corners)
+    return np.stack([np.cos(angle), np.sin(angle)], 1) * np.resize([1, inner], (2 * corners, 1))
 
 
-def _disc(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> np.ndarray:
-    return np.hypot(x, y) - 1
+def _ring(generator: np.random.Generator) -> list[Part]:
+    return [(_circle(), True), (_circle(generator.uniform(0.5, 0.76)), False)]
 
 
-def _ring(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    thickness = generator.uniform(0.12, 0.25)
-    return abs(np.hypot(x, y) - (1 - thickness)) - thickness
-
-
-def _triangle(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> np.ndarray:
-    return _polygon(x, y, corners=3, inner=0.5)
-
-
-def _square(x: np.ndarray, y: np.ndarray, _: np.random.Generator) -> np.ndarray:
-    return _polygon(x, y, corners=4, inner=np.sqrt(0.5))
-
-
-def _star(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    return _polygon(x, y, corners=5, inner=generator.uniform(0.4, 0.5))
-
-
-def _cross(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _cross(generator: np.random.Generator) -> list[Part]:
     arm = generator.uniform(0.18, 0.32)
-    return np.maximum(np.maximum(abs(x), abs(y)) - 1, np.minimum(abs(x), abs(y)) - arm)
+    beam = np.array([(-1, -arm), (1, -arm), (1, arm), (-1, arm)])
+    return [(beam, True), (beam[:, ::-1], True)]
 
 
-def _stripes(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    waves = generator.uniform(7, 11)
-    return np.maximum(_patch(x, y, generator), np.sin(waves * x) / waves)
+def _checker(generator: np.random.Generator) -> list[Part]:
+    cell = generator.uniform(0.4, 0.62)
+    cells = [(i, j) for i in range(-3, 3) for j in range(-3, 3) if (i + j) % 2]
+    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+    return [_patch(generator), *((cell * (square + corner), False) for corner in cells)]
 
 
-def _checker(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    waves = generator.uniform(5, 8)
-    return np.maximum(_patch(x, y, generator), np.sin(waves * x) * np.sin(waves * y) / waves)
+def _dots(generator: np.random.Generator) -> list[Part]:
+    pitch, radius, power = generator.uniform((0.45, 0.26, 2), (0.6, 0.36, 6))
+    steps = pitch * np.arange(-2, 3)
+    centres = np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2)
+    inside = (abs(centres) ** power).sum(1) < 1
+    return [(centre + _circle(radius * pitch), True) for centre in centres[inside]]
 
 
-def _dots(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    pitch, radius = generator.uniform(0.45, 0.6), generator.uniform(0.26, 0.36)
-    to_dot = np.hypot((x + pitch / 2) % pitch - pitch / 2, (y + pitch / 2) % pitch - pitch / 2)
-    return np.maximum(_patch(x, y, generator), to_dot - radius * pitch)
+def _bands(generator: np.random.Generator, bend: float) -> list[Part]:
+    """Stripes; with `bend` they are waves."""
+    waves, bends = generator.uniform((7, 4), (10.5, 6))
+    y = np.linspace(-1, 1, 32)
+    edge = np.stack([-bend * np.sin(bends * y) / waves, y], 1)
+    step = np.array([np.pi / waves, 0])
+    gap = np.concatenate([edge, edge[::-1] + step])
+    return [_patch(generator), *((gap + 2 * k * step, False) for k in range(-3, 3))]
 
 
-def _waves(x: np.ndarray, y: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    waves, bends = generator.uniform(7, 10), generator.uniform(4, 6)
-    return np.maximum(_patch(x, y, generator), np.sin(waves * x + 2 * np.sin(bends * y)) / waves)
+def _patch(generator: np.random.Generator) -> Part:
+    """What a pattern fills: anything between a disc and a square."""
+    return _circle(power=generator.uniform(2, 6)), True
 
 
-KINDS: dict[str, Distance] = {
+KINDS: dict[str, Callable[[np.random.Generator], list[Part]]] = {
     "checker": _checker,
     "cross": _cross,
-    "disc": _disc,
+    "disc": lambda _: [(_circle(), True)],
     "dots": _dots,
     "ring": _ring,
-    "square": _square,
-    "star": _star,
-    "stripes": _stripes,
-    "triangle": _triangle,
-    "waves": _waves,
+    "square": lambda _: [(_star(4, np.sqrt(0.5)), True)],
+    "star": lambda generator: [(_star(5, generator.uniform(0.4, 0.5)), True)],
+    "stripes": lambda generator: _bands(generator, bend=0),
+    "triangle": lambda _: [(_star(3, 0.5), True)],
+    "waves": lambda generator: _bands(generator, bend=2),
 }

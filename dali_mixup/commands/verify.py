@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dali_mixup.commands.jpeg import open_turbojpeg
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.dataset.files import FileList
 from dali_mixup.dataset.header import open_with_pillow
 from dali_mixup.decode.reasons import MAX_PIXELS, too_many_pixels
+from dali_mixup.decode.turbojpeg import open_turbojpeg
 
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG
@@ -37,13 +37,12 @@ def find_damaged(dataset: FileList) -> dict[int, str]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's
-        warnings.filterwarnings("error", module="turbojpeg")  # it warns of truncated data and goes on
         reasons = run_in_threads(look, good, "decoding")
     return {index: reason for index, reason in zip(good, reasons, strict=True) if reason}
 
 
 def why_damaged(path: Path, jpeg: "TurboJPEG") -> str:
-    """Decode one file; the reason that it fails, or "". Warnings of `turbojpeg` must be errors meanwhile."""
+    """Decode one file with `open_turbojpeg()` or Pillow; the reason that it fails, or ""."""
     try:
         data = path.read_bytes()
         if data.startswith(b"\xff\xd8"):
@@ -51,10 +50,9 @@ def why_damaged(path: Path, jpeg: "TurboJPEG") -> str:
         else:
             with open_with_pillow(str(path)) as image:
                 image.load()
-    except UserWarning as damage:
-        return f"{'truncated' if 'Premature end of JPEG file' in str(damage) else 'damaged'}: {damage}"
     except Exception as error:  # noqa: BLE001  a decoder may raise anything on a damaged file: that is the finding
-        return f"damaged: {error or type(error).__name__}"
+        kind = "truncated" if "Premature end of JPEG file" in str(error) else "damaged"
+        return f"{kind}: {error or type(error).__name__}"
     return ""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dali_mixup.errors import check_probability, must_be
+from dali_mixup.errors import check_bool, check_probability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +30,8 @@ class GpuDecode:
 
     def __post_init__(self) -> None:
         check_probability("hw_decoder_load", self.hw_decoder_load)
-        for name in ("size_hints", "fancy_upsampling"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(must_be(name, "True or False", getattr(self, name)))
+        check_bool("size_hints", self.size_hints)
+        check_bool("fancy_upsampling", self.fancy_upsampling)
 
     def options(self, largest: tuple[int, int]) -> dict[str, Any]:
         """Arguments of DALI's decoder.

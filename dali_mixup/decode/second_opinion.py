@@ -9,10 +9,12 @@ import numpy as np
 from PIL import Image
 
 from dali_mixup.dataset.header import open_with_pillow
+from dali_mixup.decode.turbojpeg import PIXEL_FORMAT_RGB, open_turbojpeg
 from dali_mixup.errors import must_be
 
-PIXEL_FORMAT_RGB = 0  # TurboJPEG's number
 END_OF_IMAGE = b"\xff\xd9"
+
+_turbojpeg = cache(open_turbojpeg)
 
 
 class Opinion(NamedTuple):
@@ -64,9 +66,9 @@ def _decode_jpeg(path: bytes, size: tuple[int, int]) -> np.ndarray:
     """A JPEG; an end marker that is missing is added, so that only missing image data is an error."""
     data = Path(os.fsdecode(path)).read_bytes()
     data = data if data.endswith(END_OF_IMAGE) else data + END_OF_IMAGE
-    width, height, _, _ = _strict_turbojpeg().decode_header(data)
+    width, height, _, _ = _turbojpeg().decode_header(data)
     _check_size((height, width), size)
-    return np.asarray(_strict_turbojpeg().decode(data, pixel_format=PIXEL_FORMAT_RGB))
+    return np.asarray(_turbojpeg().decode(data, pixel_format=PIXEL_FORMAT_RGB))
 
 
 def _decode_any(path: bytes, size: tuple[int, int]) -> np.ndarray:
@@ -79,20 +81,3 @@ def _check_size(size: tuple[int, int], known: tuple[int, int]) -> None:
     """Before anything is allocated for the pixels."""
     if size != known:
         raise ValueError(must_be("size", f"{known}, as it was indexed", size))
-
-
-@cache
-def _strict_turbojpeg():  # noqa: ANN202  its type is known after the import
-    """A decoder that raises where PyTurboJPEG warns and goes on: a truncated file would get a grey rest.
-
-    A filter that makes its warnings errors would do the same, but Python's filters belong to all threads.
-    """
-    from turbojpeg import TurboJPEG
-
-    class Strict(TurboJPEG):
-        def _TurboJPEG__report_error(self, handle: object) -> None:  # noqa: N802
-            raise OSError(f"libjpeg-turbo complains about the file ({handle})")
-
-    if not hasattr(TurboJPEG, "_TurboJPEG__report_error"):
-        raise ImportError("this PyTurboJPEG can't be made strict")
-    return Strict()

@@ -49,9 +49,8 @@ def paste(values: T, draw: CutMixDraw) -> T:
         ValueError: another batch size, height or width than the draw's.
 
     >>> import torch
-    >>> draw = CutMixDraw(
-    ...     lam=torch.tensor([0.75, 1.0]), partner=torch.tensor([1, 0]), boxes=torch.tensor([[0, 1, 1, 2], [0, 0, 0,
-    0]]), size=(2, 2) ... )
+    >>> boxes = torch.tensor([[0, 1, 1, 2], [0, 0, 0, 0]])
+    >>> draw = CutMixDraw(lam=torch.tensor([0.75, 1.0]), partner=torch.tensor([1, 0]), boxes=boxes, size=(2, 2))
     >>> paste(torch.tensor([[[1, 2], [3, 4]], [[5, 6], [7, 8]]]), draw)
     tensor([[[1, 6],
              [3, 4]],
@@ -116,9 +115,8 @@ def _mix_tensor(values: torch.Tensor, draw: Draw, name: str) -> torch.Tensor:
     exact = torch.float64 if values.dtype == torch.float64 else torch.float32
     lam = draw.lam.to(exact).reshape(-1, *[1] * (values.ndim - 1))
     own = values.to(exact)
-    mixed = torch.where(
-        lam < 1, own[draw.partner].lerp_(own, lam), own
-    )  # lerp at 1 loses -0 and lets a partner's NaN in
+    # lerp at 1 loses -0 and lets a partner's NaN in
+    mixed = torch.where(lam < 1, own[draw.partner].lerp_(own, lam), own)
     return mixed if values.dtype == torch.uint8 else mixed.to(values.dtype)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from dali_mixup.errors import check_int, must_be
+from dali_mixup.errors import check_choice, check_int, must_be
 from dali_mixup.mixing.apply import plain_labels
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.mixup import MixUp
@@ -61,8 +61,7 @@ class MixUpIterator:
         check_seed(seed)
         if keys is not None and not (isinstance(keys, tuple | list) and len(keys) == 2):
             raise TypeError(must_be("keys", "the names of the images and of the labels, or None", keys))
-        if layout not in ("NCHW", "NHWC"):
-            raise ValueError(must_be("layout", '"NCHW" or "NHWC"', layout))
+        check_choice("layout", layout, ("NCHW", "NHWC"))
         self.source, self.mixup, self.seed, self.keys, self.layout = source, mixup, seed, keys, layout
         self.epoch = 0
         self._several = False  # whether the source has more than one pipeline
@@ -106,9 +105,8 @@ class MixUpIterator:
     def _pick(self, outputs: dict[str, Any]) -> Pair:
         keys = self.keys or DEFAULT_KEYS
         if self.keys is None and len(outputs) == 2 and not all(key in outputs for key in keys):
-            keys = sorted(
-                outputs, key=lambda key: -getattr(outputs[key], "ndim", 0)
-            )  # a stable order: images first where both have as many
+            # a stable order: the first one is the images where both have as many dimensions
+            keys = sorted(outputs, key=lambda key: -getattr(outputs[key], "ndim", 0))
         if not all(key in outputs for key in keys):
             remedy = "pass keys=(images, labels) with two of these names"
             raise TypeError(must_be("a batch of source", f"a dict with {tuple(keys)}", list(outputs), remedy))

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from dali_mixup.errors import must_be
+from dali_mixup.errors import check_choice, must_be
 from dali_mixup.mixing.targets import is_labels, is_stacked, unstack_pairs
 
 # Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
@@ -45,8 +45,7 @@ class MixUpLoss(nn.Module):
             raise TypeError(
                 must_be("criterion", "a module with a `reduction`, such as torch.nn.CrossEntropyLoss()", criterion)
             )
-        if criterion.reduction not in ("none", "mean", "sum"):
-            raise ValueError(must_be("criterion.reduction", '"none", "mean" or "sum"', criterion.reduction))
+        check_choice("criterion.reduction", criterion.reduction, ("none", "mean", "sum"))
         self.criterion = criterion
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -116,9 +115,7 @@ def _mixed_cross_entropy(
     smoothing, weight = criterion.label_smoothing, criterion.weight
     mass = share if weight is None else share * weight[labels]
     # few operators: for ten classes their number decides
-    likelihood = torch.where(
-        mass > 0, log_probs.gather(1, labels) * mass, 0
-    )  # a label of weight 0 may have an infinite loss
+    likelihood = torch.where(mass > 0, log_probs.gather(1, labels) * mass, 0)  # of weight 0 it may be infinite
     if smoothing > 0:
         spread = log_probs.sum(1) if weight is None else log_probs @ weight.to(log_probs.dtype)
         even = torch.where(share > 0, share * spread[:, None], 0)

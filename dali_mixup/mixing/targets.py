@@ -62,15 +62,11 @@ def densify_targets(
     for name, values in (("labels", labels), ("partner_labels", partner_labels)):
         _check_indices(name, values, lam, "made dense")
         check_classes(name, values, num_classes)
-    labels, partner_labels, lam = (
-        labels.long()[:, None],
-        partner_labels.long()[:, None],
-        lam.float().to(labels.device)[:, None],
-    )
+    columns = (labels.long(), partner_labels.long(), lam.float().to(labels.device))
+    labels, partner_labels, lam = (column[:, None] for column in columns)
     rows = torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, partner_labels, 1 - lam)
-    return rows.scatter_(
-        1, labels, torch.where(labels == partner_labels, 1, lam)
-    )  # unlike scatter_add_ the same on every run of a GPU
+    own = torch.where(labels == partner_labels, 1, lam)
+    return rows.scatter_(1, labels, own)  # unlike scatter_add_ the same on every run of a GPU
 
 
 def unstack_targets(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -54,9 +54,8 @@ def warp(
     """Images (n, 3, H, W) uint8 through the matrices `numbers` (n, 6) float64; what comes from outside is `fill`."""
     sample = _nearest if interpolation == "nearest" else _bilinear
     found, inside = sample(images, numbers)
-    outside = torch.stack(
-        [torch.full((1, 1), level, dtype=torch.uint8, device=images.device) for level in fill]
-    )  # nothing to wait for
+    # filled on the device: a tensor made of `fill` would be copied there
+    outside = torch.stack([torch.full((1, 1), level, dtype=torch.uint8, device=images.device) for level in fill])
     return torch.where(inside[:, None], found, outside)
 
 

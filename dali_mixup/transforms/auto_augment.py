@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 
-from dali_mixup.errors import check_int, check_probability, must_be
+from dali_mixup.errors import check_choice, check_int, check_probability, must_be
 from dali_mixup.geometry.geometry import check_fill, rgb
 from dali_mixup.transforms import affine, pixels
 from dali_mixup.transforms.affine import Interpolation
@@ -17,21 +17,9 @@ from dali_mixup.transforms.operations import Operation
 from dali_mixup.transforms.policies import BINS, POLICIES
 
 Fill = int | tuple[int, int, int]
-# In torchvision's order, which a random number counts; those of the second row have no strength.
-NAMES = (
-    "Identity",
-    "ShearX",
-    "ShearY",
-    "TranslateX",
-    "TranslateY",
-    "Rotate",
-    "Brightness",
-    "Color",
-    "Contrast",
-    "Sharpness",
-    "Posterize",
-)
-NAMES += ("Solarize", "AutoContrast", "Equalize")
+# In torchvision's order, which a random number counts.
+NAMES = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast")
+NAMES += ("Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize")
 ADJUST = {
     "Brightness": pixels.brightness,
     "Color": pixels.saturation,
@@ -70,13 +58,9 @@ class Strengths(NamedTuple):
             return 8.0 - round(place / ((bins - 1) / self.bits))
         if name == "Solarize":
             return _linspace(255.0, 0.0, bins)[place]
-        strongest = {
-            "Shear": self.shear,
-            "TranslateY": self.translate[0],
-            "TranslateX": self.translate[1],
-            "Rotate": self.rotate,
-        }.get(name if name.startswith("Translate") else name.rstrip("XY"), self.factor)
-        return _linspace(0.0, strongest, bins)[place]
+        down, right = self.translate
+        moves = {"ShearX": self.shear, "ShearY": self.shear, "TranslateX": right, "TranslateY": down}
+        return _linspace(0.0, (moves | {"Rotate": self.rotate}).get(name, self.factor), bins)[place]
 
 
 def make_operation(
@@ -143,13 +127,8 @@ class RandAugment:
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """At most `num_ops`."""
-        strengths = _strengths(size)
-        found = []
-        for which, sign in uniform.reshape(-1, 2).tolist():
-            name = NAMES[int(which * len(NAMES))]
-            strength = _signed(name, strengths.of(name, self.magnitude, self.num_magnitude_bins), sign)
-            found.append(make_operation(name, strength, size, interpolation=self.interpolation, fill=self.fill))
-        return [operation for operation in found if operation]
+        chosen = [(_pick_name(which), self.magnitude, way) for which, way in uniform.reshape(-1, 2).tolist()]
+        return _make_operations(self, chosen, _strengths(size), self.num_magnitude_bins, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,25 +149,16 @@ class TrivialAugmentWide:
     num_magnitude_bins: int = 31
     interpolation: Interpolation = "nearest"
     fill: Fill = 0
+    uniforms = 3
 
     def __post_init__(self) -> None:
         check_int("num_magnitude_bins", self.num_magnitude_bins, at_least=2)
         _check_warp(self.interpolation, self.fill)
 
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 3
-
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """One or none."""
-        name = NAMES[int(uniform[0] * len(NAMES))]
-        bins = self.num_magnitude_bins
-        strength = WIDE.of(name, int(uniform[1] * bins), bins)
-        operation = make_operation(
-            name, _signed(name, strength, uniform[2]), size, interpolation=self.interpolation, fill=self.fill
-        )
-        return [operation] if operation else []
+        chosen = [(_pick_name(uniform[0]), int(uniform[1] * self.num_magnitude_bins), uniform[2])]
+        return _make_operations(self, chosen, WIDE, self.num_magnitude_bins, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,29 +179,18 @@ class AutoAugment:
     policy: Literal["imagenet", "cifar10", "svhn"] = "imagenet"
     interpolation: Interpolation = "nearest"
     fill: Fill = 0
+    uniforms = 5
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise ValueError(must_be("policy", '"imagenet", "cifar10" or "svhn"', self.policy))
+        check_choice("policy", self.policy, tuple(POLICIES))
         _check_warp(self.interpolation, self.fill)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 5
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """At most two."""
         pairs = POLICIES[self.policy]
-        strengths = _strengths(size)
-        found = []
-        for (name, p, place), chance, sign in zip(
-            pairs[int(uniform[0] * len(pairs))], uniform[1:3], uniform[3:], strict=True
-        ):
-            if chance < p:
-                strength = _signed(name, strengths.of(name, place, BINS), sign)
-                found.append(make_operation(name, strength, size, interpolation=self.interpolation, fill=self.fill))
-        return [operation for operation in found if operation]
+        steps = zip(pairs[int(uniform[0] * len(pairs))], uniform[1:3], uniform[3:], strict=True)
+        chosen = [(name, place, way) for (name, p, place), chance, way in steps if chance < p]
+        return _make_operations(self, chosen, _strengths(size), BINS, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +210,7 @@ class RandomOperation:
     name: str
     strength: float = 0.0
     p: float = 0.5
+    uniforms = 1
 
     def __post_init__(self) -> None:
         named = (*ADJUST, "Posterize", "Solarize", *PLAIN)
@@ -260,11 +220,6 @@ class RandomOperation:
         if not isinstance(self.strength, int | float) or not low <= self.strength <= high:
             raise ValueError(must_be("strength", f"from {low} to {high} for {self.name}", self.strength))
         check_probability("p", self.p)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 1
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """One or none."""
@@ -283,9 +238,25 @@ def _strengths(size: tuple[int, int]) -> Strengths:
     )
 
 
-def _signed(name: str, strength: float, number: float) -> float:
-    """Half of the time the other way."""
-    return -strength if number < 0.5 and (name in MOVE or name in ADJUST or name == "Rotate") else strength
+def _pick_name(number: float) -> str:
+    return NAMES[int(number * len(NAMES))]
+
+
+def _make_operations(
+    augment: RandAugment | TrivialAugmentWide | AutoAugment,
+    chosen: list[tuple[str, int, float]],
+    strengths: Strengths,
+    bins: int,
+    size: tuple[int, int],
+) -> list[Operation]:
+    """From names, places among `bins` strengths, and a random number each: below 0.5 it goes the other way."""
+    found = []
+    for name, place, way in chosen:
+        strength = strengths.of(name, place, bins)
+        if way < 0.5 and (name in MOVE or name in ADJUST or name == "Rotate"):
+            strength = -strength
+        found.append(make_operation(name, strength, size, interpolation=augment.interpolation, fill=augment.fill))
+    return [operation for operation in found if operation]
 
 
 @cache
@@ -295,6 +266,5 @@ def _linspace(start: float, end: float, bins: int) -> tuple[float, ...]:
 
 
 def _check_warp(interpolation: object, fill: object) -> None:
-    if interpolation not in ("nearest", "bilinear"):
-        raise ValueError(must_be("interpolation", '"nearest" or "bilinear"', interpolation))
+    check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     check_fill(fill)

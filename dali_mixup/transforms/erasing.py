@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from dali_mixup.errors import check_int, check_probability, must_be
+from dali_mixup.errors import check_choice, check_int, check_probability, must_be
 from dali_mixup.geometry.geometry import check_range
 from dali_mixup.transforms import pixels
 from dali_mixup.transforms.operations import Operation
@@ -50,8 +50,7 @@ class RandomErasing:
         for name, levels in (("fill", self.fill), ("std", self.std)):
             if not isinstance(levels, tuple) or len(levels) != 3 or not all(isinstance(v, int | float) for v in levels):
                 raise TypeError(must_be(name, "three levels, for R, G and B", levels))
-        if self.noise not in (None, "pixel", "color"):
-            raise ValueError(must_be("noise", '"pixel", "color" or None', self.noise))
+        check_choice("noise", self.noise, ("pixel", "color", None))
         for number in self.count:
             check_int("count", number, at_least=1)
         if len(self.count) != 2 or self.count[0] > self.count[1]:
@@ -79,11 +78,8 @@ class RandomErasing:
             aspect = math.exp(low + (high - low) * float(uniform[TRIES + k]))
             height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if height < size[0] and width < size[1]:
-                top, left = (
-                    int(uniform[2 * TRIES] * (size[0] - height + 1)),
-                    int(uniform[2 * TRIES + 1] * (size[1] - width + 1)),
-                )
-                return top, left, height, width
+                down, right = uniform[2 * TRIES], uniform[2 * TRIES + 1]
+                return int(down * (size[0] - height + 1)), int(right * (size[1] - width + 1)), height, width
         return None
 
     def _operation(self, box: tuple[int, int, int, int], seed: int) -> Operation:

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from dali_mixup.transforms.pixels import flip_horizontally, send
+from dali_mixup.placement import send
+from dali_mixup.transforms.pixels import flip_horizontally
 
 
 class Operation(NamedTuple):

@@ -9,6 +9,8 @@ import math
 
 import torch
 
+from dali_mixup.placement import send
+
 LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2 as Pillow weighs R, G and B
 SMOOTH = 13  # Pillow's SMOOTH filter: a centre of 5 and eight neighbours of 1, over their sum
 
@@ -48,9 +50,8 @@ def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     rows = smooth[:, :, :-2] + smooth[:, :, 1:-1] + smooth[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
     total.add_(smooth[:, :, 1:-1, 1:-1], alpha=4)
-    smooth[:, :, 1:-1, 1:-1] = (
-        total.mul_(2).add_(SMOOTH).div_(2 * SMOOTH).floor_()
-    )  # never near a whole number unless it is one
+    # never near a whole number unless it is one
+    smooth[:, :, 1:-1, 1:-1] = total.mul_(2).add_(SMOOTH).div_(2 * SMOOTH).floor_()
     return _blend(smooth, images, _column(numbers, 0))
 
 
@@ -166,18 +167,12 @@ def from_hsv(angle: torch.Tensor, chroma: torch.Tensor, value: torch.Tensor) -> 
     return kept.mul_(value).add_(0.5).floor_().to(torch.uint8).transpose(0, 1).contiguous()
 
 
-def send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Values of the CPU on a device; the host does not wait for a GPU."""
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
-
-
 def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
     """How often each number below `kinds` occurs in int64 values (n,)."""
     if values.device.type == "cpu":
         return torch.bincount(values, minlength=kinds)
-    counts = torch.zeros(
-        kinds, dtype=torch.int64, device=values.device
-    )  # bincount waits for a GPU to learn the largest value
+    # bincount waits for a GPU to learn the largest value
+    counts = torch.zeros(kinds, dtype=torch.int64, device=values.device)
     return counts.scatter_add_(0, values, torch.ones_like(values))
 
 

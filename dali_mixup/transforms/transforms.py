@@ -22,7 +22,7 @@ ADJUST = (pixels.brightness, pixels.contrast, pixels.saturation, pixels.hue)
 
 
 class Transform(Protocol):
-    """What `ImagePipeline(transforms=...)` takes."""
+    """What `ImagePipeline(transforms=...)` takes; `uniforms` may be a constant of the class, without an annotation."""
 
     @property
     def uniforms(self) -> int:
@@ -41,14 +41,10 @@ class OneOperation:
     p: float
 
     operation: ClassVar[Operation]
+    uniforms = 1
 
     def __post_init__(self) -> None:
         check_probability("p", self.p)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 1
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
         """One or none."""
@@ -103,6 +99,7 @@ class ColorJitter:
     contrast: float | Range = 0.0
     saturation: float | Range = 0.0
     hue: float | Range = 0.0
+    uniforms = 8
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
@@ -116,15 +113,9 @@ class ColorJitter:
         hue = self.hue if isinstance(self.hue, tuple) else (-self.hue, self.hue)
         return (*factors, None if hue == (0, 0) else hue)
 
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 8
-
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
         """Up to four; `uniform` holds four factors and four keys to sort them by."""
-        found = []
-        ranges = self.ranges
+        found, ranges = [], self.ranges
         for k in uniform[4:].argsort().tolist():
             span = ranges[k]
             if span is not None:
@@ -146,6 +137,7 @@ class GaussianBlur:
 
     kernel_size: int | tuple[int, int]
     sigma: float | Range = (0.1, 2.0)
+    uniforms = 1
 
     def __post_init__(self) -> None:
         for side in self._sides:
@@ -161,11 +153,6 @@ class GaussianBlur:
     @property
     def _range(self) -> Range:
         return self.sigma if isinstance(self.sigma, tuple) else (self.sigma, self.sigma)
-
-    @property
-    def uniforms(self) -> int:
-        """Random numbers per image."""
-        return 1
 
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
         """One."""

@@ -1,6 +1,6 @@
 """Which mixup a DataLoader's collate_fn applies: found by looking, believed only after trying."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from dali_mixup.errors import must_be
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
-from dali_mixup.translation.trying import DEPTH, held_by, seeded
+from dali_mixup.translation.trying import find_within, seeded
 
 MIXERS = ("MixUp", "CutMix", "RandomChoice")
 RULE = "default_collate, or v2.MixUp, v2.CutMix or a v2.RandomChoice of them after default_collate"
@@ -33,25 +33,14 @@ def find_mixup(collate_fn: Callable, num_classes: int | None) -> AnyMixer | None
     """
     if collate_fn is default_collate or _does_the_same(collate_fn, lambda images, labels: [images, labels]):
         return None
-    for mixer in _mixers_in(collate_fn, DEPTH):
+    for mixer in find_within(collate_fn, _is_mixer):
         if _does_the_same(collate_fn, mixer):
             return _translate(mixer, num_classes)
     raise ValueError(must_be("loader.collate_fn", RULE, collate_fn, WAY_OUT))
 
 
-def _mixers_in(value: Any, depth: int) -> Iterator[Callable]:
-    """The batch transforms of torchvision that a function refers to.
-
-    In its closure, arguments, attributes and globals.
-    """
-    if _is_mixer(value):
-        yield value
-    elif depth:
-        for held in held_by(value):
-            yield from _mixers_in(held, depth - 1)
-
-
 def _is_mixer(value: Any) -> bool:
+    """Whether it is one of torchvision's batch transforms."""
     return type(value).__module__.startswith("torchvision.transforms.v2") and type(value).__name__ in MIXERS
 
 
@@ -66,10 +55,8 @@ def _does_the_same(collate_fn: Callable, after: Callable) -> bool:
             found = _call(collate_fn, samples)
         if not isinstance(found, list | tuple) or len(found) != len(expected):
             return False
-        if not all(
-            isinstance(one, torch.Tensor) and torch.equal(one, other)
-            for one, other in zip(found, expected, strict=True)
-        ):
+        both = zip(found, expected, strict=True)
+        if not all(isinstance(one, torch.Tensor) and torch.equal(one, other) for one, other in both):
             return False
     return True
 

@@ -19,8 +19,8 @@ from dali_mixup.translation.trying import seeded
 
 WAY_OUT = (
     "list the files in a FileList and build a Loader: dm.Loader(dm.FileList(paths, targets, classes), "
-    "dm.from_torchvision(transform), "
-    "batch_size=64); or keep the DataLoader and put MixUp, CutMix or MixUpIterator behind it"
+    "dm.from_torchvision(transform), batch_size=64); or keep the DataLoader and put MixUp, CutMix or MixUpIterator "
+    "behind it"
 )
 # torchvision's image readers, all of which give RGB as Pillow reads it.
 KNOWN_READERS = ("default_loader", "pil_loader", "accimage_loader")
@@ -46,20 +46,15 @@ def read_dataset(dataset: Any) -> tuple[FileList, Any]:
     if isinstance(samples, list | tuple) and not samples:
         raise DatasetError(must_be(f"loader.dataset.samples of {kind}", "at least one (path, target)", samples))
     if not isinstance(samples, list | tuple) or not _is_path_and_target(samples[0]):
-        raise TypeError(
-            must_be("loader.dataset", "a dataset of image files, with `samples` (path, target)", kind, WAY_OUT)
-        )
+        rule = "a dataset of image files, with `samples` (path, target)"
+        raise TypeError(must_be("loader.dataset", rule, kind, WAY_OUT))
     if not callable(transform):
-        raise TypeError(
-            must_be(
-                f"loader.dataset.transform of {kind}", "a transform of torchvision's that ends in tensors", transform
-            )
-        )
+        rule = "a transform of torchvision's that ends in tensors"
+        raise TypeError(must_be(f"loader.dataset.transform of {kind}", rule, transform))
     if hasattr(base, "__len__") and len(base) != len(samples):
         rule = f"that of its `samples` ({len(samples)})"
-        raise ValueError(
-            must_be(f"len(loader.dataset) of a {kind}", rule, len(base), "take a Subset, or shorten `samples`")
-        )
+        remedy = "take a Subset, or shorten `samples`"
+        raise ValueError(must_be(f"len(loader.dataset) of a {kind}", rule, len(base), remedy))
     chosen = range(len(samples)) if numbers is None else numbers.tolist()
     target_transform = getattr(base, "target_transform", None)
     targets = [samples[i][1] if target_transform is None else target_transform(samples[i][1]) for i in chosen]
@@ -89,9 +84,8 @@ def _check_reader(reader: Callable | None, files: FileList, tried: list[int]) ->
         return
     for path in (files.paths[place] for place in tried):
         if not np.array_equal(np.asarray(reader(path)), _read_rgb(path)):
-            rule = (
-                f"a reader that gives RGB as Pillow does, unrotated, like torchvision's default_loader ({path} differs)"
-            )
+            like = "RGB as Pillow does, unrotated, like torchvision's default_loader"
+            rule = f"a reader that gives {like} ({path} differs)"
             raise ValueError(must_be("loader.dataset.loader", rule, reader, WAY_OUT))
 
 

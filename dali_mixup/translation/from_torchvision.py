@@ -6,7 +6,7 @@ Neither package is imported.
 from collections.abc import Iterator
 from typing import Any
 
-from dali_mixup.parity import Line, Parity
+from dali_mixup.parity import Parity
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.translation.options import name_of, text_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
@@ -55,12 +55,12 @@ def _read(reading: Reading, step: Any) -> None:
     """Translate one transform and write its line."""
     name = name_of(step)
     if name in STEPS:
-        ours, parity, note = STEPS[name](reading, step)
+        line = STEPS[name](reading, step)
     elif name in TABLE:
-        ours, parity, note = reading.add_pixels(step)
+        line = reading.add_pixels(step)
     else:
         raise unknown(step)
-    reading.lines.append(Line(theirs=text_of(step), ours=ours, parity=parity, note=note))
+    reading.lines.append(line._replace(theirs=text_of(step)))
 
 
 def _flatten(transform: Any) -> Iterator[Any]:

@@ -26,10 +26,9 @@ def unknown(step: object) -> TypeError:
     """The error for a transform that has no translation."""
     return TypeError(
         f"transform must be made of transforms that from_torchvision knows, got {text_of(step)} "
-        f"({type(step).__module__}); leave it out "
-        "and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, "
-        "augment=my_function), where my_function "
-        "takes and returns images (uint8, HWC, of the output size)"
+        f"({type(step).__module__}); leave it out and add it to the result as a function on DALI nodes: "
+        "dataclasses.replace(pipeline, augment=my_function), where my_function takes and returns images (uint8, HWC, "
+        "of the output size)"
     )
 
 
@@ -80,12 +79,17 @@ def interpolation_of(step: Any) -> Interpolation:
     return mode
 
 
+def for_images(option: Any) -> Any:
+    """An option; of one that v2 takes as a dict by type, what holds for images."""
+    if not isinstance(option, dict):
+        return option
+    named = {getattr(key, "__name__", key): value for key, value in option.items()}
+    return named.get("Image", named.get("others"))
+
+
 def fill_of(step: Any) -> Triple:
     """The fill of a transform in the scale of its images; None is 0."""
-    fill = step.fill
-    if isinstance(fill, dict):  # of v2, by type
-        named = {getattr(key, "__name__", key): value for key, value in fill.items()}
-        fill = named.get("Image", named.get("others"))
+    fill = for_images(step.fill)
     if fill is None:
         return (0.0, 0.0, 0.0)
     return three([fill] if isinstance(fill, int | float) else fill, "fill")

@@ -5,10 +5,10 @@ Parity is that of the operations with PIL images; `tests/test_parity.py` measure
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from dali_mixup.errors import must_be
-from dali_mixup.parity import Parity
+from dali_mixup.parity import Line, Parity, together
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
 from dali_mixup.transforms.erasing import RandomErasing
 from dali_mixup.transforms.transforms import (
@@ -46,6 +46,9 @@ TENSOR_COLORS = (
 NOISE = "noise is clipped to what uint8 holds: by 0.17 levels in the mean, 200 at most (with ImageNet's mean and std)"
 
 
+ZERO = (0.0, 0.0, 0.0)
+
+
 class Values(NamedTuple):
     """What pixels are worth at a transform's place: (level / 255 - mean) / std."""
 
@@ -57,15 +60,7 @@ class Values(NamedTuple):
         return three(255 * (mean + std * each) for mean, std, each in zip(self.mean, self.std, value, strict=True))
 
 
-class Translated(NamedTuple):
-    """A transform of ours for one of theirs."""
-
-    transform: Transform
-    parity: Parity = Parity.EXACT
-    note: str = ""
-
-
-def translate(step: Any, values: Values) -> Translated:
+def translate(step: Any, values: Values) -> Line:
     """The transform that stands for `step`.
 
     Raises:
@@ -75,37 +70,29 @@ def translate(step: Any, values: Values) -> Translated:
     if name_of(step) not in TABLE:
         raise unknown(step)
     found = TABLE[name_of(step)](step, values)
-    return found if isinstance(found, Translated) else Translated(found)
+    return found if isinstance(found, Line) else Line(found)
 
 
-def on_tensors(found: Translated, *, floating: bool) -> Translated:
+def on_tensors(found: Line, *, floating: bool) -> Line:
     """How close it comes where torchvision works on tensors, uint8 or `floating`.
 
     Its code for them isn't the one for PIL images.
     """
-    transform = found.transform
+    transform = found.ours
     if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip | RandomErasing):
         return found
     if isinstance(transform, RandomOperation) and transform.name in ("Invert", "Solarize"):
         return found
     if isinstance(transform, RandomApply):
-        inner = [
-            on_tensors(Translated(each, found.parity, found.note), floating=floating) for each in transform.transforms
-        ]
-        return Translated(transform, *_worst(inner))
+        inner = [on_tensors(found._replace(ours=each), floating=floating) for each in transform.transforms]
+        return together(inner, transform)
     if isinstance(transform, AutoAugment | RandAugment | TrivialAugmentWide):
-        return Translated(transform, Parity.APPROXIMATE, TENSOR_WARPS)
+        return Line(transform, Parity.APPROXIMATE, TENSOR_WARPS)
     if isinstance(transform, ColorJitter):
         _, contrast, saturation, hue = transform.ranges
         if hue or (floating and (contrast or saturation)):
-            return Translated(transform, Parity.APPROXIMATE, TENSOR_HUE if hue else TENSOR_COLORS)
-    return Translated(transform, max(found.parity, Parity.ONE_LEVEL, key=list(Parity).index), found.note)
-
-
-def _worst(found: list[Translated]) -> tuple[Parity, str]:
-    """The least close class of several, and all notes."""
-    notes = dict.fromkeys(each.note for each in found if each.note)
-    return max((each.parity for each in found), key=list(Parity).index, default=Parity.EXACT), "; ".join(notes)
+            return Line(transform, Parity.APPROXIMATE, TENSOR_HUE if hue else TENSOR_COLORS)
+    return found if found.parity == Parity.APPROXIMATE else found._replace(parity=Parity.ONE_LEVEL)
 
 
 def is_pointwise(transform: Transform) -> bool:
@@ -129,22 +116,24 @@ def _grayscale(step: Any, _: Values) -> Transform:
     return RandomGrayscale(1.0)
 
 
-def _gaussian_blur(step: Any, _: Values) -> Translated:
+def _gaussian_blur(step: Any, _: Values) -> Line:
     width, height = (int(side) for side in step.kernel_size)
     low, high = pair(step.sigma)
     blur = GaussianBlur(width if width == height else (width, height), low if low == high else (low, high))
-    return Translated(blur, Parity.ONE_LEVEL)
+    return Line(blur, Parity.ONE_LEVEL)
 
 
-def _random_erasing(step: Any, values: Values) -> Translated:
+def _random_erasing(step: Any, values: Values) -> Line:
+    if hasattr(step, "per_pixel"):
+        return _random_erasing_of_timm(step, values)
     options = {"p": float(step.p), "scale": pair(step.scale), "ratio": pair(step.ratio)}
     if step.value is None or step.value == "random":
-        return _noisy(RandomErasing(**options, **_noise("pixel", values)))
+        return _erasing_with_noise(values, "pixel", options)
     fill = three([step.value] if isinstance(step.value, int | float) else step.value, "value")
-    return _erasing(RandomErasing(**options, fill=values.to_levels(fill)))
+    return _erasing(values, fill, options)
 
 
-def _erasing_of_timm(step: Any, values: Values) -> Translated:
+def _random_erasing_of_timm(step: Any, values: Values) -> Line:
     low, high = step.log_aspect_ratio
     options = {
         "p": float(step.probability),
@@ -155,45 +144,31 @@ def _erasing_of_timm(step: Any, values: Values) -> Translated:
     if step.num_splits > 1:
         raise ValueError(must_be("num_splits", "0 or 1, since it belongs to timm's loader", step.num_splits))
     if step.per_pixel or step.rand_color:
-        return _noisy(RandomErasing(**options, **_noise("pixel" if step.per_pixel else "color", values)))
-    return _erasing(RandomErasing(**options, fill=values.to_levels((0.0, 0.0, 0.0))))
+        return _erasing_with_noise(values, "pixel" if step.per_pixel else "color", options)
+    return _erasing(values, ZERO, options)
 
 
-def _noise(kind: str, values: Values) -> dict[str, Any]:
-    return {"noise": kind, "fill": values.to_levels((0.0, 0.0, 0.0)), "std": three(255 * std for std in values.std)}
+def _erasing_with_noise(values: Values, noise: Literal["pixel", "color"], options: dict[str, Any]) -> Line:
+    std = three(255 * std for std in values.std)
+    erasing = RandomErasing(**options, noise=noise, fill=values.to_levels(ZERO), std=std)
+    return Line(erasing, Parity.APPROXIMATE, NOISE)
 
 
-def _noisy(transform: RandomErasing) -> Translated:
-    return Translated(transform, Parity.APPROXIMATE, NOISE)
-
-
-def _erasing(transform: RandomErasing) -> Translated:
-    if not all(-0.5 <= level <= 255.5 for level in transform.fill):
-        raise ValueError(
-            must_be("value", "within the range of images", transform.fill, "erased pixels would be clipped")
-        )
-    return Translated(transform, Parity.EXACT if are_whole(transform.fill) else Parity.ONE_LEVEL)
-
-
-def _rand_augment(step: Any, values: Values) -> Transform:
-    return RandAugment(step.num_ops, step.magnitude, step.num_magnitude_bins, **_warp(step, values))
-
-
-def _trivial_augment(step: Any, values: Values) -> Transform:
-    return TrivialAugmentWide(step.num_magnitude_bins, **_warp(step, values))
-
-
-def _auto_augment(step: Any, values: Values) -> Transform:
-    return AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step, values))
+def _erasing(values: Values, fill: Triple, options: dict[str, Any]) -> Line:
+    levels = values.to_levels(fill)
+    if not all(-0.5 <= level <= 255.5 for level in levels):
+        raise ValueError(must_be("value", "within the range of images", levels, "erased pixels would be clipped"))
+    erasing = RandomErasing(**options, fill=levels)
+    return Line(erasing, Parity.EXACT if are_whole(levels) else Parity.ONE_LEVEL)
 
 
 def _warp(step: Any, values: Values) -> dict[str, Any]:
     return {"interpolation": interpolation_of(step), "fill": as_levels(values.to_levels(fill_of(step)))}
 
 
-def _random_apply(step: Any, values: Values) -> Translated:
+def _random_apply(step: Any, values: Values) -> Line:
     inner = [translate(each, values) for each in step.transforms]
-    return Translated(RandomApply(tuple(each.transform for each in inner), float(step.p)), *_worst(inner))
+    return together(inner, RandomApply(tuple(line.ours for line in inner), float(step.p)))
 
 
 def _solarize(step: Any, values: Values) -> Transform:
@@ -201,12 +176,14 @@ def _solarize(step: Any, values: Values) -> Transform:
     return RandomOperation("Solarize", round(threshold, 6), float(step.p))
 
 
-TABLE: dict[str, Callable[[Any, Values], Transform | Translated]] = {
-    "AutoAugment": _auto_augment,
+TABLE: dict[str, Callable[[Any, Values], Transform | Line]] = {
+    "AutoAugment": lambda step, values: AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step, values)),
     "ColorJitter": _color_jitter,
     "GaussianBlur": _gaussian_blur,
     "Grayscale": _grayscale,
-    "RandAugment": _rand_augment,
+    "RandAugment": lambda step, values: RandAugment(
+        step.num_ops, step.magnitude, step.num_magnitude_bins, **_warp(step, values)
+    ),
     "RandomAdjustSharpness": lambda step, _: RandomOperation(
         "Sharpness", float(step.sharpness_factor) - 1, float(step.p)
     ),
@@ -216,11 +193,9 @@ TABLE: dict[str, Callable[[Any, Values], Transform | Translated]] = {
     "RandomPosterize": lambda step, _: RandomOperation("Posterize", int(step.bits), float(step.p)),
     "RandomSolarize": _solarize,
     "RandomApply": _random_apply,
-    "RandomErasing": lambda step, values: (_erasing_of_timm if hasattr(step, "per_pixel") else _random_erasing)(
-        step, values
-    ),
+    "RandomErasing": _random_erasing,
     "RandomGrayscale": lambda step, _: RandomGrayscale(float(step.p)),
     "RandomHorizontalFlip": lambda step, _: RandomHorizontalFlip(float(step.p)),
     "RandomVerticalFlip": lambda step, _: RandomVerticalFlip(float(step.p)),
-    "TrivialAugmentWide": _trivial_augment,
+    "TrivialAugmentWide": lambda step, values: TrivialAugmentWide(step.num_magnitude_bins, **_warp(step, values)),
 }

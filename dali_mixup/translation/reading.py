@@ -6,18 +6,15 @@ from typing import Any
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import KeepSize
 from dali_mixup.geometry.resize import Resize
-from dali_mixup.parity import Line, Parity, Translation
+from dali_mixup.parity import Line, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
 from dali_mixup.transforms.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
 from dali_mixup.translation.options import name_of, text_of
-from dali_mixup.translation.pixel_table import Values, is_pointwise, on_tensors, translate
+from dali_mixup.translation.pixel_table import ZERO, Values, is_pointwise, on_tensors, translate
 
 ONE = (1.0, 1.0, 1.0)
-ZERO = (0.0, 0.0, 0.0)
 LEVEL = (1 / 255, 1 / 255, 1 / 255)
 COMMUTE = ("RandomErasing", "RandomHorizontalFlip", "RandomVerticalFlip")  # with normalization
-
-Found = tuple[str, Parity, str]  # what does it here, how close, why not closer
 
 
 class Reading:
@@ -58,28 +55,27 @@ class Reading:
         )
         return replace(made, translation=Translation(lines=tuple(self.lines), parts=made.parts))
 
-    def add_pixels(self, step: Any) -> Found:
+    def add_pixels(self, step: Any) -> Line:
         """A transform of pixels, at its place among the others."""
         if self.normalized and name_of(step) not in COMMUTE:
             raise misplaced(step, "it works on levels; put it before Normalize")
         found = translate(step, self.values)
-        transform, parity, note = on_tensors(found, floating=self.floating) if self.tensor else found
+        transform, line = found.ours, on_tensors(found, floating=self.floating) if self.tensor else found
         if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and self.crop is None:
             self.mirrored = text_of(step)
         if isinstance(transform, RandomHorizontalFlip) and not self.transforms:
             self.flip += transform.p - 2 * self.flip * transform.p
-            return f"flip={self.flip:g}", parity, note
+            return line._replace(ours=f"flip={self.flip:g}")
         self.transforms.append(transform)
-        return repr(transform), parity, note
+        return line
 
     def check_before(self, step: Any, *, resizes: bool, black: bool = True) -> None:
         """Raise if what was read changes pixels in a way that can't wait until after `step`, a resize or a crop."""
         for transform in self.transforms:
             flips = isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip)
             if not flips and (resizes or not black or not is_pointwise(transform)):
-                raise misplaced(
-                    step, f"{transform} would work on the whole image; put it behind the crop, where it costs less, too"
-                )
+                why = f"{transform} would work on the whole image; put it behind the crop, where it costs less, too"
+                raise misplaced(step, why)
 
     def set_crop(self, step: Any, crop: Geometry) -> None:
         """Make `crop` the geometry."""

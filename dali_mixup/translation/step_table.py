@@ -13,11 +13,12 @@ from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import CenterCrop, RandomCrop, ResizeCenterCrop
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
-from dali_mixup.parity import Parity
+from dali_mixup.parity import Line, Parity, together
 from dali_mixup.translation.options import (
     are_whole,
     as_levels,
     fill_of,
+    for_images,
     interpolation_of,
     pair,
     side_or_pair,
@@ -25,8 +26,8 @@ from dali_mixup.translation.options import (
     text_of,
     three,
 )
-from dali_mixup.translation.pixel_table import Values
-from dali_mixup.translation.reading import ONE, ZERO, Found, Reading, misplaced
+from dali_mixup.translation.pixel_table import ZERO, Values
+from dali_mixup.translation.reading import ONE, Reading, misplaced
 
 # Measured by bench.parity, and checked against it by a test.
 MIRRORED_NEAREST = (
@@ -35,41 +36,44 @@ MIRRORED_NEAREST = (
 )
 TENSOR_NEAREST = "torchvision's NEAREST takes other pixels of tensors than of PIL images; NEAREST_EXACT takes these"
 TENSOR_BICUBIC = (
-    "torchvision resizes tensors otherwise: uint8 ones by 0.01 levels in the mean, 2 at most, float ones, "
-    "which aren't clipped, "
-    "by 0.3 and 30; put it before ToTensor or ToImage"
+    "torchvision resizes tensors otherwise: uint8 ones by 0.01 levels in the mean, 2 at most, float ones, which "
+    "aren't clipped, by 0.3 and 30; put it before ToTensor or ToImage"
 )
 MIRRORED = (
     "the flip comes after the crop here, which cuts one pixel beside where the margin is odd: by 4 levels in "
     "the mean, 190 at most"
 )
+NOTHING = Line("nothing")
 
 
-def _resampled(reading: Reading, step: Any, interpolation: str) -> tuple[Parity, str]:
-    """How close resizing comes, of tensors, and after a flip that is done after it here."""
-    if reading.tensor and interpolation == "bicubic":
-        return Parity.APPROXIMATE, TENSOR_BICUBIC
-    if reading.tensor and getattr(step.interpolation, "value", "") == "nearest":
-        return Parity.APPROXIMATE, TENSOR_NEAREST
-    if interpolation == "nearest" and reading.mirrored:
-        return Parity.APPROXIMATE, MIRRORED_NEAREST
-    if interpolation in ("bilinear", "random") or reading.mirrored:
-        return Parity.ONE_LEVEL, ""
-    return Parity.EXACT, ""
-
-
-def _resize(reading: Reading, step: Any) -> Found:
-    if step.antialias is False and reading.tensor:
+def _check_antialias(reading: Reading, step: Any) -> None:
+    if reading.tensor and getattr(step, "antialias", True) is False:
         raise ValueError(must_be("antialias", "True, as it always is for PIL images", text_of(step)))
+
+
+def _resampled(reading: Reading, step: Any, ours: Resize | RandomResizedCrop) -> Line:
+    """How close resizing comes, of tensors, and after a flip that is done after it here."""
+    if reading.tensor and ours.interpolation == "bicubic":
+        return Line(ours, Parity.APPROXIMATE, TENSOR_BICUBIC)
+    if reading.tensor and getattr(step.interpolation, "value", "") == "nearest":
+        return Line(ours, Parity.APPROXIMATE, TENSOR_NEAREST)
+    if ours.interpolation == "nearest" and reading.mirrored:
+        return Line(ours, Parity.APPROXIMATE, MIRRORED_NEAREST)
+    rounds = ours.interpolation in ("bilinear", "random") or reading.mirrored
+    return Line(ours, Parity.ONE_LEVEL if rounds else Parity.EXACT)
+
+
+def _resize(reading: Reading, step: Any) -> Line:
+    _check_antialias(reading, step)
     if reading.crop is not None or reading.resize is not None:
         raise misplaced(step, "the images are resized or cropped already; resize once, and before the crop")
     reading.check_before(step, resizes=True)
-    interpolation = interpolation_of(step)
-    reading.resize = Resize(None if step.size is None else side_or_pair(step.size), step.max_size, interpolation)
-    return repr(reading.resize), *_resampled(reading, step, interpolation)
+    size = None if step.size is None else side_or_pair(step.size)
+    reading.resize = Resize(size, step.max_size, interpolation_of(step))
+    return _resampled(reading, step, reading.resize)
 
 
-def _center_crop(reading: Reading, step: Any) -> Found:
+def _center_crop(reading: Reading, step: Any) -> Line:
     size, resize = square_or_pair(step.size), reading.resize
     sides = size if isinstance(size, tuple) else (size,)
     if resize and isinstance(resize.size, int) and resize.max_size is None and resize.size >= max(sides):
@@ -78,12 +82,10 @@ def _center_crop(reading: Reading, step: Any) -> Found:
         crop = CenterCrop(size, resize, as_levels(reading.values.to_levels(ZERO)))
     reading.check_before(step, resizes=False, black=not crop.fill)
     reading.set_crop(step, crop)
-    if reading.mirrored:
-        return repr(crop), Parity.APPROXIMATE, MIRRORED
-    return repr(crop), Parity.EXACT, ""
+    return Line(crop, Parity.APPROXIMATE, MIRRORED) if reading.mirrored else Line(crop)
 
 
-def _random_crop(reading: Reading, step: Any) -> Found:
+def _random_crop(reading: Reading, step: Any) -> Line:
     fill = reading.values.to_levels(fill_of(step))
     crop = RandomCrop(
         square_or_pair(step.size),
@@ -101,7 +103,7 @@ def _random_crop(reading: Reading, step: Any) -> Found:
     reading.check_before(step, resizes=False, black=black)
     reading.set_crop(step, crop)
     rounded = pads and crop.padding_mode == "constant" and not are_whole(fill)
-    return repr(crop), Parity.ONE_LEVEL if rounded else Parity.EXACT, ""
+    return Line(crop, Parity.ONE_LEVEL if rounded else Parity.EXACT)
 
 
 def _padding(step: Any) -> Any:
@@ -114,14 +116,11 @@ def _padding(step: Any) -> Any:
     if ".v2." in type(step).__module__ and len(sides) == 4:
         left, right, top, bottom = sides
         sides = (left, top, right, bottom)
-    if len(set(sides)) == 1:
-        return sides[0]
-    return sides
+    return sides[0] if len(set(sides)) == 1 else sides
 
 
-def _random_resized_crop(reading: Reading, step: Any) -> Found:
-    if getattr(step, "antialias", True) is False and reading.tensor:
-        raise ValueError(must_be("antialias", "True, as it always is for PIL images", text_of(step)))
+def _random_resized_crop(reading: Reading, step: Any) -> Line:
+    _check_antialias(reading, step)
     if reading.resize is not None:
         raise misplaced(step, "it resizes once more; leave out the Resize before it")
     reading.check_before(step, resizes=True)
@@ -129,10 +128,10 @@ def _random_resized_crop(reading: Reading, step: Any) -> Found:
     interpolation = "random" if isinstance(step.interpolation, tuple | list) else interpolation_of(step)
     crop = RandomResizedCrop(square_or_pair(step.size), pair(step.scale), pair(step.ratio), interpolation)
     reading.set_crop(step, crop)
-    return repr(crop), *_resampled(reading, step, interpolation)
+    return _resampled(reading, step, crop)
 
 
-def _preset(reading: Reading, step: Any) -> Found:
+def _preset(reading: Reading, step: Any) -> Line:
     """`weights.transforms()` of torchvision's classification models."""
     first = SimpleNamespace(
         size=step.resize_size, max_size=None, interpolation=step.interpolation, antialias=step.antialias
@@ -140,47 +139,42 @@ def _preset(reading: Reading, step: Any) -> Found:
     found = [_resize(reading, first), _center_crop(reading, SimpleNamespace(size=step.crop_size))]
     _to_float(reading, step)
     _normalize(reading, step)
-    _, parity, note = max(found, key=lambda each: list(Parity).index(each[1]))
-    return f"{reading.crop}, mean and std", parity, note
+    return together(found, f"{reading.crop}, mean and std")
 
 
-def _to_tensor(reading: Reading, step: Any) -> Found:
+def _to_tensor(reading: Reading, step: Any) -> Line:
     if type(step).__module__ == "timm.data.transforms" and type(step).__name__ == "ToTensor":  # floats from 0 to 255
         reading.tensor = reading.floating = True
-        return "images from 0 to 255", Parity.EXACT, ""
+        return Line("images from 0 to 255")
     return _to_float(reading, step)
 
 
-def _to_float(reading: Reading, _step: Any) -> Found:
+def _to_float(reading: Reading, _step: Any) -> Line:
     if not reading.floating:
         reading.values = Values(ZERO, ONE)
     reading.tensor = reading.floating = True
-    return "images from 0 to 1", Parity.EXACT, ""
+    return Line("images from 0 to 1")
 
 
-def _to_uint8_tensor(reading: Reading, _step: Any) -> Found:
+def _to_uint8_tensor(reading: Reading, _step: Any) -> Line:
     reading.tensor = True
-    return "nothing", Parity.EXACT, ""
+    return NOTHING
 
 
-def _to_dtype(reading: Reading, step: Any) -> Found:
-    dtype = step.dtype
-    if isinstance(dtype, dict):  # of v2, by type
-        named = {getattr(key, "__name__", key): value for key, value in dtype.items()}
-        dtype = named.get("Image", named.get("others"))
+def _to_dtype(reading: Reading, step: Any) -> Line:
+    dtype = for_images(step.dtype)
     if dtype is None or (dtype == torch.uint8 and not reading.floating):
-        return "nothing", Parity.EXACT, ""
+        return NOTHING
     if dtype != torch.float32:
-        raise ValueError(
-            must_be("dtype", "torch.float32", text_of(step), "the Loader's dtype= delivers float16 and bfloat16")
-        )
+        remedy = "the Loader's dtype= delivers float16 and bfloat16"
+        raise ValueError(must_be("dtype", "torch.float32", text_of(step), remedy))
     if getattr(step, "scale", True):
         return _to_float(reading, step)
     reading.tensor = reading.floating = True
-    return "nothing", Parity.EXACT, ""
+    return NOTHING
 
 
-def _normalize(reading: Reading, step: Any) -> Found:
+def _normalize(reading: Reading, step: Any) -> Line:
     if not reading.floating:
         raise misplaced(step, "it needs floats; put ToTensor or ToDtype(torch.float32, scale=True) before it")
     given_mean, given_std = three(step.mean, "mean"), three(step.std, "std")
@@ -190,14 +184,14 @@ def _normalize(reading: Reading, step: Any) -> Found:
         three(s * given for s, given in zip(std, given_std, strict=True)),
     )
     reading.normalized = True
-    return f"mean={reading.values.mean}, std={reading.values.std}", Parity.EXACT, ""
+    return Line(f"mean={reading.values.mean}, std={reading.values.std}")
 
 
-def _nothing(_reading: Reading, _step: Any) -> Found:
-    return "nothing", Parity.EXACT, ""
+def _nothing(_reading: Reading, _step: Any) -> Line:
+    return NOTHING
 
 
-STEPS: dict[str, Callable[[Reading, Any], Found]] = {
+STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "CenterCrop": _center_crop,
     "ConvertImageDtype": _to_dtype,
     "Identity": _nothing,

@@ -4,7 +4,7 @@ import functools
 import inspect
 import random
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,16 @@ import torch
 DEPTH = 4  # a function in a partial in an object, and what it holds
 
 
-def held_by(value: Any) -> list[Any]:
+def find_within(value: Any, wanted: Callable[[Any], bool], depth: int = DEPTH) -> Iterator[Any]:
+    """What is `wanted` of `value` and what it refers to, outer ones first; these aren't searched themselves."""
+    if wanted(value):
+        yield value
+    elif depth:
+        for held in _held_by(value):
+            yield from find_within(held, wanted, depth - 1)
+
+
+def _held_by(value: Any) -> list[Any]:
     """What a function, method, partial or object refers to: in its closure, globals, arguments and attributes."""
     if isinstance(value, list | tuple):
         return list(value)

@@ -1,6 +1,5 @@
 """A user's own callable that only passes images on to a chain of transforms, as presets of reference scripts do."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 from dali_mixup.translation.options import name_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.step_table import STEPS
-from dali_mixup.translation.trying import DEPTH, held_by, seeded
+from dali_mixup.translation.trying import find_within, seeded
 
 SEEDS = range(16)
 SIZE = (240, 320)  # enough for a RandomCrop of the usual sizes
@@ -30,16 +29,9 @@ def unwrap(transform: Any) -> Any:
     """
     if not callable(transform):
         return None
-    return next((chain for chain in _chains_in(transform, DEPTH) if _does_the_same(transform, chain)), None)
-
-
-def _chains_in(value: Any, depth: int) -> Iterator[Any]:
-    """The known transforms and containers that a callable refers to, outer ones first."""
-    if name_of(value) in {*CONTAINERS, *STEPS, *TABLE}:
-        yield value
-    elif depth:
-        for held in held_by(value):
-            yield from _chains_in(held, depth - 1)
+    known = {*CONTAINERS, *STEPS, *TABLE}
+    chains = find_within(transform, lambda value: name_of(value) in known)
+    return next((chain for chain in chains if _does_the_same(transform, chain)), None)
 
 
 def _does_the_same(transform: Any, chain: Any) -> bool:
