@@ -211,7 +211,7 @@ def test_a_single_sample_comes_unmixed(dataset):
     assert torch.equal(images, next(iter(loader(one)))[0])
 
 
-def test_validation_pixels_equal_pillows_on_real_photos(photos):
+def test_validation_pixels_equal_pillows_on_photos(photos):
     from torchvision.transforms import CenterCrop, Compose, Resize
 
     dataset, pipeline = dm.ImageFolder(photos), imagenet.val(size=224)
@@ -224,7 +224,7 @@ def test_validation_pixels_equal_pillows_on_real_photos(photos):
         assert difference[1:-1, 1:-1].max() < 1.01, path
 
 
-def test_training_pixels_equal_pillows_on_real_photos(photos):
+def test_training_pixels_equal_pillows_on_photos(photos):
     dataset, pipeline = dm.ImageFolder(photos), imagenet.train(size=224)
     made = dm.Loader(dataset, pipeline, batch_size=8, device="cpu", shuffle=True)
     order = made.plan.order(0)

@@ -23,7 +23,7 @@ def run(code, *arguments, cwd):
     )
 
 
-def test_the_example_trains_on_real_photos(photos, tmp_path):
+def test_the_example_trains_on_photos(photos, tmp_path):
     done = run(EXAMPLE, photos, photos, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) == 2 * 5 * 2

@@ -37,7 +37,7 @@ def test_order_classes_and_targets_equal_torchvision_on_an_odd_tree(tmp_path):
     assert [ours[i] for i in range(len(ours))] == theirs.samples
 
 
-def test_order_equals_torchvision_on_real_photos(photos):
+def test_order_equals_torchvisions_on_photos(photos):
     assert list(dm.ImageFolder(photos).paths) == [path for path, _ in TorchvisionImageFolder(photos).samples]
 
 
