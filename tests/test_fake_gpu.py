@@ -3,12 +3,16 @@
 An operator that mixes devices, or reads a number back (for which the host would wait for a GPU), is an error for them.
 """
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
+from torch.overrides import TorchFunctionMode
 
 import dali_mixup as dm
 from dali_mixup.stage.whole_batch import TorchStage
 from dali_mixup.transforms import affine, pixels
+from tests.conftest import picture
 
 COUNT, SIZE = 4, (24, 32)
 WITH_NUMBERS = {
@@ -84,8 +88,31 @@ def test_the_loss_stays_on_the_gpu_and_waits_for_nothing(kind, reduction, weight
     assert found.device.type == logits.grad.device.type == "meta"
 
 
-def test_a_histogram_without_waiting_is_bincounts():
-    values = torch.randint(0, 50, (1000,), generator=torch.Generator().manual_seed(0))
-    expected = torch.bincount(values, minlength=60)
-    assert torch.equal(pixels._count(values, 60), expected)
-    assert torch.equal(torch.zeros(60, dtype=torch.int64).scatter_add_(0, values, torch.ones_like(values)), expected)
+class PretendedGpu(TorchFunctionMode):
+    """Tensors of the CPU say that they are on a GPU, so that code for one computes, here.
+
+    What would wait for a GPU is an error.
+    """
+
+    waits = (torch.bincount, torch.Tensor.bincount, torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.nonzero)
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        if function == torch.Tensor.device.__get__:  # each access makes a new one
+            return torch.device("cuda", 0)
+        if function in self.waits:
+            raise AssertionError(f"{function.__name__} waits for the GPU")
+        if "device" in kwargs:
+            kwargs["device"] = "cpu"
+        return function(*args, **kwargs)
+
+
+def test_equalize_counts_levels_on_a_gpu_as_pillow_does_and_waits_for_nothing():
+    images = [picture(*SIZE, seed) for seed in range(3)]
+    images += [Image.new("RGB", SIZE[::-1], (9, 9, 9)), Image.new("RGB", SIZE[::-1])]
+    stacked = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous() for image in images])
+    with PretendedGpu():
+        assert stacked.device.type == "cuda"
+        found = pixels.equalize(stacked, torch.empty(len(images), 0, dtype=torch.float64))
+    for ours, image in zip(found, images, strict=True):
+        assert np.array_equal(ours.permute(1, 2, 0).numpy(), np.asarray(ImageOps.equalize(image)))
