@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
-from torch.overrides import TorchFunctionMode
 
 import dali_mixup as dm
-from dali_mixup.stage.whole_batch import TorchStage
 from dali_mixup.transforms import affine, pixels
 from tests.conftest import picture
+from tests.pretended_gpu import PretendedGpu
 
 COUNT, SIZE = 4, (24, 32)
 WITH_NUMBERS = {
@@ -55,27 +54,6 @@ def test_warps_and_blurs_stay_on_the_gpu(interpolation):
     assert turned.shape == blurred.shape == (COUNT, 3, *SIZE)
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_the_stage_without_triton_stays_on_the_gpu(memory_format):
-    meta = torch.device("meta")
-    stage = TorchStage(
-        dm.ImagePipeline(geometry=dm.RandomResizedCrop(8)),
-        dtype=torch.float16,
-        memory_format=memory_format,
-        device=meta,
-    )
-    lam, partner = torch.empty(COUNT, device=meta), torch.empty(COUNT, dtype=torch.int64, device=meta)
-    boxes = torch.empty(COUNT, 4, dtype=torch.int64, device=meta)
-    images = torch.empty(COUNT, 8, 8, 3, dtype=torch.uint8, device=meta)
-    for draw in (
-        None,
-        dm.MixUpDraw(lam=lam, partner=partner),
-        dm.CutMixDraw(lam=lam, partner=partner, boxes=boxes, size=(8, 8)),
-    ):
-        batch = stage(images, draw)
-        assert (batch.device.type, batch.dtype, batch.shape) == ("meta", torch.float16, (COUNT, 3, 8, 8))
-
-
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("kind", [torch.nn.CrossEntropyLoss, torch.nn.NLLLoss])
@@ -86,25 +64,6 @@ def test_the_loss_stays_on_the_gpu_and_waits_for_nothing(kind, reduction, weight
     found = loss(logits, torch.empty(COUNT, 3, device="meta"))
     found.sum().backward()
     assert found.device.type == logits.grad.device.type == "meta"
-
-
-class PretendedGpu(TorchFunctionMode):
-    """Tensors of the CPU say that they are on a GPU, so that code for one computes, here.
-
-    What would wait for a GPU is an error.
-    """
-
-    waits = (torch.bincount, torch.Tensor.bincount, torch.Tensor.item, torch.Tensor.tolist, torch.Tensor.nonzero)
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        if function == torch.Tensor.device.__get__:  # each access makes a new one
-            return torch.device("cuda", 0)
-        if function in self.waits:
-            raise AssertionError(f"{function.__name__} waits for the GPU")
-        if "device" in kwargs:
-            kwargs["device"] = "cpu"
-        return function(*args, **kwargs)
 
 
 def test_equalize_counts_levels_on_a_gpu_as_pillow_does_and_waits_for_nothing():
