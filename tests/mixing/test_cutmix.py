@@ -11,7 +11,6 @@ from scipy import stats
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import CutMix, CutMixDraw, MixUp, mix
 from dali_mixup.mixing.cutmix import boxes_around
-from dali_mixup.mixing.draws import _as_lam, _pack
 from tests import reference
 
 v2 = import_torchvision("torchvision.transforms.v2")
@@ -189,19 +188,6 @@ def test_the_same_seeds_give_the_same_batches():
     assert not torch.equal(first[1], second[1])
     by_generator = CutMix()(images, labels, generator=rng(1))
     assert torch.equal(by_generator[1], CutMix()(images, labels, draw=CutMix().draw(8, rng(1), (9, 9)))[1])
-
-
-def test_a_draw_can_be_moved_and_packs_into_one_block():
-    draw = CutMix().draw(5, rng(), (9, 9))
-    moved = draw.to("meta")
-    assert {moved.lam.device.type, moved.partner.device.type, moved.boxes.device.type} == {"meta"}
-    assert moved.size == (9, 9)
-    assert draw.to("cpu") is draw
-    block, lengths = _pack(draw.lam, [draw.partner, draw.boxes], pin_memory=False)
-    lam, partner, boxes = block.split(lengths)
-    assert torch.equal(_as_lam(lam, 5), draw.lam)
-    assert torch.equal(partner, draw.partner)
-    assert torch.equal(boxes.view(5, 4), draw.boxes)
 
 
 @pytest.mark.parametrize(
