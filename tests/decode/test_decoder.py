@@ -27,16 +27,17 @@ def equal(one, other):
 
 @pytest.fixture
 def builds(monkeypatch):
-    """The batch sizes of DALI's pipelines, in the order in which they are made."""
+    """DALI's pipelines, in the order in which they are built."""
     from nvidia.dali.pipeline import Pipeline
 
-    built, make = [], Pipeline.__init__
+    built, build = [], Pipeline.build
 
-    def record(pipeline, *arguments, **options):
-        make(pipeline, *arguments, **options)
-        built.append(pipeline.max_batch_size)
+    def record(pipeline):
+        if all(pipeline is not other for other in built):
+            built.append(pipeline)
+        build(pipeline)
 
-    monkeypatch.setattr(Pipeline, "__init__", record)
+    monkeypatch.setattr(Pipeline, "build", record)
     return built
 
 
@@ -90,4 +91,4 @@ def test_random_operators_of_the_user_begin_anew_in_each_epoch(dataset, builds):
 def test_a_graph_is_built_for_the_largest_batch(dataset, builds):
     made = dm.Loader(dataset, WINDOWS, batch_sampler=[[1, 2], [3, 4, 5, 6, 7], [0]], device="cpu")
     assert [len(targets) for _, targets in made] == [2, 5, 1]
-    assert builds == [5]
+    assert [graph.max_batch_size for graph in builds] == [5]

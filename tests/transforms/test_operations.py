@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
+import torchvision.transforms.functional as functional
 
 from dali_mixup.transforms import affine, pixels
 from dali_mixup.transforms.operations import Operation, apply_batch, apply_one
-from tests.transforms.pictures import SIZE, pictures, stacked
+from tests.transforms.pictures import SIZE, differences, pictures, stacked
 
 
 def test_a_batch_gives_what_each_image_gives_by_itself():
@@ -26,3 +27,25 @@ def test_a_batch_gives_what_each_image_gives_by_itself():
     assert torch.equal(images, before)
     for row, own in enumerate(operations):
         assert torch.equal(together[row : row + 1], apply_one(images[row : row + 1], own)), own
+
+
+def test_operations_follow_each_other_as_in_torchvision():
+    images = pictures()
+    operations = [
+        Operation(pixels.posterize, (3,)),
+        Operation(pixels.contrast, (1.7,)),
+        Operation(pixels.solarize, (100,)),
+    ]
+    expected = [
+        functional.solarize(functional.adjust_contrast(functional.posterize(image, 3), 1.7), 100) for image in images
+    ]
+    assert differences(apply_batch(stacked(images), [operations] * len(images)), expected).max() == 0
+    for image, other in zip(images, expected, strict=True):
+        assert differences(apply_one(stacked([image]), operations), [other]).max() == 0
+
+
+def test_without_operations_images_stay_and_an_empty_batch_is_one():
+    images = stacked(pictures())
+    assert torch.equal(apply_batch(images, [[]] * len(images)), images)
+    assert apply_batch(images[:0], []).shape == (0, *images.shape[1:])
+    assert torch.equal(apply_one(images[:1], []), images[:1])

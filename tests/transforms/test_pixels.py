@@ -6,7 +6,7 @@ import torch
 import torchvision.transforms.functional as functional
 from PIL import Image
 
-from dali_mixup.transforms import affine, pixels
+from dali_mixup.transforms import pixels
 from tests.transforms.pictures import SIZE, differences, numbers, pictures, stacked
 
 FACTORS = [0.0, 0.3, 0.5, 0.77, 1.0, 1.4, 2.5]
@@ -116,7 +116,3 @@ def test_a_gpu_gives_the_same_pixels(ours, values):
     assert torch.equal(ours(images.cuda(), rows.cuda()).cpu(), ours(images, rows))
     for plain, _ in PLAIN:
         assert torch.equal(plain(images.cuda(), rows.cuda()).cpu(), plain(images, rows))
-    matrix = numbers([affine.rotate(33.0, *SIZE)] * len(images))
-    for interpolation in ("nearest", "bilinear"):
-        turned = affine.warp(images.cuda(), matrix.cuda(), interpolation, (1, 2, 3))
-        assert torch.equal(turned.cpu(), affine.warp(images, matrix, interpolation, (1, 2, 3)))
