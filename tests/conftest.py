@@ -48,7 +48,9 @@ def one_thread():
     """Of torch, beside DALI's, the stage's and those of other processes: they would wait for each other's cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # in the processes that tests start
+        yield
     torch.set_num_threads(before)
 
 
