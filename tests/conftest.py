@@ -1,4 +1,4 @@
-"""Fixtures: small JPEGs made here, and real photos where they lie beside the project."""
+"""Fixtures: small JPEGs made here, and real photos where they lie beside the project, otherwise drawn ones."""
 
 import io
 import os
@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from bench.torchvision_fix import import_torchvision
+from tests.drawn_photos import write_photos
 
 import_torchvision()
 
@@ -42,6 +43,17 @@ def pytest_ignore_collect(collection_path, config):
     return None
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Of torch, beside DALI's, the stage's and those of other processes: they would wait for each other's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # in the processes that tests start
+        yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("cache")
@@ -50,11 +62,13 @@ def cache_folder(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def photos():
-    """An ImageFolder of 32 real photos."""
-    if not PHOTOS.is_dir():
-        pytest.skip("the real photos are not beside the project")
-    return PHOTOS
+def photos(tmp_path_factory):
+    """An ImageFolder of 32 photos, real ones where they are there: DALI_MIXUP_PHOTOS may name their folder."""
+    if PHOTOS.is_dir():
+        return PHOTOS
+    drawn = tmp_path_factory.mktemp("photos")
+    write_photos(drawn)
+    return drawn
 
 
 def picture(height: int, width: int, seed: int) -> Image.Image:

@@ -3,12 +3,15 @@
 An operator that mixes devices, or reads a number back (for which the host would wait for a GPU), is an error for them.
 """
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 import dali_mixup as dm
-from dali_mixup.stage.whole_batch import TorchStage
 from dali_mixup.transforms import affine, pixels
+from tests.conftest import picture
+from tests.pretended_gpu import PretendedGpu
 
 COUNT, SIZE = 4, (24, 32)
 WITH_NUMBERS = {
@@ -51,27 +54,6 @@ def test_warps_and_blurs_stay_on_the_gpu(interpolation):
     assert turned.shape == blurred.shape == (COUNT, 3, *SIZE)
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_the_stage_without_triton_stays_on_the_gpu(memory_format):
-    meta = torch.device("meta")
-    stage = TorchStage(
-        dm.ImagePipeline(geometry=dm.RandomResizedCrop(8)),
-        dtype=torch.float16,
-        memory_format=memory_format,
-        device=meta,
-    )
-    lam, partner = torch.empty(COUNT, device=meta), torch.empty(COUNT, dtype=torch.int64, device=meta)
-    boxes = torch.empty(COUNT, 4, dtype=torch.int64, device=meta)
-    images = torch.empty(COUNT, 8, 8, 3, dtype=torch.uint8, device=meta)
-    for draw in (
-        None,
-        dm.MixUpDraw(lam=lam, partner=partner),
-        dm.CutMixDraw(lam=lam, partner=partner, boxes=boxes, size=(8, 8)),
-    ):
-        batch = stage(images, draw)
-        assert (batch.device.type, batch.dtype, batch.shape) == ("meta", torch.float16, (COUNT, 3, 8, 8))
-
-
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("kind", [torch.nn.CrossEntropyLoss, torch.nn.NLLLoss])
@@ -84,8 +66,12 @@ def test_the_loss_stays_on_the_gpu_and_waits_for_nothing(kind, reduction, weight
     assert found.device.type == logits.grad.device.type == "meta"
 
 
-def test_a_histogram_without_waiting_is_bincounts():
-    values = torch.randint(0, 50, (1000,), generator=torch.Generator().manual_seed(0))
-    expected = torch.bincount(values, minlength=60)
-    assert torch.equal(pixels._count(values, 60), expected)
-    assert torch.equal(torch.zeros(60, dtype=torch.int64).scatter_add_(0, values, torch.ones_like(values)), expected)
+def test_equalize_counts_levels_on_a_gpu_as_pillow_does_and_waits_for_nothing():
+    images = [picture(*SIZE, seed) for seed in range(3)]
+    images += [Image.new("RGB", SIZE[::-1], (9, 9, 9)), Image.new("RGB", SIZE[::-1])]
+    stacked = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous() for image in images])
+    with PretendedGpu():
+        assert stacked.device.type == "cuda"
+        found = pixels.equalize(stacked, torch.empty(len(images), 0, dtype=torch.float64))
+    for ours, image in zip(found, images, strict=True):
+        assert np.array_equal(ours.permute(1, 2, 0).numpy(), np.asarray(ImageOps.equalize(image)))

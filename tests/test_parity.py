@@ -4,7 +4,6 @@ import json
 import re
 
 import pytest
-import torch
 
 from bench import parity
 from bench.parity_cases import build_cases
@@ -13,15 +12,6 @@ from dali_mixup.translation.pixel_table import NOISE, TABLE
 from dali_mixup.translation.step_table import MIRRORED, MIRRORED_NEAREST
 
 CASES = build_cases()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Pools of torch's own would outnumber the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

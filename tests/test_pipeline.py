@@ -39,11 +39,5 @@ def test_ready_pipelines_have_the_size_that_was_asked_for(module, size):
     assert module.train(size).size == module.val(size).size == (size, size)
 
 
-def test_validation_of_imagenet_is_resize_256_and_crop_224():
-    assert imagenet.val().geometry == dm.ResizeCenterCrop(256, 224)
-    assert imagenet.train().geometry == dm.RandomResizedCrop(224, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3))
-    assert (imagenet.val().mean, imagenet.val().std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
 def test_sizes_may_be_oblong():
     assert dm.ImagePipeline(geometry=dm.RandomResizedCrop((20, 30))).size == (20, 30)

@@ -288,29 +288,6 @@ def test_where_each_process_sees_one_gpu_its_local_rank_does_not_matter(monkeypa
     assert pick_device(None) == torch.device("cuda", 0)
 
 
-def test_the_kernel_runs_on_the_images_gpu_and_not_on_torchs_current_one(monkeypatch):
-    """Triton launches on the current device, which is 0 in every rank that never called torch.cuda.set_device."""
-    pytest.importorskip("triton")
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    from dali_mixup.stage import triton_kernel as stage_triton
-
-    entered = []
-    monkeypatch.setattr(torch.cuda, "_exchange_device", lambda index: entered.append(index) or 0)
-    monkeypatch.setattr(torch.cuda, "_maybe_exchange_device", lambda index: entered.append(index) or 0)
-    launched_on = []
-
-    class Kernel:
-        def __getitem__(self, grid):
-            return lambda *arguments, **options: launched_on.append(entered[-1] if entered else 0)
-
-    monkeypatch.setattr(stage_triton, "_stage_kernel", Kernel())
-    stage = stage_triton.TritonStage(rank_worker.TRAIN, dtype=torch.float32, memory_format=torch.contiguous_format)
-    with FakeTensorMode():  # a tensor on a second GPU, without one
-        stage(torch.empty(4, 16, 16, 3, dtype=torch.uint8, device="cuda:1"), None)
-    assert launched_on == [1]
-
-
 @pytest.mark.gpu
 def test_a_rank_delivers_on_its_gpu_while_torchs_current_one_is_another(images, monkeypatch):
     if torch.cuda.device_count() < 2:

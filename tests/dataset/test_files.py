@@ -37,7 +37,7 @@ def test_order_classes_and_targets_equal_torchvision_on_an_odd_tree(tmp_path):
     assert [ours[i] for i in range(len(ours))] == theirs.samples
 
 
-def test_order_equals_torchvision_on_real_photos(photos):
+def test_order_equals_torchvisions_on_photos(photos):
     assert list(dm.ImageFolder(photos).paths) == [path for path, _ in TorchvisionImageFolder(photos).samples]
 
 
@@ -136,3 +136,20 @@ def test_bad_files_are_named_at_once_with_the_reason_and_stay_in_the_list(tmp_pa
 def test_a_missing_file_is_named(folder, tmp_path):
     with pytest.warns(UserWarning, match=r"gone.jpg \(missing\)"):
         dm.FileList([*dm.ImageFolder(folder).paths, tmp_path / "gone.jpg"], [0] * 24)
+
+
+def test_the_fingerprint_knows_names_targets_and_order(tmp_path):
+    paths = [tmp_path / f"{i}.jpg" for i in range(4)]
+    for path in paths:
+        path.write_bytes(jpeg_bytes(20, 20))
+    prints = {
+        dm.FileList(files, targets, cache=False).fingerprint()
+        for files, targets in [
+            (paths, [0, 1, 2, 3]),
+            (paths, [0, 1, 3, 2]),
+            (paths[::-1], [0, 1, 2, 3]),
+            (paths, [0.0, 1.0, 2.0, 3.0]),
+            (paths[:3], [0, 1, 2]),
+        ]
+    }
+    assert len(prints) == 5

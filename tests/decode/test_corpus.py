@@ -1,4 +1,4 @@
-"""Over 2000 mutants of real photos: each is delivered as itself or named, and nothing else notices."""
+"""Over 2000 mutants of photos: each is delivered as itself or named, and nothing else notices."""
 
 import faulthandler
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 
 import dali_mixup as dm
 from dali_mixup.decode.second_opinion import decode_otherwise
-from tests.conftest import PHOTOS, jpeg_bytes
+from tests.conftest import jpeg_bytes
 from tests.mutants import ENCODINGS, KINDS, bomb_jpeg, bomb_png, encode, find_segment, opened, patched
 
 PER_KIND = 66
@@ -27,11 +27,9 @@ MEMORY = 3 * 16 * 3 * MAX_PIXELS  # three batches of the largest images; 288 MB
 NAMES = (b"%04d.jpg", b"%04d with spaces.jpg", b"%04d new\nline.jpg", b"%04d \xff\xfe.jpg", b"%04d '#3' {0} %%s.jpg")
 
 
-def small_photos():
-    """Real photos at about 160 x 120 in several encodings, and four as they are."""
-    whole = [path.read_bytes() for path in sorted(PHOTOS.rglob("*.JPEG"))] or [
-        jpeg_bytes(300, 400, seed=i) for i in range(32)
-    ]
+def small_photos(photos):
+    """Photos at about 160 x 120 in several encodings, and four as they are."""
+    whole = [path.read_bytes() for path in sorted(photos.rglob("*.JPEG"))]
     for i, content in enumerate(whole):
         image = opened(content, "L" if i % 8 == 0 else "RGB")
         image.thumbnail((160, 160))
@@ -44,13 +42,13 @@ def find_files(folder):
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
+def corpus(photos, tmp_path_factory):
     """A folder of clean photos, one of the same numbers with mutants among them, and the kind of each.
 
     "" for a photo left as it was.
     """
     folder = tmp_path_factory.mktemp("corpus")
-    photos = list(small_photos())
+    originals = list(small_photos(photos))
     kinds = [kind for seed in range(PER_KIND) for kind in KINDS]
     for at in range(0, len(kinds) * EVERY // (EVERY - 1), EVERY):
         kinds.insert(at + 3, "")
@@ -58,7 +56,7 @@ def corpus(tmp_path_factory):
         (folder / name).mkdir()
     for i, kind in enumerate(kinds):
         rng = np.random.default_rng(i)
-        photo = photos[rng.integers(len(photos))]
+        photo = originals[rng.integers(len(originals))]
         content = photo
         while kind and content == photo:
             content = KINDS[kind](photo, rng)

@@ -1,11 +1,16 @@
-"""The decoder's settings on a GPU; DALI's schema takes the graph for one, also where there is none."""
+"""The decoder's settings on a GPU; DALI builds the graph for one, also where there is none."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+import torch
 
 import dali_mixup as dm
 from dali_mixup.decode.gpu_decode import largest_size
 from dali_mixup.pipelines import cifar10, finetune, imagenet
+
+ON_GPU = torch.cuda.is_available()
 
 
 def test_options_are_dalis_arguments():
@@ -38,13 +43,49 @@ def test_the_loader_refuses_other_things(dataset):
         dm.Loader(dataset, imagenet.train(16), batch_size=4, device="cpu", gpu_decode=0.5)
 
 
-def test_the_hint_holds_every_plausible_image(dataset):
+def test_the_largest_size_holds_every_plausible_image():
     heights, widths = np.array([0, 70_000, 500, 300]), np.array([0, 70_000, 200, 400])
     assert largest_size(heights, widths, 100_000_000) == (500, 400)
     assert largest_size(np.zeros(2, np.int32), np.zeros(2, np.int32), 100_000_000) == (0, 0)
-    made = dm.Loader(dataset, imagenet.train(16), batch_size=4, device="cpu", gpu_decode=dm.GpuDecode(size_hints=True))
-    options = made._decoder._gpu_options
-    assert (options["preallocate_height_hint"], options["preallocate_width_hint"]) == (106, 90)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The options of the decoders of all graphs that are built, also where torch finds no GPU but pretends one."""
+    from nvidia.dali import fn
+
+    found, decode = [], fn.decoders.image_slice
+
+    def record(*inputs, **options):
+        found.append(options)
+        return decode(*inputs, **options)
+
+    monkeypatch.setattr(fn.decoders, "image_slice", record)
+    for name, value in {"is_available": True, "device_count": 1, "current_device": 0}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    return found
+
+
+def build_for_a_gpu(dataset, pipeline, **options):
+    """Up to the point where DALI misses a GPU; it has checked each operator's device and arguments before."""
+    made = dm.Loader(dataset, pipeline, batch_size=4, device="cuda", num_threads=1, **options)
+    if ON_GPU:
+        next(iter(made))
+        return
+    with pytest.raises(RuntimeError, match="create a GPU DALI pipeline while CUDA is not available"):
+        next(iter(made))
+
+
+@pytest.mark.parametrize("size_hints", [False, True])
+def test_dali_is_told_the_settings_and_the_largest_size_of_the_dataset(dataset, told, size_hints):
+    decode = dm.GpuDecode(hw_decoder_load=0.25, size_hints=size_hints, fancy_upsampling=False)
+    build_for_a_gpu(dataset, imagenet.train(16), gpu_decode=decode)
+    (options,) = told
+    assert options["device"] == "mixed"
+    assert options["hw_decoder_load"] == 0.25
+    assert options["jpeg_fancy_upsampling"] is False
+    hints = options["preallocate_height_hint"], options["preallocate_width_hint"]
+    assert hints == ((int(dataset.heights.max()), int(dataset.widths.max())) if size_hints else (0, 0))
 
 
 @pytest.mark.parametrize(
@@ -59,26 +100,13 @@ def test_the_hint_holds_every_plausible_image(dataset):
     ],
     ids=["train", "val", "cifar10", "finetune", "random", "padded"],
 )
-def test_dali_takes_the_graph_for_a_gpu(pipeline, monkeypatch):
-    """Up to the point where it would touch the GPU: each operator's device and arguments are checked before."""
-    from nvidia.dali.pipeline import Pipeline
+def test_dali_takes_the_graph_and_its_images_stay_on_the_gpu(dataset, pipeline, told):
+    devices = []
 
-    from dali_mixup.decode.graph import build_graph
+    def look(images):
+        devices.append(images.device)
+        return images if pipeline.augment is None else pipeline.augment(images)
 
-    monkeypatch.setattr(Pipeline, "build", lambda self: None)
-    built = build_graph(
-        pipeline,
-        lambda _: {},
-        windows_only=False,
-        batch_size=2,
-        device_id=0,
-        num_threads=1,
-        prefetch=1,
-        seed=0,
-        gpu_options=dm.GpuDecode(hw_decoder_load=0.25, size_hints=True).options((30, 40)),
-    )
-    built._build_graph()  # DALI's own first step of a build
-    assert {output.device for output in built._graph_outputs} == {"gpu"}
-    (decoder,) = [text for text in (str(operator.spec) for operator in built._ops) if "decoders__ImageSlice" in text]
-    for line in ("device: mixed", "hw_decoder_load: 0.25", "preallocate_height_hint: 30", "preallocate_width_hint: 40"):
-        assert line in decoder
+    build_for_a_gpu(dataset, dataclasses.replace(pipeline, augment=look))
+    assert devices == ["gpu"]
+    assert [options["device"] for options in told] == ["mixed"]

@@ -15,7 +15,6 @@ from torchvision.transforms.functional import _compute_resized_output_size
 
 import dali_mixup as dm
 from dali_mixup.geometry.geometry import INTERPOLATIONS, Border
-from dali_mixup.stage.resampling import cut, resize
 from tests.conftest import picture
 
 SIDES = st.integers(1, 3000)
@@ -88,33 +87,6 @@ def _places(crop, height, width):
     if crop.pad_if_needed:
         sides = [side + 2 * max(0, size - side) for side, size in zip(sides, crop.size, strict=True)]
     return [side - size + 1 for side, size in zip(sides, crop.size, strict=True)]
-
-
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
-def test_nearest_neighbours_are_pillows_to_the_bit(h, w, height, width):
-    array = np.random.default_rng(h).integers(0, 256, (h, w, 3), np.uint8)
-    ours = resize(torch.from_numpy(array)[None].permute(0, 3, 1, 2), [height, width], INTERPOLATIONS.index("nearest"))
-    assert np.array_equal(
-        ours[0].permute(1, 2, 0), Image.fromarray(array).resize((width, height), Image.Resampling.NEAREST)
-    )
-
-
-@pytest.mark.parametrize("mode", MODES)
-@given(h=st.integers(2, 12), w=st.integers(2, 12), top=st.integers(-30, 30), left=st.integers(-30, 30))
-def test_what_is_cut_outside_of_the_image_is_numpys_padding(mode, h, w, top, left):
-    array = np.random.default_rng(0).integers(0, 256, (h, w, 3), np.uint8)
-    room = 40 if mode in ("constant", "edge") else min(h, w) - 1
-    size = (9, 7)
-    if mode not in ("constant", "edge"):  # numpy reflects as far as the image reaches
-        top, left = max(top, -room), max(left, -room)
-        top, left = min(top, h + room - size[0]), min(left, w + room - size[1])
-        if top < -room or left < -room:
-            return
-    filling = {"constant_values": 7} if mode == "constant" else {}
-    padded = np.pad(array, ((room, room), (room, room), (0, 0)), mode=mode, **filling)
-    expected = padded[top + room : top + room + 9, left + room : left + room + 7]
-    found = cut(torch.from_numpy(array)[None].permute(0, 3, 1, 2), [top, left], size, Border(mode=mode, fill=(7, 7, 7)))
-    assert np.array_equal(found[0].permute(1, 2, 0), expected)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,10 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from bench.torchvision_fix import import_torchvision
-from dali_mixup import CutMix, CutMixDraw, MixUp, mix, paste
+from dali_mixup import CutMix, CutMixDraw, MixUp, mix
 from dali_mixup.mixing.cutmix import boxes_around
 from tests import reference
 
@@ -120,88 +118,6 @@ def test_prob_is_the_fraction_that_gets_a_box(per_sample):
         assert (mixed == mixed[:, :1]).all()
 
 
-# paste
-
-
-@pytest.mark.parametrize("dtype", [*DTYPES, torch.uint8, torch.int64, torch.bool])
-@pytest.mark.parametrize("batch_size", BATCH_SIZES)
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
-def test_paste_agrees_with_the_reference(batch_size, dtype, shape):
-    torch.manual_seed(batch_size)
-    values = torch.randint(-50 if dtype.is_signed else 0, 100, (batch_size, *shape, 6, 5)).to(dtype)
-    draw = CutMix(partner="permutation").draw(batch_size, rng(batch_size), (6, 5))
-    assert torch.equal(paste(values, draw), reference.paste(values, draw.boxes, draw.partner))
-
-
-@settings(deadline=None, max_examples=60)
-@given(batch_size=st.integers(0, 6), height=st.integers(1, 7), width=st.integers(1, 7), seed=st.integers(0, 999))
-def test_paste_agrees_with_the_reference_for_any_size(batch_size, height, width, seed):
-    values = torch.from_numpy(rng(seed).normal(size=(batch_size, 2, height, width)))
-    draw = CutMix(0.5).draw(batch_size, rng(seed), (height, width))
-    assert torch.equal(paste(values, draw), reference.paste(values, draw.boxes, draw.partner))
-
-
-def test_paste_keeps_every_bit_and_lets_nothing_in_from_outside_of_the_box():
-    values = torch.tensor([[[-0.0, 1.0]], [[math.nan, math.inf]]])
-    draw = CutMixDraw(
-        lam=torch.tensor([1.0, 0.5]),
-        partner=torch.tensor([1, 0]),
-        boxes=torch.tensor([[0, 0, 0, 2], [0, 0, 1, 1]]),
-        size=(1, 2),
-    )
-    pasted = paste(values, draw)
-    assert torch.equal(pasted[0].view(torch.int32), values[0].view(torch.int32))
-    assert torch.equal(pasted[1, 0, 0].view(torch.int32), values[0, 0, 0].view(torch.int32))
-    assert pasted[1, 0, 1] == math.inf
-
-
-def test_one_draw_serves_images_and_masks_in_containers():
-    draw = CutMix().draw(4, rng(), (6, 5))
-    images, masks = torch.rand(4, 3, 6, 5), torch.randint(9, (4, 6, 5))
-    result = paste({"image": images, "rest": (masks, [images])}, draw)
-    assert torch.equal(result["image"], paste(images, draw))
-    assert torch.equal(result["rest"][0], reference.paste(masks, draw.boxes, draw.partner))
-    assert torch.equal(result["rest"][1][0], paste(images, draw))
-
-
-def test_paste_is_differentiable():
-    draw = CutMix().draw(3, rng(), (3, 4))
-    values = torch.randn(3, 2, 3, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v: paste(v, draw), values)
-
-
-@pytest.mark.parametrize(
-    ("values", "error", "match"),
-    [
-        (
-            torch.rand(2, 3, 5, 6),
-            ValueError,
-            r"values must be of shape \(B, ..., H, W\) with the draw's height and width \(6, 5\)",
-        ),
-        (torch.rand(2, 5), ValueError, r"values must be of shape \(B, ..., H, W\)"),
-        (torch.rand(3, 6, 5), ValueError, r"values must be of the draw's batch size \(2\)"),
-        (
-            {"x": "y"},
-            TypeError,
-            r"values\['x'\] must be a tensor \(B, ..., H, W\), or a tuple, list or dict of them, got 'y'",
-        ),
-    ],
-)
-def test_paste_names_the_value_that_it_cannot_use(values, error, match):
-    with pytest.raises(error, match=match):
-        paste(values, CutMix().draw(2, rng(), (6, 5)))
-
-
-def test_paste_refuses_a_draw_without_boxes():
-    with pytest.raises(
-        TypeError, match=r"draw must be a CutMixDraw, which has boxes, got MixUpDraw.*`mix` applies a MixUpDraw"
-    ):
-        paste(torch.rand(2, 6, 5), MixUp().draw(2, rng()))
-
-
-# cutmix(images, labels)
-
-
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.uint8])
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
 def test_a_batch_is_pasted_and_its_targets_hold_the_share(batch_size, dtype):
@@ -274,14 +190,6 @@ def test_the_same_seeds_give_the_same_batches():
     assert torch.equal(by_generator[1], CutMix()(images, labels, draw=CutMix().draw(8, rng(1), (9, 9)))[1])
 
 
-def test_a_draw_can_be_moved():
-    draw = CutMix().draw(5, rng(), (9, 9))
-    moved = draw.to("meta")
-    assert {moved.lam.device.type, moved.partner.device.type, moved.boxes.device.type} == {"meta"}
-    assert moved.size == (9, 9)
-    assert draw.to("cpu") is draw
-
-
 @pytest.mark.parametrize(
     ("size", "error", "match"),
     [
@@ -321,26 +229,3 @@ def test_a_draw_of_another_kind_or_size_is_an_error():
         CutMix()(torch.rand(2, 3, 8, 8), torch.arange(2), draw=MixUp().draw(2, rng()))
     with pytest.raises(ValueError, match=r"images must be of shape .* height and width \(9, 9\)"):
         CutMix()(torch.rand(2, 3, 8, 8), torch.arange(2), draw=CutMix().draw(2, rng(), (9, 9)))
-
-
-@pytest.mark.parametrize("mixer", [MixUp, CutMix])
-@pytest.mark.parametrize(
-    ("options", "error", "match"),
-    [
-        ({"alpha": 0}, ValueError, "alpha must be a finite number above 0, got 0"),
-        ({"per_sample": 1}, TypeError, "per_sample must be True or False, got 1"),
-        ({"partner": "roll"}, ValueError, 'partner must be "cycle" or "permutation"'),
-        ({"prob": 2}, ValueError, "prob must be a probability from 0 to 1, got 2"),
-        ({"targets": "soft"}, ValueError, 'targets must be "stacked" or "dense", got \'soft\''),
-        ({"targets": "dense"}, TypeError, "num_classes must be an int of at least 1, got None"),
-        ({"targets": "dense", "num_classes": 0}, ValueError, "num_classes must be an int of at least 1, got 0"),
-        (
-            {"num_classes": 10},
-            ValueError,
-            'num_classes must be None for stacked targets.*, got 10; targets="dense" gives',
-        ),
-    ],
-)
-def test_an_option_out_of_range_is_named(mixer, options, error, match):
-    with pytest.raises(error, match=match):
-        mixer(**options)

@@ -117,9 +117,6 @@ def test_an_iterator_names_a_seed_that_it_cannot_use(seed, error, match):
         MixUpIterator([], MixUp(), seed=seed)
 
 
-# without a mixer, several pipelines, layouts, passes
-
-
 @pytest.mark.parametrize(
     "labels", [torch.tensor([[3], [1]], dtype=torch.int32), torch.tensor([3, 1]), torch.tensor([3, 1]).byte()]
 )
@@ -189,9 +186,6 @@ def test_set_epoch_gives_the_pass_again():
 def test_options_out_of_range_are_named(options, error, match):
     with pytest.raises(error, match=match):
         MixUpIterator([], **{"mixup": MixUp(), **options})
-
-
-# behind DALI's own iterators: 23 files, batches of 4
 
 
 @pytest.fixture(scope="module")

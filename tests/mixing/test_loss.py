@@ -91,9 +91,6 @@ def assert_same(loss_of, expected_of, logits, **tolerance):
         torch.testing.assert_close(got, expected, **(tolerance or EXACT))
 
 
-# against the formulas
-
-
 @pytest.mark.parametrize("ignored", ["none", "own", "partner", "both"])
 @pytest.mark.parametrize("ignore_index", [-100, 1])
 @pytest.mark.parametrize("smoothing", [0, 0.1])
@@ -245,9 +242,6 @@ def test_a_batch_of_ignored_labels_has_no_mean_as_in_torch():
     assert MixUpLoss(nn.CrossEntropyLoss(reduction="sum"))(logits, targets) == 0
 
 
-# infinities
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -305,9 +299,6 @@ def test_an_ignored_label_adds_nothing_where_class_zero_has_an_infinite_loss():
     )
 
 
-# the criterion is the caller's
-
-
 def snapshot(criterion):
     state = {name: value.tolist() for name, value in criterion.state_dict().items()}
     return (
@@ -353,9 +344,6 @@ def test_the_criterion_is_not_changed_by_an_exception_inside_it(criterion):
             torch.rand(2, CLASSES, dtype=torch.float64), torch.tensor([[0.0, 7.0, 0.75], [1, 2, 0.75]])
         )
     assert snapshot(criterion) == before
-
-
-# a module like any other
 
 
 def test_moves_modes_copies_and_pickles_work():
@@ -467,9 +455,6 @@ def test_torchs_own_compiler_gives_the_same_training_for_50_steps():
                 optimizer.step()
         results.append(model.weight.detach().clone())
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
-
-
-# errors
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,10 @@
 """MixUp, MixUpDraw and mix."""
 
 import math
-from collections import namedtuple
-from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from dali_mixup import CutMix, MixUp, MixUpDraw, mix
@@ -16,9 +12,6 @@ from tests import reference
 
 BATCH_SIZES = [0, 1, 2, 3, 7, 8]
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
-BITS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
-
-Sample = namedtuple("Sample", "image columns")
 
 
 def rng(seed=0):
@@ -29,10 +22,6 @@ def draw_of(lam, partner):
     return MixUpDraw(lam=torch.tensor(lam, dtype=torch.float32), partner=torch.tensor(partner))
 
 
-def same_bits(a, b):
-    return a.dtype == b.dtype and torch.equal(a.view(BITS[a.dtype]), b.view(BITS[b.dtype]))
-
-
 def assert_mixed(mixed, values, draw):
     """One rounding to the result's dtype, and the few roundings of the dtype that is computed in."""
     computed = torch.float64 if values.dtype == torch.float64 else torch.float32
@@ -41,9 +30,6 @@ def assert_mixed(mixed, values, draw):
     rounding = torch.finfo(mixed.dtype).eps / 2 * expected.abs() + 4 * torch.finfo(computed).eps * largest
     assert mixed.shape == values.shape
     assert ((mixed.double() - expected).abs() <= rounding).all()
-
-
-# lam
 
 
 def ks_p_value(lam, alpha, fold):
@@ -141,47 +127,6 @@ def test_prob_per_batch_leaves_whole_batches_unmixed():
     assert stats.binomtest(sum(bool(batch[0]) for batch in mixed), 2000, 0.3).pvalue > 0.01
 
 
-# partner
-
-
-def test_a_cycle_has_no_fixed_point_and_mixes_no_pair_twice_in_ten_thousand_batches():
-    mixup, generator = MixUp(), rng()
-    for _ in range(10_000):
-        partner = mixup.draw_partner(8, generator).tolist()
-        assert all(partner[i] != i for i in range(8))
-        assert len({frozenset(pair) for pair in enumerate(partner)}) == 8
-
-
-@pytest.mark.parametrize("batch_size", [2, 3, 7, 8, 256])
-def test_a_cycle_visits_the_whole_batch_before_it_returns(batch_size):
-    for seed in range(20):
-        partner = MixUp().draw(batch_size, rng(seed)).partner.tolist()
-        walk = [0]
-        while partner[walk[-1]] != 0:
-            walk.append(partner[walk[-1]])
-        assert sorted(walk) == list(range(batch_size))
-
-
-def test_all_cycles_of_four_come_equally_often():
-    generator = rng(1)
-    seen = [tuple(MixUp().draw_partner(4, generator).tolist()) for _ in range(6000)]
-    cycles, counts = np.unique(seen, axis=0, return_counts=True)
-    assert len(cycles) == math.factorial(3)
-    assert stats.chisquare(counts).pvalue > 0.01
-
-
-def test_all_permutations_of_three_come_equally_often_with_partner_permutation():
-    mixup, generator = MixUp(partner="permutation"), rng(1)
-    seen = [tuple(mixup.draw_partner(3, generator).tolist()) for _ in range(6000)]
-    permutations, counts = np.unique(seen, axis=0, return_counts=True)
-    assert all(sorted(order) == [0, 1, 2] for order in permutations.tolist())
-    assert len(permutations) == math.factorial(3)  # those with fixed points too
-    assert stats.chisquare(counts).pvalue > 0.01
-
-
-# draw
-
-
 @pytest.mark.parametrize("partner", ["cycle", "permutation"])
 @pytest.mark.parametrize("per_sample", [True, False])
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
@@ -213,102 +158,6 @@ def test_the_same_generator_state_gives_the_same_draw_and_the_next_one_differs()
     assert not torch.equal(first.partner, second.partner)
 
 
-def test_a_draw_can_be_moved_to_another_device():
-    draw = MixUp().draw(4, rng())
-    moved = draw.to("meta")
-    assert (moved.lam.device.type, moved.partner.device.type) == ("meta", "meta")
-    assert draw.lam.device.type == "cpu"
-
-
-def test_mixup_and_draw_are_frozen():
-    with pytest.raises(FrozenInstanceError):
-        MixUp().alpha = 1.0
-    with pytest.raises(FrozenInstanceError):
-        MixUp().draw(2, rng()).lam = torch.ones(2)
-
-
-# mix
-
-
-@pytest.mark.parametrize("fold", [True, False])
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("batch_size", BATCH_SIZES)
-def test_mix_agrees_with_the_reference(batch_size, dtype, fold):
-    torch.manual_seed(batch_size)
-    images = torch.randn(batch_size, 3, 5, 4).mul(3).to(dtype)
-    draw = MixUp(fold=fold).draw(batch_size, rng(batch_size))
-    mixed = mix(images, draw)
-    assert mixed.dtype == dtype
-    assert draw.lam.dtype == torch.float32
-    assert_mixed(mixed, images, draw)
-
-
-@pytest.mark.parametrize("fold", [True, False])
-@pytest.mark.parametrize("batch_size", BATCH_SIZES)
-def test_uint8_images_give_float32_without_truncation(batch_size, fold):
-    images = torch.from_numpy(rng().integers(0, 256, (batch_size, 5, 4, 3), dtype=np.uint8))
-    draw = MixUp(1.0, fold=fold).draw(batch_size, rng(batch_size))
-    mixed = mix(images, draw)
-    assert mixed.dtype == torch.float32
-    assert mixed.shape == images.shape
-    assert ((mixed.double() - reference.mix(images, draw.lam, draw.partner)).abs() < 1e-4).all()
-    if batch_size > 1:
-        assert (mixed != mixed.trunc()).any()
-
-
-def test_uint8_images_mix_without_wrapping_around():
-    images = torch.tensor([[255], [0]], dtype=torch.uint8)
-    assert mix(images, draw_of([0.75, 0.75], [1, 0])).tolist() == [[191.25], [63.75]]
-
-
-@settings(deadline=None, max_examples=60)
-@given(
-    batch_size=st.integers(0, 9),
-    shape=st.lists(st.integers(0, 4), max_size=3),
-    seed=st.integers(0, 999),
-    dtype=st.sampled_from(FLOATS),
-)
-def test_mix_agrees_with_the_reference_for_any_shape(batch_size, shape, seed, dtype):
-    values = torch.from_numpy(rng(seed).normal(size=(batch_size, *shape))).to(dtype)
-    draw = MixUp(1.0, fold=False, partner="permutation").draw(batch_size, rng(seed))
-    assert_mixed(mix(values, draw), values, draw)
-
-
-def test_lam_weighs_the_sample_itself():
-    values = torch.tensor([[0.0], [4.0], [100.0]])
-    assert mix(values, draw_of([0.75, 1.0, 0.5], [1, 2, 0])).tolist() == [[1.0], [4.0], [50.0]]
-
-
-def test_lam_zero_gives_the_partner():
-    values = torch.rand(4, 3)
-    draw = draw_of([0.0] * 4, [1, 2, 3, 0])
-    assert torch.equal(mix(values, draw), values.roll(-1, 0))
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_lam_one_returns_the_batch_unchanged_bit_for_bit(dtype):
-    torch.manual_seed(0)
-    finfo = torch.finfo(dtype)
-    images = torch.randn(8, 3, 16, 16).mul(torch.logspace(-3, 4, 16)).to(dtype)
-    images[:, 0, 0, :4] = torch.tensor([finfo.tiny, finfo.tiny / 2, finfo.eps, 0], dtype=dtype)
-    mixed = mix(images, draw_of([1.0] * 8, [3, 0, 1, 2, 7, 4, 5, 6]))
-    assert same_bits(mixed, images)
-
-
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_lam_one_keeps_a_negative_zero(dtype):
-    values = torch.tensor([[-0.0], [2.0]], dtype=dtype)
-    assert same_bits(mix(values, draw_of([1.0, 1.0], [1, 0])), values)
-
-
-@pytest.mark.parametrize("special", [math.inf, -math.inf, math.nan])
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_lam_one_keeps_a_partner_that_is_not_finite_out(dtype, special):
-    values = torch.tensor([[1.5], [special]], dtype=dtype)
-    mixed = mix(values, draw_of([1.0, 1.0], [1, 0]))
-    torch.testing.assert_close(mixed, values, rtol=0, atol=0, equal_nan=True)
-
-
 @pytest.mark.parametrize("dtype", [*FLOATS, torch.uint8])
 @pytest.mark.parametrize("lam", [0.75, 1.0])
 def test_inputs_are_never_written_and_share_no_memory_with_the_result(dtype, lam):
@@ -321,97 +170,6 @@ def test_inputs_are_never_written_and_share_no_memory_with_the_result(dtype, lam
     for output in outputs:
         output.fill_(9)
     assert all(torch.equal(value, copy) for value, copy in zip(inputs, before, strict=True))
-
-
-def test_channels_last_strided_and_expanded_inputs_mix_like_contiguous_ones():
-    images = torch.rand(4, 3, 6, 6)
-    draw = MixUp().draw(4, rng())
-    expected = mix(images, draw)
-    last = images.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(mix(last, draw), expected)
-    assert mix(last, draw).is_contiguous(memory_format=torch.channels_last)
-    strided = (
-        torch.rand(4, 6, 12, 3).copy_(images.permute(0, 2, 3, 1).repeat_interleave(2, 2))[:, :, ::2].permute(0, 3, 1, 2)
-    )
-    assert not strided.is_contiguous()
-    assert torch.equal(mix(strided, draw), expected)
-    assert torch.equal(mix(images[:1].expand(4, 3, 6, 6), draw), mix(images[:1].repeat(4, 1, 1, 1), draw))
-
-
-def test_one_draw_serves_embeddings_columns_and_containers():
-    torch.manual_seed(0)
-    draw = MixUp().draw(4, rng())
-    tokens, columns = torch.randn(4, 6, 8), torch.randn(4, 5)
-    assert_mixed(mix(tokens, draw), tokens, draw)
-    assert_mixed(mix(columns, draw), columns, draw)
-
-    pair = mix((tokens, columns), draw)
-    assert type(pair) is tuple
-    listed = mix([tokens, [columns]], draw)
-    assert type(listed) is list
-    assert type(listed[1]) is list
-    named = mix(Sample(image=tokens, columns=columns), draw)
-    assert type(named) is Sample
-    keyed = mix({"x": tokens, "nested": {"y": (columns,)}}, draw)
-    assert list(keyed) == ["x", "nested"]
-    for result in (pair[0], listed[0], named.image, keyed["x"]):
-        assert torch.equal(result, mix(tokens, draw))
-    for result in (pair[1], listed[1][0], named.columns, keyed["nested"]["y"][0]):
-        assert torch.equal(result, mix(columns, draw))
-
-
-@pytest.mark.parametrize("fold", [True, False])
-def test_mix_is_differentiable(fold):
-    torch.manual_seed(0)
-    values = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
-    draw = MixUp(1.0, fold=fold).draw(5, rng())
-    assert torch.autograd.gradcheck(lambda v: mix(v, draw), values)
-    assert torch.autograd.gradcheck(lambda v: MixUp()(v, torch.arange(5), draw=draw)[0], values)
-
-
-def test_values_keep_their_device_wherever_the_draw_lies():
-    draw = MixUp().draw(4, rng())
-    assert mix(torch.empty(4, 3, device="meta"), draw).device.type == "meta"
-
-
-@pytest.mark.parametrize(
-    ("values", "error", "match"),
-    [
-        (
-            torch.arange(2),
-            TypeError,
-            r"values must be a float or uint8 tensor, got a int64 tensor of shape \(2,\); .*mix their embeddings",
-        ),
-        (torch.ones(2, 3, dtype=torch.bool), TypeError, r"values must be .*, got a bool tensor of shape \(2, 3\); "),
-        (torch.ones(2, dtype=torch.int16), TypeError, r"values must be .*, got a int16 tensor of shape \(2,\); "),
-        (torch.ones(2, dtype=torch.complex64), TypeError, r"values must be .*, got a complex64 tensor of shape \(2,\)"),
-        (
-            np.ones(2),
-            TypeError,
-            r"values must be a float or uint8 tensor, or a tuple, list or dict of them, got a float64 array of shape",
-        ),
-        (None, TypeError, r"values must be .*, got None"),
-        ({"age": torch.arange(2)}, TypeError, r"values\['age'\] must be a float or uint8 tensor, got a int64 tensor"),
-        ([torch.rand(2), ("x",)], TypeError, r"values\[1\]\[0\] must be .*, got 'x'"),
-        (torch.tensor(1.0), TypeError, r"values must be a tensor \(B, \.\.\.\), got a float32 tensor of shape \(\)"),
-        (
-            torch.rand(3, 4),
-            ValueError,
-            r"values must be of the draw's batch size \(2\), got a float32 tensor of shape \(3, 4\)",
-        ),
-        (
-            {"x": torch.rand(1, 4)},
-            ValueError,
-            r"values\['x'\] must be of the draw's batch size \(2\), got a float32 tensor of shape \(1, 4\)",
-        ),
-    ],
-)
-def test_mix_names_the_value_that_it_cannot_mix(values, error, match):
-    with pytest.raises(error, match=match):
-        mix(values, draw_of([1.0, 1.0], [1, 0]))
-
-
-# mixup(images, labels)
 
 
 @pytest.mark.parametrize("batch_size", BATCH_SIZES)
@@ -506,75 +264,6 @@ def test_a_generator_rules_the_draw_and_leaves_torchs_alone():
 def test_an_option_out_of_range_is_named(options, error, match):
     with pytest.raises(error, match=match):
         MixUp(**options)
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "generator", "error", "match"),
-    [
-        (-1, rng(), ValueError, r"batch_size must be an int of at least 0, got -1"),
-        (2.0, rng(), TypeError, r"batch_size must be an int of at least 0, got 2.0"),
-        (True, rng(), TypeError, r"batch_size must be an int of at least 0, got True"),
-        (
-            2,
-            0,
-            TypeError,
-            r"generator must be a numpy.random.Generator, got 0; numpy.random.default_rng\(seed\) makes one",
-        ),
-        (2, torch.Generator(), TypeError, r"generator must be a numpy.random.Generator, got <torch.* object"),
-    ],
-)
-def test_draw_names_the_argument_that_is_wrong(batch_size, generator, error, match):
-    with pytest.raises(error, match=match):
-        MixUp().draw(batch_size, generator)
-
-
-@pytest.mark.parametrize(
-    ("images", "labels", "error", "match"),
-    [
-        (
-            torch.rand(2, 3),
-            torch.arange(3),
-            ValueError,
-            r"labels must be of the images' batch size \(2\), got a int64 tensor of shape \(3,\)",
-        ),
-        (
-            torch.rand(2, 3),
-            torch.rand(1, 4),
-            ValueError,
-            r"labels must be of the images' batch size \(2\), got a float32 tensor of shape",
-        ),
-        (
-            torch.rand(2, 3),
-            torch.tensor(1),
-            TypeError,
-            r"labels must be a tensor \(B, \.\.\.\), got a int64 tensor of shape \(\)",
-        ),
-        (torch.rand(2, 3), [1, 2], TypeError, r"labels must be a tensor \(B, \.\.\.\), got \[1, 2\]"),
-        (
-            torch.rand(2, 3),
-            torch.ones(2, 4).long(),
-            ValueError,
-            r"labels must be of lam's shape \(2,\), got a int64 tensor of shape \(2, 4\)",
-        ),
-        (
-            torch.rand(2, 3),
-            torch.ones(2).bool(),
-            TypeError,
-            r"labels must be an integer tensor \(B,\), got a bool tensor of shape \(2,\)",
-        ),
-        (torch.rand(2, 3), torch.tensor([0, 2**24]), ValueError, r"labels must be below 2\*\*24 .*, got 16777216"),
-        ([1, 2], torch.arange(2), TypeError, r"images must be a tensor \(B, \.\.\.\), got \[1, 2\]"),
-        (
-            torch.rand(()),
-            torch.arange(2),
-            TypeError,
-            r"images must be a tensor \(B, \.\.\.\), got a float32 tensor of shape \(\)",
-        ),
-    ],
-)
-def test_a_batch_that_cannot_be_mixed_is_described(images, labels, error, match):
-    with pytest.raises(error, match=match):
-        MixUp()(images, labels)
 
 
 def test_images_of_integers_are_an_error():

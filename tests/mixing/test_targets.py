@@ -149,9 +149,6 @@ def test_targets_of_another_dtype_or_shape_cannot_be_unstacked(targets):
         unstack_targets(targets)
 
 
-# dense targets
-
-
 @settings(deadline=None, max_examples=100)
 @given(rows=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.floats(0, 1, width=32)), max_size=9))
 def test_dense_rows_agree_with_the_reference_and_sum_to_one(rows):

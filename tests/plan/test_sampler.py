@@ -131,17 +131,6 @@ def test_set_epoch_reaches_a_sampler_inside_of_a_batch_sampler(numbered):
     assert inner.epoch == 4
 
 
-def test_without_a_sampler_the_loader_shows_its_own_order(numbered):
-    for options in ({"shuffle": True}, {}, {"shuffle": True, "drop_last": True}, {"shuffle": True, "shard": (1, 2)}):
-        made = loader(numbered, **options)
-        for _ in range(2):
-            expected = list(made.sampler)
-            assert len(made.sampler) == len(expected)
-            assert flat(made) == expected
-    made.sampler.set_epoch(7)
-    assert made.next_epoch == 7
-
-
 def build_for_resume(numbered, kind, pipeline):
     sampler = BatchSampler(weighted(), 3, drop_last=False) if kind == "batches" else weighted(count=21)
     return loader(
@@ -194,21 +183,6 @@ def test_a_rest_may_be_cut_into_other_batches(numbered):
     smaller = loader(numbered, sampler=[0], batch_size=3)
     smaller.load_state_dict(made.state_dict())
     assert flat(smaller) == order[4:]
-
-
-def test_a_state_of_another_sampler_or_rank_is_refused(numbered):
-    state = loader(numbered, sampler=weighted(), shard=(0, 2)).state_dict()
-    with pytest.raises(
-        ValueError, match=r"state\['sampler'\] must be that of this Loader \(None\), got 'WeightedRandomSampler'"
-    ):
-        loader(numbered).load_state_dict(state)
-    with pytest.raises(ValueError, match=r"state\['rank'\] must be that of this Loader \(1\), got 0"):
-        loader(numbered, sampler=weighted(), shard=(1, 2)).load_state_dict(state)
-    for order, message in (([23], "indices from 0 to 22"), ([-1], "indices from 0 to 22")):
-        with pytest.raises(ValueError, match=message):
-            loader(numbered, sampler=weighted(), shard=(0, 2)).load_state_dict({**state, "order": torch.tensor(order)})
-    with pytest.raises(TypeError, match=r"state\['order'\] must be None or a int64 tensor"):
-        loader(numbered, sampler=weighted(), shard=(0, 2)).load_state_dict({**state, "order": [1, 2]})
 
 
 def test_bad_files_are_replaced_also_where_they_come_twice(damaged_file_list):

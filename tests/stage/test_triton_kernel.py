@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import dali_mixup as dm
 from dali_mixup.stage.whole_batch import TorchStage
 from tests import reference
 
-pytest.importorskip("triton")
+triton = pytest.importorskip("triton")
 PIPELINE = dm.ImagePipeline(geometry=dm.RandomResizedCrop((5, 7)))
 CODE = "from tests.stage.test_triton_kernel import compare_all; compare_all('cpu')"
 
@@ -57,6 +58,34 @@ def test_the_kernel_equals_torch_expressions_in_the_interpreter():
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture
+def current_gpu(monkeypatch):
+    """torch's current GPU, which is 0 in every rank that never called torch.cuda.set_device; a list of one number."""
+    current = [0]
+
+    def exchange(number):
+        before, current[0] = current[0], number if number >= 0 else current[0]
+        return before
+
+    for name in ("_exchange_device", "_maybe_exchange_device"):  # what all of torch.cuda's ways to change it call
+        monkeypatch.setattr(torch.cuda, name, exchange)
+    return current
+
+
+def test_the_kernel_is_launched_on_the_images_gpu_and_not_on_torchs_current_one(monkeypatch, current_gpu):
+    """Triton launches on the current device."""
+    from dali_mixup.stage.triton_kernel import TritonStage
+
+    launched_on = []
+    monkeypatch.setattr(triton.runtime.JITFunction, "run", lambda *_, **__: launched_on.append(current_gpu[0]))
+    stage = TritonStage(PIPELINE, dtype=torch.float32, memory_format=torch.contiguous_format)
+    with FakeTensorMode():  # tensors on a second GPU, without one
+        for number in (1, 0):
+            stage(torch.empty(4, 5, 7, 3, dtype=torch.uint8, device=f"cuda:{number}"), None)
+    assert launched_on == [1, 0]
+    assert current_gpu == [0]
 
 
 @pytest.mark.gpu

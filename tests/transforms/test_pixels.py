@@ -5,40 +5,9 @@ import pytest
 import torch
 import torchvision.transforms.functional as functional
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.autoaugment import _apply_op
 
-from dali_mixup.transforms import affine, pixels
-from dali_mixup.transforms.operations import Operation, apply_batch, apply_one
-from tests.conftest import picture
-
-SIZE = (37, 52)
-
-
-def pictures():
-    """Drawn, random, flat, black and two-level images."""
-    rng = np.random.default_rng(0)
-    arrays = [np.array(picture(*SIZE, seed)) for seed in range(3)]
-    arrays += [
-        rng.integers(0, 256, (*SIZE, 3), np.uint8),
-        np.full((*SIZE, 3), 77, np.uint8),
-        np.zeros((*SIZE, 3), np.uint8),
-    ]
-    arrays += [rng.integers(0, 2, (*SIZE, 3), np.uint8) * 3 + 100, np.full((*SIZE, 3), 255, np.uint8)]
-    return [Image.fromarray(array) for array in arrays]
-
-
-def stacked(images):
-    return torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous() for image in images])
-
-
-def numbers(rows):
-    return torch.tensor(rows, dtype=torch.float64).view(len(rows), -1)
-
-
-def differences(ours, theirs):
-    return (ours.int() - stacked(theirs).int()).abs()
-
+from dali_mixup.transforms import pixels
+from tests.transforms.pictures import SIZE, differences, numbers, pictures, stacked
 
 FACTORS = [0.0, 0.3, 0.5, 0.77, 1.0, 1.4, 2.5]
 WITH_PARAMETER = [
@@ -125,26 +94,6 @@ def test_noise_fills_the_rectangle_alone_with_the_mean_and_deviation_that_were_a
     assert torch.equal(found[1:], pixels.erase_with_noise(images[1:], numbers(rows[1:])))
 
 
-MOVES = {
-    "ShearX": (affine.shear_x, 1.0),
-    "ShearY": (affine.shear_y, 1.0),
-    "TranslateX": (affine.translate_x, 60.0),
-    "TranslateY": (affine.translate_y, 60.0),
-    "Rotate": (lambda strength: affine.rotate(strength, *SIZE), 180.0),
-}
-
-
-@pytest.mark.parametrize("name", MOVES)
-@pytest.mark.parametrize("interpolation", [InterpolationMode.NEAREST, InterpolationMode.BILINEAR])
-def test_shears_shifts_and_rotations_equal_pillows_to_the_bit(name, interpolation):
-    images, (matrix, strongest) = pictures(), MOVES[name]
-    for part in np.linspace(-1, 1, 25):
-        strength = float(np.float32(part * strongest))
-        found = affine.warp(stacked(images), numbers([matrix(strength)] * len(images)), interpolation.value, (9, 8, 7))
-        expected = [_apply_op(image, name, strength, interpolation, [9, 8, 7]) for image in images]
-        assert differences(found, expected).max() == 0, strength
-
-
 def test_inputs_are_never_written():
     images = stacked(pictures())
     before = images.clone()
@@ -154,26 +103,6 @@ def test_inputs_are_never_written():
         function(images, numbers([()] * len(images)))
     pixels.gaussian_blur(images, numbers([1.0] * len(images)), (3, 3))
     assert torch.equal(images, before)
-
-
-def test_a_batch_gives_what_each_image_gives_by_itself():
-    images = stacked(pictures())
-    rng = np.random.default_rng(0)
-    choices = [
-        lambda: Operation(pixels.brightness, (rng.uniform(0, 2),)),
-        lambda: Operation(pixels.contrast, (rng.uniform(0, 2),)),
-        lambda: Operation(pixels.hue, (rng.uniform(-0.5, 0.5),)),
-        lambda: Operation(pixels.equalize),
-        lambda: Operation(pixels.gaussian_blur, (rng.uniform(0.1, 2),), ((3, 3),)),
-        lambda: Operation(pixels.gaussian_blur, (rng.uniform(0.1, 2),), ((5, 5),)),
-        lambda: Operation(affine.warp, affine.rotate(rng.uniform(-90, 90), *SIZE), ("nearest", (0, 0, 0))),
-    ]
-    operations = [[choices[k]() for k in rng.integers(len(choices), size=rng.integers(0, 5))] for _ in images]
-    before = images.clone()
-    together = apply_batch(images, operations)
-    assert torch.equal(images, before)
-    for row, own in enumerate(operations):
-        assert torch.equal(together[row : row + 1], apply_one(images[row : row + 1], own)), own
 
 
 @pytest.mark.gpu
@@ -187,7 +116,3 @@ def test_a_gpu_gives_the_same_pixels(ours, values):
     assert torch.equal(ours(images.cuda(), rows.cuda()).cpu(), ours(images, rows))
     for plain, _ in PLAIN:
         assert torch.equal(plain(images.cuda(), rows.cuda()).cpu(), plain(images, rows))
-    matrix = numbers([affine.rotate(33.0, *SIZE)] * len(images))
-    for interpolation in ("nearest", "bilinear"):
-        turned = affine.warp(images.cuda(), matrix.cuda(), interpolation, (1, 2, 3))
-        assert torch.equal(turned.cpu(), affine.warp(images, matrix, interpolation, (1, 2, 3)))

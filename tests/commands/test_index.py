@@ -1,0 +1,69 @@
+"""dali-mixup index: what a folder holds."""
+
+from PIL import Image
+
+from dali_mixup.__main__ import main
+from tests.commands.files import save
+
+
+def test_index_counts_classes_and_measures_sizes(animals, capsys):
+    assert main(["index", str(animals)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{animals}: 12 files in 2 classes" in lines
+    assert ["cat", "6"] in [line.split() for line in lines]
+    assert [line.split() for line in lines if line.startswith(("height", "width"))] == [
+        ["height", "60", "60", "60", "60", "60"],
+        ["width", "40", "41", "43", "44", "45"],
+    ]
+    assert "bad files: none (headers only; --verify decodes each file)" in lines
+
+
+def test_index_reports_each_split_of_a_folder(splits, capsys):
+    assert main(["index", str(splits)]) == 0
+    out = capsys.readouterr().out
+    assert f"{splits}/train: 30 files in 2 classes" in out
+    assert f"{splits}/test: 8 files in 2 classes" in out
+
+
+def test_index_lists_many_classes_only_with_all(tmp_path, capsys):
+    for i in range(30):
+        save(tmp_path / "many" / f"class{i:02}" / "x.png", Image.new("L", (8, 8)))
+    assert main(["index", str(tmp_path / "many")]) == 0
+    short = capsys.readouterr().out
+    assert "... 10 more (--all)" in short
+    assert "class15" not in short
+    assert main(["index", str(tmp_path / "many"), "--all"]) == 0
+    assert "class15" in capsys.readouterr().out
+
+
+def test_index_names_each_bad_file_once_and_exits_with_1(animals, capsys):
+    (animals / "cat" / "empty.jpg").touch()
+    (animals / "dog" / "text.png").write_text("hello")
+    assert main(["index", str(animals)]) == 1
+    out, err = capsys.readouterr()
+    assert "bad files: 2 (headers only" in out
+    assert f"  {animals}/cat/empty.jpg: empty file" in out
+    assert f"  {animals}/dog/text.png: not an image" in out
+    assert (out + err).count("empty.jpg") == 1
+
+
+def test_index_survives_a_folder_of_bad_files_only(tmp_path, capsys):
+    (tmp_path / "bad" / "cat").mkdir(parents=True)
+    (tmp_path / "bad" / "cat" / "empty.jpg").touch()
+    assert main(["index", str(tmp_path / "bad"), "--verify"]) == 1
+    assert "no file is an image" in capsys.readouterr().out
+
+
+def test_index_without_cache_writes_none(animals, cache_folder):
+    assert main(["index", str(animals), "--no-cache"]) == 0
+    assert not list(cache_folder.iterdir())
+
+
+def test_index_shows_names_that_are_not_text(tmp_path, capsys):
+    folder = tmp_path / "odd" / "line\nbreak"
+    save(folder / "a.jpg", Image.new("RGB", (8, 8)))
+    (folder / b"\xff.jpg".decode(errors="surrogateescape")).touch()
+    assert main(["index", str(tmp_path / "odd")]) == 1
+    out = capsys.readouterr().out
+    assert "line\\nbreak  " in out
+    assert "line\\nbreak/\\udcff.jpg: empty file" in out

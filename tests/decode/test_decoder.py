@@ -1,0 +1,94 @@
+"""Batches come in order from any place of any epoch, and DALI's graph is built as seldom as can be."""
+
+import pytest
+import torch
+
+import dali_mixup as dm
+from tests.conftest import noise
+
+WINDOWS = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
+NOISY = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5, augment=noise)
+PADDED = dm.ImagePipeline(geometry=dm.RandomCrop(30, padding=4), flip=0.5)
+PIPELINES = pytest.mark.parametrize("pipeline", [WINDOWS, NOISY, PADDED], ids=["windows", "augment", "padded"])
+
+
+def loader(dataset, pipeline, **options):
+    return dm.Loader(dataset, pipeline, **{"batch_size": 4, "shuffle": True, "device": "cpu", **options})
+
+
+def epoch(made):
+    images, targets = zip(*made, strict=True)
+    return torch.cat(images), torch.cat(targets)
+
+
+def equal(one, other):
+    return all(torch.equal(ours, theirs) for ours, theirs in zip(one, other, strict=True))
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """DALI's pipelines, in the order in which they are built."""
+    from nvidia.dali.pipeline import Pipeline
+
+    built, build = [], Pipeline.build
+
+    def record(pipeline):
+        if all(pipeline is not other for other in built):
+            built.append(pipeline)
+        build(pipeline)
+
+    monkeypatch.setattr(Pipeline, "build", record)
+    return built
+
+
+@PIPELINES
+def test_jumps_forwards_and_backwards_give_the_epochs_of_a_run_through(dataset, pipeline):
+    made = loader(dataset, pipeline)
+    expected = [epoch(made) for _ in range(3)]
+    assert not any(equal(expected[i], expected[i - 1]) for i in (1, 2))
+    for number in (2, 0, 1, 1):
+        made.set_epoch(number)
+        assert equal(epoch(made), expected[number])
+
+
+@PIPELINES
+def test_a_break_in_any_place_disturbs_no_later_epoch(dataset, pipeline):
+    whole = loader(dataset, pipeline)
+    epoch(whole)
+    expected = epoch(whole)
+    for after in range(1, 7):
+        made = loader(dataset, pipeline)
+        for number, _ in enumerate(made, start=1):
+            if number == after:
+                break
+        assert equal(epoch(made), expected)
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 9, 20])
+def test_what_is_prepared_ahead_may_reach_into_later_epochs(dataset, prefetch):
+    expected, made = loader(dataset, WINDOWS), loader(dataset, WINDOWS, prefetch=prefetch)
+    for _ in range(3):
+        assert equal(epoch(made), epoch(expected))
+
+
+def test_one_graph_serves_all_epochs_that_follow_each_other(dataset, builds):
+    made = loader(dataset, WINDOWS)
+    for _ in range(3):
+        epoch(made)
+    assert len(builds) == 1
+    made.set_epoch(7)  # what it has prepared is of no use there
+    epoch(made)
+    assert len(builds) == 2
+
+
+def test_random_operators_of_the_user_begin_anew_in_each_epoch(dataset, builds):
+    made = loader(dataset, NOISY)
+    for _ in range(3):
+        epoch(made)
+    assert len(builds) == 3
+
+
+def test_a_graph_is_built_for_the_largest_batch(dataset, builds):
+    made = dm.Loader(dataset, WINDOWS, batch_sampler=[[1, 2], [3, 4, 5, 6, 7], [0]], device="cpu")
+    assert [len(targets) for _, targets in made] == [2, 5, 1]
+    assert [graph.max_batch_size for graph in builds] == [5]
