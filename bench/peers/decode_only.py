@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.cpu import cores
 from bench.feed import Batches, Feed
+from bench.machine import cores
 from dali_mixup import FileList
 from dali_mixup.pipelines import imagenet
 from dali_mixup.plan.plan import Plan

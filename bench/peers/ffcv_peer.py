@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.cpu import cores
 from bench.feed import ALPHA, Batches, Feed
+from bench.machine import cores
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
 

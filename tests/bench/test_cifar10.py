@@ -282,18 +282,21 @@ def test_the_study_goes_on_where_it_was_stopped(small, tmp_path, monkeypatch, ca
     asked = []
 
     def train(train_files, test_files, recipe, name):
+        assert (len(train_files), len(test_files)) == (1800, 200)
+        assert recipe.batch_size == cifar10_study.SMALL["batch_size"]
         asked.append((recipe.epochs, recipe.seed, recipe.mixup))
         if len(asked) == 7:
             raise KeyboardInterrupt
         return outcome([0.5, 0.8, 0.9])
 
-    monkeypatch.setattr(cifar10_study, "train", train)
+    monkeypatch.setattr(cifar10, "train", train)
+    monkeypatch.setattr(cifar10, "keep_freed_memory", lambda: None)  # it would hold for all tests that follow
     path = str(tmp_path / "study.json")
-    files = cifar10.open_files(str(small), holdout=True)
+    command = [str(small), "--study", "--holdout", "--json", path]
     with pytest.raises(KeyboardInterrupt):
-        cifar10_study.run(*files, path, None)
+        cifar10.main(command)
     assert len(read_json(path).derived["runs"]) == 6
-    assert cifar10_study.run(*files, path, str(tmp_path / "study.png")) == 0
+    assert cifar10.main([*command, "--plot", str(tmp_path / "study.png")]) == 0
     assert len(asked) == 7 + 2 * 3 * 5 - 6
     assert len(set(asked)) == 2 * 3 * 5
     shown = capsys.readouterr().out

@@ -1,0 +1,191 @@
+"""The one shape of a benchmark: frozen options go in, findings come out, and all of them print, save and draw alike."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from types import UnionType
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
+
+from bench.measure import Result
+from bench.report import Report, make_stamp, write_json
+
+T = TypeVar("T")
+Options = TypeVar("Options")
+
+PATIENCE = "wait while others use the machine, so many seconds in all"
+DATA = "a folder of images, or of one folder per class"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a benchmark has found so far.
+
+    Attributes:
+        results: one per variant.
+        missing: variants that could not run, with the reason.
+        derived: numbers computed from the results, such as ratios.
+        settings: what the options don't say, such as the number of files.
+    """
+
+    results: Sequence[Result] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+    derived: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench(Generic[Options]):
+    """A benchmark as a command, `python -m bench.NAME`.
+
+    Attributes:
+        name: of the module.
+        about: what it measures, and how.
+        examples: what may stand behind `python -m bench.NAME`.
+        options: a frozen dataclass of `option`s and `argument`s; a ValueError of its own is a wrong command line.
+        unit: what is counted, such as "images".
+        measure: yields all that was found so far, once or several times; each time it is saved.
+        describe: a report as a table with notes.
+        plot: draws a report into a PNG file; None for a benchmark without a chart.
+        passed: whether the exit status is 0.
+        packages: whose versions matter besides.
+    """
+
+    name: str
+    about: str | None
+    examples: Sequence[str]
+    options: type[Options]
+    unit: str
+    measure: Callable[[Options], Iterator[Found]]
+    describe: Callable[[Report], str]
+    plot: Callable[[Report, str], None] | None = None
+    passed: Callable[[Report], bool] = lambda _: True
+    packages: tuple[str, ...] = ()
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """The command line."""
+        parser = build_parser(self.options, name=self.name, about=self.about, examples=self.examples)
+        parser.add_argument("--json", metavar="FILE", help="write all that was measured")
+        if self.plot:
+            parser.add_argument("--plot", metavar="FILE.png", help="draw a chart")
+        given = vars(parser.parse_args(arguments))
+        json, plot = given.pop("json", None), given.pop("plot", None)
+        options, stamp = make_options(self.options, parser, given), make_stamp(self.packages)
+        report = Report(benchmark=self.name, unit=self.unit, stamp=stamp)
+        for found in self.measure(options):
+            report = Report(
+                benchmark=self.name,
+                unit=self.unit,
+                settings=asdict(options) | found.settings,  # pyright: ignore[reportArgumentType]  it is a dataclass
+                stamp=stamp,
+                results=tuple(found.results),
+                missing=found.missing,
+                derived=found.derived,
+            )
+            if json:
+                write_json(report, json)
+        print(f"{self.describe(report)}\n{report.stamp}")
+        if self.plot and plot:
+            self.plot(report, plot)
+        return 0 if self.passed(report) else 1
+
+
+def option(default: T, text: str, *, choices: Sequence[str] | None = None, parse: Callable | None = None) -> T:
+    """A field that is an option, called like it with dashes; its type says what it takes.
+
+    Args:
+        default: shown in the help, too.
+        text: for people.
+        choices: what it may be, or each of several.
+        parse: makes the value out of one word; None leaves it to the type.
+    """
+    return field(default=default, metadata={"help": text, "choices": choices, "parse": parse})
+
+
+def option_of(make_default: Callable[[], T], text: str) -> T:
+    """Likewise, with a default that depends on the machine."""
+    return field(default_factory=make_default, metadata={"help": text})
+
+
+def required(text: str) -> Any:
+    """A field that is an option without a default."""
+    return field(metadata={"help": text, "required": True})
+
+
+def argument(text: str, *, parse: Callable | None = None) -> Any:
+    """A field that is given by its place, without a name."""
+    return field(metadata={"help": text, "parse": parse, "by_place": True})
+
+
+def optional_argument(text: str) -> Any:
+    """Likewise, None if it isn't given."""
+    return field(default=None, metadata={"help": text, "nargs": "?", "by_place": True})
+
+
+def device_option(text: str) -> str:
+    """Where to run."""
+    return option_of(
+        lambda: "cuda" if torch.cuda.is_available() else "cpu", f"{text} (default the GPU if there is one)"
+    )
+
+
+def build_parser(options: type, *, name: str, about: str | None, examples: Sequence[str]) -> argparse.ArgumentParser:
+    """A command line with an option for each field of a dataclass."""
+    lines = [f"  python -m bench.{name} {line}".rstrip() for line in examples]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m bench.{name}",
+        description=about,
+        epilog="\n".join(["examples:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # what isn't given is left to the dataclass
+    )
+    types = get_type_hints(options)
+    for each in fields(options):
+        _add(parser, each, types[each.name])
+    return parser
+
+
+def make_options(options: type[T], parser: argparse.ArgumentParser, given: dict[str, Any]) -> T:
+    """The options that were given, the others at their defaults; the process ends where they make no sense."""
+    try:
+        return options(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Positive numbers with commas between them, in rising order.
+
+    >>> numbers("32,16"), numbers("")
+    ((16, 32), ())
+    """
+    found = sorted(int(part) for part in text.split(",") if part)
+    if found and found[0] < 1:
+        raise argparse.ArgumentTypeError(f"must be positive numbers, got {text!r}")
+    return tuple(found)
+
+
+def _add(parser: argparse.ArgumentParser, each: "Field[Any]", kind: Any) -> None:
+    """One field."""
+    told, default = each.metadata, each.default
+    by_place = "by_place" in told
+    name = each.name if by_place else "--" + each.name.replace("_", "-")
+    if kind is bool:
+        parser.add_argument(name, action="store_true", help=told["help"])
+        return
+    parse, many = told.get("parse"), get_origin(kind) is tuple
+    while get_origin(kind) in (UnionType, tuple):  # int of `int | None` and of `tuple[int, ...]`
+        kind = get_args(kind)[0]
+    if isinstance(default, tuple):
+        default = ("," if parse else " ").join(map(str, default))
+    added = parser.add_argument(
+        name,
+        type=parse or kind,
+        nargs="+" if many and not parse else told.get("nargs"),
+        choices=told.get("choices"),
+        metavar=each.name.upper() if by_place else None,
+        help=told["help"] + ("" if default in (MISSING, None, "") else f" (default {default})"),
+    )
+    if "required" in told:
+        added.required = True  # add_argument knows no such thing of what is given by its place
