@@ -3,6 +3,14 @@
 The network and the optimizers follow Keller Jordan's airbench (arXiv:2404.00498) and Muon
 (kellerjordan.github.io/posts/muon): a frozen whitening layer, three blocks of convolutions, orthogonalized momentum for
 the filters and SGD for everything else.
+
+Examples:
+    python -m bench.cifar10 prepare path/to/png path/to/data     # train/CLASS/*.png and test/CLASS/*.png as JPEGs
+    python -m bench.cifar10 path/to/data
+    python -m bench.cifar10 path/to/data --seeds 0 1 2 --json runs.json --plot runs.png
+    python -m bench.cifar10 path/to/data --no-mixup --json runs.json     # beside those that runs.json holds
+    python -m bench.cifar10 path/to/data --holdout --alpha 0.4           # settings without a look at the test images
+    python -m bench.cifar10 path/to/data --study --json study.json       # goes on where it was stopped
 """
 
 import argparse
@@ -24,14 +32,6 @@ from bench import cifar10_prepare, cifar10_study
 from bench.cifar10_runs import Epoch, Outcome, Runs, calibration_error
 from dali_mixup.pipelines import cifar10
 
-EXAMPLES = """examples:
-  python -m bench.cifar10 prepare path/to/png path/to/data     # train/CLASS/*.png and test/CLASS/*.png as JPEGs
-  python -m bench.cifar10 path/to/data
-  python -m bench.cifar10 path/to/data --seeds 0 1 2 --json runs.json --plot runs.png
-  python -m bench.cifar10 path/to/data --no-mixup --json runs.json     # beside those that runs.json holds
-  python -m bench.cifar10 path/to/data --holdout --alpha 0.4           # settings without a look at the test images
-  python -m bench.cifar10 path/to/data --study --json study.json       # goes on where it was stopped
-"""
 HOLDOUT = 10  # every tenth training image
 WHITENING_IMAGES, WHITENING_EPS = 5000, 5e-4
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Muon's quintic: from 0 up steeply, then between about 0.7 and 1.2
@@ -265,9 +265,7 @@ def keep_freed_memory() -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     how = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.cifar10", description=__doc__, epilog=EXAMPLES, formatter_class=how
-    )
+    parser = argparse.ArgumentParser(prog="python -m bench.cifar10", description=__doc__, formatter_class=how)
     add, default = parser.add_argument, Recipe()
     add("data", metavar="DATA", help="a folder with train/ and test/, each with one folder per class")
     add("--epochs", type=int, default=default.epochs, help="default %(default)s")

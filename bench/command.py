@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import KW_ONLY, MISSING, Field, asdict, dataclass, field, fields, replace
 from types import UnionType
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
@@ -27,68 +27,61 @@ class Found:
         missing: variants that could not run, with the reason.
         derived: numbers computed from the results, such as ratios.
         settings: what the options don't say, such as the number of files.
+        passed: whether the exit status is 0.
     """
 
     results: Sequence[Result] = ()
     missing: dict[str, str] = field(default_factory=dict)
     derived: dict[str, Any] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    passed: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Bench(Generic[Options]):
     """A benchmark as a command, `python -m bench.NAME`.
 
     Attributes:
         name: of the module.
-        about: what it measures, and how.
-        examples: what may stand behind `python -m bench.NAME`.
+        about: its docstring: what is measured, how, and examples of the command.
         options: a frozen dataclass of `option`s and `argument`s; a ValueError of its own is a wrong command line.
-        unit: what is counted, such as "images".
         measure: yields all that was found so far, once or several times; each time it is saved.
         describe: a report as a table with notes.
+        unit: what is counted, such as "images".
         plot: draws a report into a PNG file; None for a benchmark without a chart.
-        passed: whether the exit status is 0.
         packages: whose versions matter besides.
     """
 
     name: str
     about: str | None
-    examples: Sequence[str]
     options: type[Options]
-    unit: str
     measure: Callable[[Options], Iterator[Found]]
     describe: Callable[[Report], str]
+    _: KW_ONLY
+    unit: str
     plot: Callable[[Report, str], None] | None = None
-    passed: Callable[[Report], bool] = lambda _: True
     packages: tuple[str, ...] = ()
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """The command line."""
-        parser = build_parser(self.options, name=self.name, about=self.about, examples=self.examples)
+        parser = build_parser(self.options, self.name, self.about)
         parser.add_argument("--json", metavar="FILE", help="write all that was measured")
         if self.plot:
             parser.add_argument("--plot", metavar="FILE.png", help="draw a chart")
         given = vars(parser.parse_args(arguments))
         json, plot = given.pop("json", None), given.pop("plot", None)
         options, stamp = make_options(self.options, parser, given), make_stamp(self.packages)
-        report = Report(benchmark=self.name, unit=self.unit, stamp=stamp)
+        found, report = Found(), Report(benchmark=self.name, unit=self.unit, stamp=stamp)
         for found in self.measure(options):
-            report = Report(
-                benchmark=self.name,
-                unit=self.unit,
-                settings=asdict(options) | found.settings,  # pyright: ignore[reportArgumentType]  it is a dataclass
-                stamp=stamp,
-                results=tuple(found.results),
-                missing=found.missing,
-                derived=found.derived,
-            )
+            settings = asdict(options) | found.settings  # pyright: ignore[reportArgumentType]  it is a dataclass
+            shown = {"results": tuple(found.results), "missing": found.missing, "derived": found.derived}
+            report = replace(report, settings=settings, **shown)
             if json:
                 write_json(report, json)
         print(f"{self.describe(report)}\n{report.stamp}")
         if self.plot and plot:
             self.plot(report, plot)
-        return 0 if self.passed(report) else 1
+        return 0 if found.passed else 1
 
 
 def option(default: T, text: str, *, choices: Sequence[str] | None = None, parse: Callable | None = None) -> T:
@@ -130,13 +123,11 @@ def device_option(text: str) -> str:
     )
 
 
-def build_parser(options: type, *, name: str, about: str | None, examples: Sequence[str]) -> argparse.ArgumentParser:
+def build_parser(options: type, name: str, about: str | None) -> argparse.ArgumentParser:
     """A command line with an option for each field of a dataclass."""
-    lines = [f"  python -m bench.{name} {line}".rstrip() for line in examples]
     parser = argparse.ArgumentParser(
         prog=f"python -m bench.{name}",
         description=about,
-        epilog="\n".join(["examples:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,  # what isn't given is left to the dataclass
     )

@@ -9,6 +9,11 @@ Each example is a valid file with some damage, or bytes that never were an image
 
 The first example that breaks one of these is reduced to the smallest one that hypothesis finds, printed in hex, and
 ends the run. Formats and damages are listed in `bench.fuzz_files`.
+
+Examples:
+    python -m bench.fuzz --minutes 1
+    python -m bench.fuzz path/to/images --minutes 60 --json fuzz.json
+    python -m bench.fuzz --seed 12345
 """
 
 import io
@@ -292,7 +297,7 @@ def measure(options: Options) -> Iterator[Found]:
     limits = {"slowest": tally.slowest, "growth": tally.growth}
     derived = {**counts, **limits, "failure": failure and asdict(failure)}
     results = [Result(name="probe", timings=(timing,))]
-    yield Found(results=results, derived=derived, settings={"start_files": len(seeds)})
+    yield Found(results=results, derived=derived, settings={"start_files": len(seeds)}, passed=failure is None)
 
 
 def describe(report: Report) -> str:
@@ -314,17 +319,8 @@ def describe(report: Report) -> str:
     return "\n".join(lines)
 
 
-bench = Bench(
-    name="fuzz",
-    about=__doc__,
-    examples=("--minutes 1", "path/to/images --minutes 60 --json fuzz.json", "--seed 12345"),
-    options=Options,
-    unit="files",
-    measure=measure,
-    describe=describe,
-    passed=lambda report: not report.derived["failure"],
-    packages=("pillow", "hypothesis"),
-)
+PACKAGES = ("pillow", "hypothesis")
+bench = Bench("fuzz", __doc__, Options, measure, describe, unit="files", packages=PACKAGES)
 main = bench.main
 
 if __name__ == "__main__":

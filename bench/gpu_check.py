@@ -5,6 +5,12 @@ Tests, throughput, the stage, memory and CIFAR-10, in under 8 minutes.
 Each part is a process of its own with a time limit. One that fails or takes too long is reported with its error, the
 others go on, and the exit status is 1. `gpu_check.json` and `gpu_check.md` are written after each part, so a run that
 is cut off leaves what it had.
+
+Examples:
+    python -m bench.gpu_check path/to/photos --out gpu-check
+    python -m bench.gpu_check path/to/photos --out gpu-check --cifar path/to/cifar10 --minutes 9
+    python -m bench.gpu_check path/to/photos --out gpu-check --parts stage memory
+    python -m bench.gpu_check path/to/photos --out gpu-check --device cpu     # a small run
 """
 
 import json
@@ -140,7 +146,7 @@ def limit_of(part: Part, later: Sequence[Part], left_s: float) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = build_parser(Options, name="gpu_check", about=__doc__, examples=EXAMPLES)
+    parser = build_parser(Options, "gpu_check", __doc__)
     options = make_options(Options, parser, vars(parser.parse_args(arguments)))
     out = Path(options.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -180,13 +186,6 @@ def _in_words(status: int, log: Path) -> str:
     how = f"exit status {status}" if status > 0 else f"killed by {signal.Signals(-status).name}"
     return f"{how}: {end}" if end else how
 
-
-EXAMPLES = (
-    "path/to/photos --out gpu-check",
-    "path/to/photos --out gpu-check --cifar path/to/cifar10 --minutes 9",
-    "path/to/photos --out gpu-check --parts stage memory",
-    "path/to/photos --out gpu-check --device cpu     # a small run that shows that the check itself works",
-)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,12 +2,18 @@
 
 Counted is all that the device has given away since the start, so DALI's own memory too; nothing else may use the GPU
 meanwhile. The images are drawn, from small ones to large ones, in an order that brings new largest batches late.
+
+Examples:
+    python -m bench.gpu_memory --json memory.json
+    python -m bench.gpu_memory --size-hints --load 0.5
+    python -m bench.gpu_memory --device cpu --steps 10 --batch-size 4     # to see that it runs
 """
 
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -83,21 +89,8 @@ def describe(report: Report) -> str:
     return f"size hints {hints}: peak {peak}; {warm} after {derived['warm_steps']}, {last} after {last_step}"
 
 
-bench = Bench(
-    name="gpu_memory",
-    about=__doc__,
-    examples=(
-        "--json memory.json",
-        "--size-hints --load 0.5",
-        "--device cpu --steps 10 --batch-size 4     # to see that it runs",
-    ),
-    options=Options,
-    unit="images",
-    measure=measure,
-    describe=describe,
-    plot=lambda report, path: draw_bars(report, path, axis="images/s", colors={"steps": OURS_COLOR}),
-    packages=GPU_PACKAGES,
-)
+plot = partial(draw_bars, axis="images/s", colors={"steps": OURS_COLOR})
+bench = Bench("gpu_memory", __doc__, Options, measure, describe, unit="images", plot=plot, packages=GPU_PACKAGES)
 main = bench.main
 
 if __name__ == "__main__":

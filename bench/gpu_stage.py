@@ -3,6 +3,11 @@
 Traffic counts each uint8 image once and the batch once. Mixup and CutMix read pixels of the partner, too, which the
 cache may hold: the last column counts those as well. A call is repeated between two CUDA events, so that the time is
 the GPU's.
+
+Examples:
+    python -m bench.gpu_stage --json stage.json
+    python -m bench.gpu_stage --batch-sizes 64 --rounds 3
+    python -m bench.gpu_stage --device cpu --batch-sizes 4 --size 32     # to see that it runs
 """
 
 import sys
@@ -74,11 +79,6 @@ def describe(report: Report) -> str:
     return format_table(["stage, dtype, layout, batch", "ms", "GB/s", f"of {COPY}", "GB/s with partners"], rows)
 
 
-def plot(report: Report, path: str) -> None:
-    """Bars."""
-    draw_bars(report, path, axis="bytes/s", colors={COPY: BOUND_COLOR, "": OURS_COLOR})
-
-
 def _case(name: str, call: Callable[[], object], traffic: int, device: torch.device) -> Case:
     """So many calls that a round takes `TARGET_S`; Triton compiles at the first one."""
     call()
@@ -99,21 +99,8 @@ def _time_on_device(call: Callable[[], object], calls: int, traffic: int, device
     return Timing(items=calls * traffic, seconds=start.elapsed_time(end) / 1e3)  # elapsed_time is in milliseconds
 
 
-bench = Bench(
-    name="gpu_stage",
-    about=__doc__,
-    examples=(
-        "--json stage.json",
-        "--batch-sizes 64 --rounds 3",
-        "--device cpu --batch-sizes 4 --size 32     # to see that it runs",
-    ),
-    options=Options,
-    unit="bytes",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-    packages=GPU_PACKAGES,
-)
+plot = partial(draw_bars, axis="bytes/s", colors={COPY: BOUND_COLOR, "": OURS_COLOR})
+bench = Bench("gpu_stage", __doc__, Options, measure, describe, unit="bytes", plot=plot, packages=GPU_PACKAGES)
 main = bench.main
 
 if __name__ == "__main__":

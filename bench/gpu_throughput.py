@@ -4,6 +4,11 @@ All loaders but torchvision's DataLoader, which has processes, take turns in one
 while the others run, and begins its turn with untimed batches that empty them. With the best settings ours, with mixup
 and without, then meets DALI without mixup (the same threads and hardware share), torchvision's DataLoader and
 torchvision's own decoder on the GPU.
+
+Examples:
+    python -m bench.gpu_throughput path/to/images --json throughput.json
+    python -m bench.gpu_throughput path/to/images --batch-sizes 256 --threads 8 --loads 0 0.5 1
+    python -m bench.gpu_throughput path/to/images --device cpu --batch-sizes 4 --loads 0     # to see that it runs
 """
 
 import gc
@@ -80,9 +85,10 @@ class Course:
         start = partial(ours.batches, feed, MixUp(alpha=ALPHA), decode)
         return self.rival(name, feed, start, threads=feed.threads or 0, load_percent=load, hints=hints)
 
-    def found(self, files: int) -> Found:
+    def found(self) -> Found:
         """So far."""
-        return Found(results=self.results, missing=self.missing, derived=dict(self.derived), settings={"files": files})
+        derived = dict(self.derived)
+        return Found(results=self.results, missing=self.missing, derived=derived, passed=bool(derived["ratios"]))
 
 
 def measure(options: Options) -> Iterator[Found]:
@@ -94,7 +100,7 @@ def measure(options: Options) -> Iterator[Found]:
     feed = replace(endless(folder, SHORT_EPOCH * largest), batch_size=options.tuned_at)
     feed, decode = sweep(course, feed)
     course.derived = {"best": asdict(decode) | {"threads": feed.threads}, "ratios": {}}
-    yield course.found(len(folder.paths))
+    yield course.found()
     for batch_size in options.batch_sizes:
         mine, group = replace(feed, batch_size=batch_size), f"batch {batch_size}"
         longer = replace(endless(folder, most), batch_size=batch_size, threads=feed.threads)
@@ -102,7 +108,7 @@ def measure(options: Options) -> Iterator[Found]:
         if "ours" in found:
             others = {name: asdict(speedup(found["ours"], result)) for name, result in found.items() if name != "ours"}
             course.derived["ratios"] |= {group: others}
-        yield course.found(len(folder.paths))
+        yield course.found()
 
 
 def sweep(course: Course, feed: Feed) -> tuple[Feed, GpuDecode]:
@@ -167,27 +173,8 @@ def describe(report: Report) -> str:
     return "\n".join([format_table(["loader", "images/s"], rates), "", *notes, *ratios, *missing])
 
 
-def plot(report: Report, path: str) -> None:
-    """Bars."""
-    draw_bars(report, path, axis="images/s", colors={"without mixup": BOUND_COLOR, "": OURS_COLOR})
-
-
-bench = Bench(
-    name="gpu_throughput",
-    about=__doc__,
-    examples=(
-        "path/to/images --json throughput.json",
-        "path/to/images --batch-sizes 256 --threads 8 --loads 0 0.5 1",
-        "path/to/images --device cpu --batch-sizes 4 --threads 2 --loads 0 --workers 1     # to see that it runs",
-    ),
-    options=Options,
-    unit="images",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-    passed=lambda report: bool(report.derived["ratios"]),
-    packages=GPU_PACKAGES,
-)
+plot = partial(draw_bars, axis="images/s", colors={"without mixup": BOUND_COLOR, "": OURS_COLOR})
+bench = Bench("gpu_throughput", __doc__, Options, measure, describe, unit="images", plot=plot, packages=GPU_PACKAGES)
 main = bench.main
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 The time runs from the signal to the end of the process. For comparison, `no loader` is a process that has imported the
 same packages and sleeps.
+
+Examples:
+    python -m bench.interrupt path/to/images
+    python -m bench.interrupt path/to/images --rounds 9 --json interrupt.json
 """
 
 import os
@@ -120,15 +124,7 @@ def describe(report: Report) -> str:
     return f"{table}\n\nSeconds from Ctrl-C to the end of the process; {report.settings['rounds']} rounds."
 
 
-bench = Bench(
-    name="interrupt",
-    about=__doc__,
-    examples=("path/to/images", "path/to/images --rounds 9 --json interrupt.json"),
-    options=Options,
-    unit="endings",
-    measure=measure,
-    describe=describe,
-)
+bench = Bench("interrupt", __doc__, Options, measure, describe, unit="endings")
 main = bench.main
 
 if __name__ == "__main__":

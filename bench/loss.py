@@ -3,6 +3,11 @@
 The baseline is plain cross-entropy on labels, which is what training without mixup pays. The others are torch's
 cross-entropy on soft targets (B, C), given as they are and built from labels and lam in each step, and two
 cross-entropies mixed by lam.
+
+Examples:
+    python -m bench.loss
+    python -m bench.loss --classes 1000 --batch-size 256 --rounds 40 --threads 1
+    python -m bench.loss --json loss.json --plot loss.png
 """
 
 import sys
@@ -100,20 +105,7 @@ def plot(report: Report, path: str) -> None:
     draw_bars(report, path, axis=axis, colors={OURS: OURS_COLOR}, only=largest)
 
 
-bench = Bench(
-    name="loss",
-    about=__doc__,
-    examples=(
-        "",
-        "--classes 1000 --batch-size 256 --rounds 40 --threads 1",
-        "--json loss.json --plot loss.png",
-    ),
-    options=Options,
-    unit="samples",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-)
+bench = Bench("loss", __doc__, Options, measure, describe, unit="samples", plot=plot)
 main = bench.main
 
 if __name__ == "__main__":

@@ -4,6 +4,10 @@
 the PIL images with the windows, flips, factors and rectangles that the Loader has planned. Differences are in levels of
 255. Transforms of pixels work on photos that Pillow has resized to 224 x 224, so that decoding and resizing add
 nothing; the others decode the photos as they are.
+
+Examples:
+    python -m bench.parity
+    python -m bench.parity path/to/images --epochs 20 --json parity.json
 """
 
 import math
@@ -98,18 +102,14 @@ def measure_all(options: Options) -> Iterator[Found]:
         copies = [_copy(path, os.path.join(folder, f"{k}.png")) for k, path in enumerate(files)]
         cases = tqdm(build_cases(), desc="transforms", leave=False)
         differences = [measure(case, files if case.whole else copies, epochs=options.epochs) for case in cases]
-    yield Found(derived={"differences": [asdict(each) for each in differences]}, settings={"files": len(files)})
-
-
-def differences_of(report: Report) -> list[Difference]:
-    """What was measured."""
-    return [Difference(**row) for row in report.derived["differences"]]
+    derived, passed = {"differences": [asdict(each) for each in differences]}, all(each.holds for each in differences)
+    yield Found(derived=derived, settings={"files": len(files)}, passed=passed)
 
 
 def describe(report: Report) -> str:
     """A row for each case; a mark where the statement does not hold."""
     rows = []
-    for each in differences_of(report):
+    for each in (Difference(**row) for row in report.derived["differences"]):
         mark = "" if each.holds else f"  NOT {each.parity}"
         figures = [f"{each.mean:.4f}", f"{each.largest:.2f}", f"{each.beyond:.1g}{mark}"]
         rows.append([each.name, each.options, each.parity, *figures])
@@ -132,17 +132,8 @@ def _copy(path: str, target: str) -> str:
     return target
 
 
-bench = Bench(
-    name="parity",
-    about=__doc__,
-    examples=("", "path/to/images --epochs 20 --json parity.json"),
-    options=Options,
-    unit="levels",
-    measure=measure_all,
-    describe=describe,
-    passed=lambda report: all(each.holds for each in differences_of(report)),
-    packages=("torchvision", "pillow", "timm"),
-)
+PACKAGES = ("torchvision", "pillow", "timm")
+bench = Bench("parity", __doc__, Options, measure_all, describe, unit="levels", packages=PACKAGES)
 main = bench.main
 
 if __name__ == "__main__":

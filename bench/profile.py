@@ -3,6 +3,11 @@
 Three measurements: training as it is; the loader alone, drained as fast as it delivers; and training with an ideal
 loader, which replays batches that lie in memory. Give a folder and a pipeline, or a function of yours that returns
 `(loader, step)`, where `step(images, targets)` runs one training step.
+
+Examples:
+    python -m bench.profile path/to/train
+    python -m bench.profile path/to/train --pipeline pipelines.finetune:train --size 160 --batch-size 32 --steps 40
+    python -m bench.profile --of my_training:build        # def build(): return loader, step
 """
 
 import importlib
@@ -254,20 +259,7 @@ def _load(name: str) -> Callable[..., Any]:
     return getattr(importlib.import_module(module), function)
 
 
-bench = Bench(
-    name="profile",
-    about=__doc__,
-    examples=(
-        "path/to/train",
-        "path/to/train --pipeline pipelines.finetune:train --size 160 --batch-size 32 --steps 40",
-        "--of my_training:build        # def build(): return loader, step",
-    ),
-    options=Options,
-    unit="steps",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-)
+bench = Bench("profile", __doc__, Options, measure, describe, unit="steps", plot=plot)
 main = bench.main
 
 if __name__ == "__main__":

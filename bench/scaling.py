@@ -3,6 +3,11 @@
 Each point runs in a fresh process: images per second once the loader runs, and the memory that loading adds to the
 process at its peak. For numbers of files, which are hard links to the given ones, reading all headers without a cache
 is timed as well. The exponent k of cost ~ x^k is fitted over the points: 1 is proportional, 0 constant.
+
+Examples:
+    python -m bench.scaling path/to/images
+    python -m bench.scaling path/to/images --batch-sizes 32,64,128 --sizes 112,224 --files 1000,10000 --rounds 1
+    python -m bench.scaling path/to/images --json results/scaling.json --plot results/scaling.png
 """
 
 import multiprocessing
@@ -188,20 +193,7 @@ def _unit(axis: str) -> str:
     return "files/s" if axis == "index" else "images/s"
 
 
-bench = Bench(
-    name="scaling",
-    about=__doc__,
-    examples=(
-        "path/to/images",
-        "path/to/images --batch-sizes 32,64,128 --sizes 112,224 --files 1000,10000 --rounds 1",
-        "path/to/images --json results/scaling.json --plot results/scaling.png",
-    ),
-    options=Options,
-    unit="images",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-)
+bench = Bench("scaling", __doc__, Options, measure, describe, unit="images", plot=plot)
 main = bench.main
 
 if __name__ == "__main__":

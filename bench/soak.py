@@ -6,6 +6,11 @@ is gone. Resident memory is sampled all the way. A scenario passes if memory gro
 the warm-up and nothing stays behind.
 
 Without DATA, small images are drawn into a temporary folder.
+
+Examples:
+    python -m bench.soak
+    python -m bench.soak path/to/images --batches 2000
+    python -m bench.soak --batches 20000 --json soak.json --plot soak.png
 """
 
 import gc
@@ -218,7 +223,8 @@ def measure(options: Options) -> Iterator[Found]:
 def found(soaks: Sequence[Soak], *, files: int) -> Found:
     """All scenarios, with their samples."""
     results = [Result(name=each.name, label=each.label, timings=(each.timing,)) for each in soaks]
-    return Found(results=results, derived={each.name: record(each) for each in soaks}, settings={"files": files})
+    derived, passed = {each.name: record(each) for each in soaks}, not any(each.faults() for each in soaks)
+    return Found(results=results, derived=derived, settings={"files": files}, passed=passed)
 
 
 def _soak_by_name(name: str, paths: Sequence[str], batches: int, batch_size: int) -> Soak:
@@ -266,21 +272,7 @@ def plot(report: Report, path: str) -> None:
     draw_lines(lines, path, x="batches", y="MiB above the level after the warm-up", title=title, limit=limit)
 
 
-bench = Bench(
-    name="soak",
-    about=__doc__,
-    examples=(
-        "",
-        "path/to/images --batches 2000",
-        "--batches 20000 --json soak.json --plot soak.png",
-    ),
-    options=Options,
-    unit="images",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-    passed=lambda report: not any(kept["faults"] for kept in report.derived.values()),
-)
+bench = Bench("soak", __doc__, Options, measure, describe, unit="images", plot=plot)
 main = bench.main
 
 if __name__ == "__main__":

@@ -2,6 +2,11 @@
 
 uint8 images go in; mixed, normalized batches come out. A plain `copy_` between two float32 batches of the same shape
 shows what the memory can do: bytes per second count what is read and written, uint8 images once and the batch once.
+
+Examples:
+    python -m bench.stage
+    python -m bench.stage --batch-size 256 --size 160 --rounds 30
+    python -m bench.stage --json stage.json --plot stage.png
 """
 
 import sys
@@ -129,25 +134,12 @@ def describe(report: Report) -> str:
     return f"{table}\n\nMedians of {settings['rounds']} rounds in one thread; {images}."
 
 
-def plot(report: Report, path: str) -> None:
-    """Bars."""
-    draw_bars(report, path, axis="images/s, one thread", colors={OURS: OURS_COLOR, COPY: BOUND_COLOR})
-
-
 def _pipeline(size: int) -> dm.ImagePipeline:
     return dm.ImagePipeline(geometry=dm.RandomResizedCrop(size), flip=0.5)
 
 
-bench = Bench(
-    name="stage",
-    about=__doc__,
-    examples=("", "--batch-size 256 --size 160 --rounds 30", "--json stage.json --plot stage.png"),
-    options=Options,
-    unit="images",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-)
+plot = partial(draw_bars, axis="images/s, one thread", colors={OURS: OURS_COLOR, COPY: BOUND_COLOR})
+bench = Bench("stage", __doc__, Options, measure, describe, unit="images", plot=plot)
 main = bench.main
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 The files are hard links to yours, as many as asked for, in a temporary folder beside them. Importing torch and DALI
 does not count.
+
+Examples:
+    python -m bench.startup path/to/images
+    python -m bench.startup path/to/images --files 1000 10000 100000 --json startup.json --plot startup.png
 """
 
 import gc
@@ -98,19 +102,7 @@ def plot(report: Report, path: str) -> None:
     draw_growth(panels, path, rows=1, title=report.stamp.title)
 
 
-bench = Bench(
-    name="startup",
-    about=__doc__,
-    examples=(
-        "path/to/images",
-        "path/to/images --files 1000 10000 100000 --json startup.json --plot startup.png",
-    ),
-    options=Options,
-    unit="files",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-)
+bench = Bench("startup", __doc__, Options, measure, describe, unit="files", plot=plot)
 main = bench.main
 
 if __name__ == "__main__":

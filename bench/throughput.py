@@ -4,6 +4,11 @@ Every loader delivers float32 batches with a random resized crop, flip, normaliz
 `ours_plain`, without mixup, and `decode`, DALI's decoder alone, which is the bound for all that decode with it). Each
 runs in a process of its own, and they take turns (see `bench.rivals` and `bench.measure`); the files come from the
 page cache.
+
+Examples:
+    python -m bench.throughput path/to/images
+    python -m bench.throughput path/to/images --variants ours,torchvision,decode --rounds 5
+    python -m bench.throughput path/to/images --threads 2,3,4 --json throughput.json --plot throughput.png
 """
 
 import argparse
@@ -167,21 +172,8 @@ def _rival(variant: Variant, job: Feed, threads: int | None, lead: int, batches:
     return Rival(name=variant.name, label=variant.label, start=start, options=options)
 
 
-bench = Bench(
-    name="throughput",
-    about=__doc__,
-    examples=(
-        "path/to/images",
-        "path/to/images --variants ours,torchvision,decode --rounds 5",
-        "path/to/images --threads 2,3,4 --json results/throughput.json --plot results/throughput.png",
-    ),
-    options=Options,
-    unit="images",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-    packages=("torchvision", "pillow", "PyTurboJPEG", "timm", "ffcv", "spdl"),
-)
+PACKAGES = ("torchvision", "pillow", "PyTurboJPEG", "timm", "ffcv", "spdl")
+bench = Bench("throughput", __doc__, Options, measure, describe, unit="images", plot=plot, packages=PACKAGES)
 main = bench.main
 
 if __name__ == "__main__":

@@ -2,6 +2,10 @@
 
 Both deliver the same number of mixed batches. Two loaders decode two images for each one that they deliver; the batch
 mixed with itself decodes one.
+
+Examples:
+    python -m bench.variants path/to/images
+    python -m bench.variants path/to/images --batch-size 128 --rounds 9 --json variants.json --plot variants.png
 """
 
 import sys
@@ -90,24 +94,8 @@ def describe(report: Report) -> str:
     return f"{table}\n\nMedians of {report.settings['rounds']} rounds; ratios within a round."
 
 
-def plot(report: Report, path: str) -> None:
-    """Bars."""
-    draw_bars(report, path, axis="mixed images/s", colors={IN_BATCH: OURS_COLOR})
-
-
-bench = Bench(
-    name="variants",
-    about=__doc__,
-    examples=(
-        "path/to/images",
-        "path/to/images --batch-size 128 --rounds 9 --json variants.json --plot variants.png",
-    ),
-    options=Options,
-    unit="images",
-    measure=measure,
-    describe=describe,
-    plot=plot,
-)
+plot = partial(draw_bars, axis="mixed images/s", colors={IN_BATCH: OURS_COLOR})
+bench = Bench("variants", __doc__, Options, measure, describe, unit="images", plot=plot)
 main = bench.main
 
 if __name__ == "__main__":

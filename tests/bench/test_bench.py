@@ -245,7 +245,7 @@ class Options:
 
 
 def read_options(*arguments):
-    parser = command.build_parser(Options, name="x", about="About.", examples=["data"])
+    parser = command.build_parser(Options, "x", "About.")
     return command.make_options(Options, parser, vars(parser.parse_args(arguments)))
 
 
@@ -286,24 +286,30 @@ def test_the_help_shows_defaults(capsys):
 
 def steps(options):
     for count in range(1, options.counts[-1] + 1):
-        yield command.Found(derived={"count": count}, settings={"files": 3})
+        yield command.Found(derived={"count": count}, settings={"files": 3}, passed=count < 5)
 
 
-def test_all_that_was_found_until_a_benchmark_broke_is_saved(tmp_path, capsys):
+def bench_of(measure):
+    return command.Bench("x", "", Options, measure, lambda made: f"{made.derived['count']} things", unit="things")
+
+
+def test_all_that_was_found_until_a_benchmark_broke_is_saved(tmp_path):
     def breaks(options):
         yield from steps(options)
         raise KeyboardInterrupt
 
-    shape = {"name": "x", "about": "", "examples": (), "options": Options, "unit": "things"}
-    counted = {"describe": lambda made: f"{made.derived['count']} things", "passed": lambda made: False}
     path = tmp_path / "x.json"
     with pytest.raises(KeyboardInterrupt):
-        command.Bench(**shape, **counted, measure=breaks).main(["here", "--json", str(path)])
-    assert report.read_json(path).derived == {"count": 2}
-    assert report.read_json(path).settings["files"] == 3
-    assert report.read_json(path).settings["data"] == "here"
-    assert command.Bench(**shape, **counted, measure=steps).main(["here", "--counts", "5"]) == 1
-    assert capsys.readouterr().out.startswith("5 things\n")
+        bench_of(breaks).main(["here", "--json", str(path)])
+    read = report.read_json(path)
+    assert (read.benchmark, read.unit, read.derived) == ("x", "things", {"count": 2})
+    assert (read.settings["files"], read.settings["data"]) == (3, "here")
+
+
+@pytest.mark.parametrize(("count", "status"), [("4", 0), ("5", 1)])
+def test_the_last_of_what_was_found_is_shown_and_gives_the_exit_status(count, status, capsys):
+    assert bench_of(steps).main(["here", "--counts", count]) == status
+    assert capsys.readouterr().out.startswith(f"{count} things\n")
 
 
 @pytest.mark.parametrize("module", [command, fuzz, fuzz_files, measure, report, scaling])
@@ -320,7 +326,7 @@ def test_help_shows_examples(name, capsys):
     shown = capsys.readouterr().out
     called = name if f"usage: python -m bench.{name} " in shown else name.replace("_", " ")  # cifar10 has two commands
     assert f"usage: python -m bench.{called} " in shown
-    assert f"  python -m bench.{called} " in shown.split("examples:")[1]
+    assert f"    python -m bench.{called}" in shown.split("Examples:")[1]
 
 
 def test_unknown_variants_are_named(capsys):
