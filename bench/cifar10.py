@@ -149,17 +149,10 @@ def build_optimizers(net: nn.Sequential, recipe: Recipe) -> list[torch.optim.Opt
 def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, name: str = "") -> Outcome:
     """Train from the beginning, then test; prints a line per epoch."""
     torch.manual_seed(recipe.seed)
-    loader = dm.Loader(
-        train_files,
-        replace(cifar10.train(), geometry=dm.CropPad(32, padding=recipe.padding)),
-        batch_size=recipe.batch_size,
-        shuffle=True,
-        drop_last=True,
-        mixup=recipe.mixup,
-        seed=recipe.seed,
-        memory_format=torch.channels_last,
-    )
-    test_loader = dm.Loader(test_files, cifar10.val(), batch_size=recipe.batch_size, memory_format=torch.channels_last)
+    pipeline = replace(cifar10.train(), geometry=dm.CropPad(32, padding=recipe.padding))
+    open_loader = partial(dm.Loader, batch_size=recipe.batch_size, memory_format=torch.channels_last)
+    loader = open_loader(train_files, pipeline, shuffle=True, drop_last=True, mixup=recipe.mixup, seed=recipe.seed)
+    test_loader = open_loader(test_files, cifar10.val())
     net = build_net(len(train_files.classes or []), recipe.channels, first_images(train_files)).to(loader.device)
     net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     criterion = dm.MixUpLoss(nn.CrossEntropyLoss(label_smoothing=recipe.smoothing))
@@ -185,8 +178,7 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
         seconds, waiting = time.perf_counter() - start, loader.stats().wait - waited
         logits, labels = predict(net, test_loader)
         test_loss, accuracy = F.cross_entropy(logits, labels).item(), accuracy_of(logits, labels)
-        losses = {"train_loss": train_loss, "test_loss": test_loss}
-        epochs.append(Epoch(**losses, test_accuracy=accuracy, seconds=seconds, waiting=waiting))
+        epochs.append(Epoch(train_loss, test_loss, accuracy, seconds, waiting))
         figures = f"train loss {train_loss:.3f}, test loss {test_loss:.3f}, accuracy {accuracy:.2%}"
         speed = f"{len(loader) * recipe.batch_size / seconds:.0f} images/s, {waiting / seconds:.1%} waiting for data"
         print(f"{name} epoch {number}/{recipe.epochs}: {figures}, {speed}", flush=True)
@@ -203,8 +195,7 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
 
 def first_images(files: dm.FileList) -> torch.Tensor:
     """Some training images, (N, 3, 32, 32) float32 on the CPU, for the whitening layer."""
-    count = min(WHITENING_IMAGES, len(files))
-    loader = dm.Loader(files, cifar10.val(), batch_size=count, shuffle=True)
+    loader = dm.Loader(files, cifar10.val(), batch_size=min(WHITENING_IMAGES, len(files)), shuffle=True)
     return next(iter(loader))[0].float().cpu()
 
 
@@ -264,8 +255,8 @@ def keep_freed_memory() -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    how = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m bench.cifar10", description=__doc__, formatter_class=how)
+    parser = argparse.ArgumentParser(prog="python -m bench.cifar10", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add, default = parser.add_argument, Recipe()
     add("data", metavar="DATA", help="a folder with train/ and test/, each with one folder per class")
     add("--epochs", type=int, default=default.epochs, help="default %(default)s")
@@ -294,13 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return cifar10_study.run(train_on_them, Recipe(), options.json, options.plot)
     mixup = None if options.no_mixup else dm.MixUp(alpha=options.alpha)
     name = "without mixup" if mixup is None else f"mixup {options.alpha:g}"
-    recipe = Recipe(
-        epochs=options.epochs,
-        mixup=mixup,
-        smoothing=options.smoothing,
-        padding=options.padding,
-        batch_size=options.batch_size,
-    )
+    settings = {key: getattr(options, key) for key in ("epochs", "smoothing", "padding", "batch_size")}
+    recipe = Recipe(mixup=mixup, **settings)
     runs = Runs("cifar10", options.json)
     for seed in options.seeds:
         outcome = train_on_them(replace(recipe, seed=seed), f"{name}, seed {seed}")

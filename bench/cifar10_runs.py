@@ -18,7 +18,7 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """What one pass left.
 

@@ -57,6 +57,7 @@ class Course:
 
     options: Options
     deadline: float
+    files: int = 0
     results: list[Result] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     derived: dict[str, Any] = field(default_factory=dict)
@@ -87,14 +88,16 @@ class Course:
 
     def found(self) -> Found:
         """So far."""
-        derived = dict(self.derived)
-        return Found(results=self.results, missing=self.missing, derived=derived, passed=bool(derived["ratios"]))
+        derived, settings = dict(self.derived), {"files": self.files}
+        passed = bool(derived["ratios"])
+        return Found(results=self.results, missing=self.missing, derived=derived, settings=settings, passed=passed)
 
 
 def measure(options: Options) -> Iterator[Found]:
     """First the settings, then each batch size."""
-    course = Course(options=options, deadline=time.monotonic() + options.seconds)
+    deadline = time.monotonic() + options.seconds
     folder = replace(find_feed(options.data), size=options.size, device=options.device, workers=options.workers)
+    course = Course(options=options, deadline=deadline, files=len(folder.paths))
     largest = max(*options.batch_sizes, options.tuned_at)
     most = largest * (options.batches + LEAD + 2 * options.workers) * (options.rounds + 2)
     feed = replace(endless(folder, SHORT_EPOCH * largest), batch_size=options.tuned_at)
