@@ -84,43 +84,29 @@ class Bench(Generic[Options]):
         return 0 if found.passed else 1
 
 
-def option(default: T, text: str, *, choices: Sequence[str] | None = None, parse: Callable | None = None) -> T:
+def option(default: Any, text: str, *, choices: Sequence[str] | None = None, parse: Callable | None = None) -> Any:
     """A field that is an option, called like it with dashes; its type says what it takes.
 
     Args:
-        default: shown in the help, too.
+        default: a value, which the help shows, or a function that finds it out; `...` for an option that must be given.
         text: for people.
         choices: what it may be, or each of several.
         parse: makes the value out of one word; None leaves it to the type.
     """
-    return field(default=default, metadata={"help": text, "choices": choices, "parse": parse})
+    told = {"help": text, "choices": choices, "parse": parse, "required": default is ...}
+    if callable(default):
+        return field(default_factory=default, metadata=told)
+    return field(default=MISSING if default is ... else default, metadata=told)
 
 
-def option_of(make_default: Callable[[], T], text: str) -> T:
-    """Likewise, with a default that depends on the machine."""
-    return field(default_factory=make_default, metadata={"help": text})
+def argument(text: str, *, optional: bool = False) -> Any:
+    """A field that is given by its place, without a name; None if an optional one isn't."""
+    return field(default=None if optional else MISSING, metadata={"help": text, "nargs": "?" if optional else None})
 
 
-def required(text: str) -> Any:
-    """A field that is an option without a default."""
-    return field(metadata={"help": text, "required": True})
-
-
-def argument(text: str, *, parse: Callable | None = None) -> Any:
-    """A field that is given by its place, without a name."""
-    return field(metadata={"help": text, "parse": parse, "by_place": True})
-
-
-def optional_argument(text: str) -> Any:
-    """Likewise, None if it isn't given."""
-    return field(default=None, metadata={"help": text, "nargs": "?", "by_place": True})
-
-
-def device_option(text: str) -> str:
-    """Where to run."""
-    return option_of(
-        lambda: "cuda" if torch.cuda.is_available() else "cpu", f"{text} (default the GPU if there is one)"
-    )
+def best_device() -> str:
+    """The GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def build_parser(options: type, name: str, about: str | None) -> argparse.ArgumentParser:
@@ -159,8 +145,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def _add(parser: argparse.ArgumentParser, each: "Field[Any]", kind: Any) -> None:
     """One field."""
-    told, default = each.metadata, each.default
-    by_place = "by_place" in told
+    told, default, by_place = each.metadata, each.default, "nargs" in each.metadata
     name = each.name if by_place else "--" + each.name.replace("_", "-")
     if kind is bool:
         parser.add_argument(name, action="store_true", help=told["help"])
@@ -178,5 +163,5 @@ def _add(parser: argparse.ArgumentParser, each: "Field[Any]", kind: Any) -> None
         metavar=each.name.upper() if by_place else None,
         help=told["help"] + ("" if default in (MISSING, None, "") else f" (default {default})"),
     )
-    if "required" in told:
+    if told.get("required"):
         added.required = True  # add_argument knows no such thing of what is given by its place

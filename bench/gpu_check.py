@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 
-from bench.command import argument, build_parser, make_options, option, required
+from bench.command import argument, build_parser, make_options, option
 from bench.gpu_report import STOPPED, Outcome, make_report, write_report
 from bench.report import GPU_PACKAGES, make_stamp
 
@@ -44,7 +44,7 @@ class Options:
     """What to check."""
 
     photos: str = argument("a folder of real JPEGs, or of one folder per class")
-    out: str = required("where the reports, logs and all timings go")
+    out: str = option(..., "where the reports, logs and all timings go")
     cifar: str | None = option(None, "CIFAR-10 as bench.cifar10 takes it; left out without")
     parts: tuple[str, ...] = option(NAMES, "which", choices=NAMES)
     minutes: float = option(7.9, "of all parts together")

@@ -20,7 +20,7 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from bench.command import Bench, Found, argument, device_option, option
+from bench.command import Bench, Found, argument, best_device, option
 from bench.feed import ALPHA, Batches, Feed, endless, find_feed
 from bench.measure import Result, measure_cases, speedup
 from bench.peers import ours, raw_dali, torchvision_nvjpeg
@@ -48,7 +48,7 @@ class Options:
     batches: int = option(12, "timed batches per turn")
     rounds: int = option(3, "timed rounds")
     seconds: float = option(170.0, f"begin no further comparison when less than {LEAST_S:.0f} of these are left")
-    device: str = device_option("where batches must arrive")
+    device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import dali_mixup as dm
-from bench.command import Bench, Found, device_option, option, option_of
+from bench.command import Bench, Found, best_device, option
 from bench.measure import Case, Result, measure_cases, speedup, time_calls
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
@@ -34,9 +34,9 @@ class Options:
 
     classes: tuple[int, ...] = option((10, 1000, 21841), "numbers of classes")
     batch_size: int = option(1024, "samples per batch")
-    threads: int = option_of(torch.get_num_threads, "of torch (default torch's own)")
+    threads: int = option(torch.get_num_threads, "of torch (default torch's own)")
     rounds: int = option(21, "timed rounds, each of which runs every loss")
-    device: str = device_option("where to compute")
+    device: str = option(best_device, "where to compute (default the GPU if there is one)")
 
 
 def build_losses(classes: int, batch_size: int, device: str, seed: int = 0) -> dict[str, Callable[[], None]]:

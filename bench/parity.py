@@ -23,7 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 import dali_mixup as dm
-from bench.command import Bench, Found, option, optional_argument
+from bench.command import Bench, Found, argument, option
 from bench.feed import find_files
 from bench.parity_cases import Case, build_cases
 from bench.parity_replay import replay
@@ -42,7 +42,7 @@ TIES = 1e-7
 class Options:
     """What to measure."""
 
-    data: str | None = optional_argument("photos (default those beside the repository)")
+    data: str | None = argument("photos (default those beside the repository)", optional=True)
     epochs: int = option(5, "passes over the photos for what is random")
 
 

@@ -14,6 +14,7 @@ import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import cycle, islice
@@ -22,13 +23,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
+from tqdm import trange
 
 import dali_mixup as dm
-from bench.command import Bench, Found, option, optional_argument
+from bench.command import Bench, Found, argument, option
 from bench.feed import find_files, forever
 from bench.machine import cores
-from bench.measure import Result, Timing, synchronize, timed
+from bench.measure import Result, Timing, synchronize, time_calls
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_table
 
@@ -44,7 +45,7 @@ ROUNDS = 3  # of each change of a setting
 class Options:
     """What to measure."""
 
-    data: str | None = optional_argument("a folder of images, or of one folder per class")
+    data: str | None = argument("a folder of images, or of one folder per class", optional=True)
     of: str | None = option(None, "MODULE:FUNCTION that returns your loader and your training step")
     pipeline: str = option("pipelines.imagenet:train", "MODULE:FUNCTION, of DATA")
     size: int = option(224, "the pipeline's size")
@@ -93,78 +94,60 @@ PARTS = {
 }
 
 
-def profile(loader: Any, step: Step, *, steps: int, progress: bool = True) -> Profile:
+def profile(loader: Any, step: Step, *, steps: int) -> Profile:
     """Measure a loader, which is re-iterable and yields (images, targets), and a training step, `steps` times each."""
-    with tqdm(total=3 * steps, desc="profile", leave=False, disable=not progress) as bar:
-        kept, waits, trains = _train(loader, step, steps, bar)
-        ideal = _replay(kept, step, steps, bar)
-        before = loader.stats() if isinstance(loader, dm.Loader) else None
-        alone = _drain(loader, steps, bar)
+    kept, waits, trains = _train(loader, step, steps)
+    device = kept[0][0].device
+    replays = [time_calls(partial(step, *batch), calls=1, device=device) for batch in islice(cycle(kept), steps)]
+    before = loader.stats() if isinstance(loader, dm.Loader) else None
+    alone = _drain(loader, steps)
     parts: dict[str, float | None] = dict.fromkeys(("decode", "resize", "stage"))
     if before is not None:
         after = loader.stats()
         batches = max(1, after.batches - before.batches)
         parts = {name: (getattr(after, name) - getattr(before, name)) / batches for name in parts}
-    whole = median_low([wait + train for wait, train in zip(waits, trains, strict=True)])
-    wait, train = median_low(waits), median_low(trains)
-    return Profile(step=whole, wait=wait, train=train, ideal=ideal, loader=alone, **parts)
+    return Profile(
+        step=median_low([wait + train for wait, train in zip(waits, trains, strict=True)]),
+        wait=median_low(waits),
+        train=median_low(trains),
+        ideal=median_low([timing.seconds for timing in replays]),
+        loader=alone,
+        **parts,
+    )
 
 
-def _train(loader: Any, step: Step, steps: int, bar: tqdm) -> tuple[list, list[float], list[float]]:
+def _train(loader: Any, step: Step, steps: int) -> tuple[list, list[float], list[float]]:
     """Real training: the last batches, and seconds of waiting and of training for each step."""
     kept, waits, trains = [], [], []
-    stream = forever(loader)
-    for _ in range(WARMUP + steps):
-        start = time.perf_counter()
-        images, targets = next(stream)
-        arrived = time.perf_counter()
-        step(images, targets)
-        synchronize(images.device)
-        waits.append(arrived - start)
-        trains.append(time.perf_counter() - arrived)
-        kept = [*kept, (images.clone(), targets.clone())][-REPLAYED:]
-        bar.update()
-    stream.close()
+    with closing(forever(loader)) as stream:
+        for _ in trange(WARMUP + steps, desc="training", leave=False):
+            start = time.perf_counter()
+            images, targets = next(stream)
+            arrived = time.perf_counter()
+            step(images, targets)
+            synchronize(images.device)
+            waits.append(arrived - start)
+            trains.append(time.perf_counter() - arrived)
+            kept = [*kept, (images.clone(), targets.clone())][-REPLAYED:]
     return kept, waits[WARMUP:], trains[WARMUP:]
 
 
-def _replay(kept: list, step: Step, steps: int, bar: tqdm) -> float:
-    seconds = []
-    for images, targets in islice(cycle(kept), steps):
-        start = time.perf_counter()
-        step(images, targets)
-        synchronize(images.device)
-        seconds.append(time.perf_counter() - start)
-        bar.update()
-    return median_low(seconds)
-
-
-def _drain(loader: Any, steps: int, bar: tqdm | None = None) -> float:
+def _drain(loader: Any, steps: int) -> float:
     """Seconds per batch of the loader alone."""
-    stream = forever(loader)
-    device = next(stream)[0].device
-    next(stream)
-
-    def drain() -> int:
-        for _ in range(steps):
-            next(stream)
-            if bar is not None:
-                bar.update()
-        return steps
-
-    timing = timed(drain, device)
-    stream.close()
-    return timing.seconds / steps
+    with closing(forever(loader)) as stream:
+        device = next(stream)[0].device
+        next(stream)
+        return time_calls(lambda: next(stream), calls=steps, device=device).seconds / steps
 
 
-def measure_changes(build: Callable[..., dm.Loader], steps: int, *, progress: bool = True) -> dict[str, float]:
+def measure_changes(build: Callable[..., dm.Loader], steps: int) -> dict[str, float]:
     """How many times faster the loader runs alone with each of a few changes, in turns with the loader as it is."""
     changed = {f"num_threads={n}": partial(build, num_threads=n) for n in (cores(), cores() + 1, 2 * cores())}
     changed["prefetch=4"] = partial(build, prefetch=4)
     changed["memory_format=torch.channels_last"] = partial(build, memory_format=torch.channels_last)
     changed["dtype=torch.bfloat16"] = partial(build, dtype=torch.bfloat16)
     rates: dict[str, list[float]] = {name: [] for name in changed}
-    for _ in tqdm(range(ROUNDS), desc="settings", leave=False, disable=not progress):
+    for _ in trange(ROUNDS, desc="settings", leave=False):
         for name, build_changed in changed.items():
             before, after = _drain(build(), steps), _drain(build_changed(), steps)
             rates[name].append(before / after)

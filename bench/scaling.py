@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from bench.command import DATA, PATIENCE, Bench, Found, argument, device_option, numbers, option
+from bench.command import DATA, PATIENCE, Bench, Found, argument, best_device, numbers, option
 from bench.feed import Feed, endless, find_feed, linked
 from bench.machine import peak_bytes, reset_peak
 from bench.measure import Case, Result, Timing, measure_cases, timed
@@ -47,7 +47,7 @@ class Options:
     images: int = option(1500, "images to time at each point")
     rounds: int = option(3, "how often each point is measured")
     threads: int | None = option(None, "of the loader (default its own choice)")
-    device: str = device_option("where batches must arrive")
+    device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
     patience: float = option(0.0, PATIENCE)
     scratch: str | None = option(None, "a folder on the file system of DATA for links (default beside DATA)")
 

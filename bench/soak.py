@@ -29,7 +29,7 @@ from itertools import islice
 import numpy as np
 
 import dali_mixup as dm
-from bench.command import Bench, Found, option, optional_argument
+from bench.command import Bench, Found, argument, option
 from bench.feed import Batches, draw_jpegs, find_files
 from bench.machine import open_files, resident_bytes, thread_names
 from bench.measure import Result, Timing, timed
@@ -199,7 +199,7 @@ def _sampled(stream: Batches, batches: int, label: str) -> tuple[Timing, Samples
 class Options:
     """What to run."""
 
-    data: str | None = optional_argument("a folder of images; without it small ones are drawn")
+    data: str | None = argument("a folder of images; without it small ones are drawn", optional=True)
     batches: int = option(20_000, "per scenario")
     batch_size: int = option(16, "images per batch")
     scenarios: tuple[str, ...] = option(tuple(SCENARIOS), "which", choices=tuple(SCENARIOS))

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from bench.command import DATA, PATIENCE, Bench, Found, argument, device_option, numbers, option
+from bench.command import DATA, PATIENCE, Bench, Found, argument, best_device, numbers, option
 from bench.feed import Feed, endless, find_feed
 from bench.machine import cores
 from bench.measure import Result, Spread, measure_cases, speedup, spread
@@ -83,7 +83,7 @@ class Options:
         f"comma-separated, of {','.join(LEFT_OUT)} and those of the default",
         parse=known_names,
     )
-    device: str = device_option("where batches must arrive")
+    device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
     patience: float = option(0.0, PATIENCE)
 
 

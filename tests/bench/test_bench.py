@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import command, fuzz, fuzz_files, machine, measure, report, scaling, throughput
+from bench import command, fuzz_files, fuzz_probe, machine, measure, report, scaling, throughput
 from bench import feed as feeds
 from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
@@ -237,7 +237,8 @@ class Options:
     share: float | None = command.option(None, "of all")
     fast: bool = command.option(False, "in haste")
     name: str = command.option("a", "which", choices=("a", "b"))
-    seed: int = command.option_of(lambda: 7, "of all")
+    out: str = command.option(..., "where to")
+    seed: int = command.option(lambda: 7, "of all")
 
     def __post_init__(self):
         if self.share == 0:
@@ -250,24 +251,25 @@ def read_options(*arguments):
 
 
 def test_options_that_are_not_given_keep_their_defaults():
-    assert read_options("here") == Options(data="here")
-    assert Options(data="here").seed == 7
+    assert read_options("here", "--out", "there") == Options(data="here", out="there")
+    assert Options(data="here", out="there").seed == 7
 
 
 def test_every_kind_of_option_is_read_by_its_type():
-    given = "here --counts 5 6 --sizes 9,8 --share 0.5 --fast --name b --seed 3"
-    expected = Options(data="here", counts=(5, 6), sizes=(8, 9), share=0.5, fast=True, name="b", seed=3)
+    given = "here --out there --counts 5 6 --sizes 9,8 --share 0.5 --fast --name b --seed 3"
+    expected = Options(data="here", out="there", counts=(5, 6), sizes=(8, 9), share=0.5, fast=True, name="b", seed=3)
     assert read_options(*given.split()) == expected
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("", "required: DATA"),
-        ("x --counts a", "invalid int value: 'a'"),
-        ("x --sizes 0", "must be positive numbers, got '0'"),
-        ("x --name c", "invalid choice: 'c'"),
-        ("x --share 0", "error: --share must not be 0"),
+        ("--out y", "required: DATA"),
+        ("x", "required: --out"),
+        ("x --out y --counts a", "invalid int value: 'a'"),
+        ("x --out y --sizes 0", "must be positive numbers, got '0'"),
+        ("x --out y --name c", "invalid choice: 'c'"),
+        ("x --out y --share 0", "error: --share must not be 0"),
     ],
 )
 def test_a_wrong_command_line_is_told_and_ends_with_2(given, message, capsys):
@@ -300,7 +302,7 @@ def test_all_that_was_found_until_a_benchmark_broke_is_saved(tmp_path):
 
     path = tmp_path / "x.json"
     with pytest.raises(KeyboardInterrupt):
-        bench_of(breaks).main(["here", "--json", str(path)])
+        bench_of(breaks).main(["here", "--out", "there", "--json", str(path)])
     read = report.read_json(path)
     assert (read.benchmark, read.unit, read.derived) == ("x", "things", {"count": 2})
     assert (read.settings["files"], read.settings["data"]) == (3, "here")
@@ -308,11 +310,11 @@ def test_all_that_was_found_until_a_benchmark_broke_is_saved(tmp_path):
 
 @pytest.mark.parametrize(("count", "status"), [("4", 0), ("5", 1)])
 def test_the_last_of_what_was_found_is_shown_and_gives_the_exit_status(count, status, capsys):
-    assert bench_of(steps).main(["here", "--counts", count]) == status
+    assert bench_of(steps).main(["here", "--out", "there", "--counts", count]) == status
     assert capsys.readouterr().out.startswith(f"{count} things\n")
 
 
-@pytest.mark.parametrize("module", [command, fuzz, fuzz_files, measure, report, scaling])
+@pytest.mark.parametrize("module", [command, fuzz_files, fuzz_probe, measure, report, scaling])
 def test_examples_in_docstrings_hold(module):
     failed, tried = doctest.testmod(module)
     assert tried

@@ -97,8 +97,8 @@ def test_profile_sees_who_waits_for_whom(dataset):
 
     import time
 
-    slow_step = profile.profile(loader(), lambda *_: time.sleep(0.05), steps=5, progress=False)
-    fast_step = profile.profile(loader(), lambda *_: None, steps=5, progress=False)
+    slow_step = profile.profile(loader(), lambda *_: time.sleep(0.05), steps=5)
+    fast_step = profile.profile(loader(), lambda *_: None, steps=5)
     assert slow_step.wait / slow_step.step < fast_step.wait / fast_step.step
     assert slow_step.ideal == pytest.approx(0.05, rel=0.5)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench import fuzz
-from bench.fuzz import Tally, run_round
+from bench import fuzz, fuzz_probe
+from bench.fuzz import run_round
 from bench.fuzz_files import (
     KINDS,
     LARGEST_INSERT,
@@ -23,6 +23,7 @@ from bench.fuzz_files import (
     repair_png,
     split_segments,
 )
+from bench.fuzz_probe import BrokenPropertyError, Tally, check
 from dali_mixup.dataset.header import Header, probe
 
 
@@ -49,7 +50,7 @@ def test_files_to_start_from_are_valid_and_of_all_kinds(seeds, path):
     kinds = set()
     for content in seeds:
         tally = Tally()
-        fuzz.check(content, path, tally)
+        check(content, path, tally)
         with Image.open(io.BytesIO(content)) as image:
             kinds.add(image.format)
     assert kinds >= {"JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM"}
@@ -113,19 +114,19 @@ def says(**wrong):
 )
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_defect_of_the_probe_is_found_and_named(seeds, path, monkeypatch, defect, message):
-    monkeypatch.setattr(fuzz, "probe", defect)
-    monkeypatch.setattr(fuzz, "SECONDS_LIMIT", 0.05 if defect is dawdles else 5.0)
-    monkeypatch.setattr(fuzz, "HANG_SECONDS", 0.2 if defect is hangs else 20.0)
+    monkeypatch.setattr(fuzz_probe, "probe", defect)
+    monkeypatch.setattr(fuzz_probe, "SECONDS_LIMIT", 0.05 if defect is dawdles else 5.0)
+    monkeypatch.setattr(fuzz_probe, "HANG_SECONDS", 0.2 if defect is hangs else 20.0)
     tally = Tally()
-    with pytest.raises(fuzz.BrokenPropertyError, match=message):
-        fuzz.check(seeds[0], path, tally)
+    with pytest.raises(BrokenPropertyError, match=message):
+        check(seeds[0], path, tally)
     assert tally.failing == seeds[0]
 
 
 def test_a_wrong_size_is_found_where_pillow_knows_better(seeds, path, monkeypatch):
-    monkeypatch.setattr(fuzz, "probe", lambda path: probe(path)._replace(height=7))
-    with pytest.raises(fuzz.BrokenPropertyError, match="must give Pillow's size of 24 x 40, got 7 x 40"):
-        fuzz.check(seeds[0], path, Tally())
+    monkeypatch.setattr(fuzz_probe, "probe", lambda path: probe(path)._replace(height=7))
+    with pytest.raises(BrokenPropertyError, match="must give Pillow's size of 24 x 40, got 7 x 40"):
+        check(seeds[0], path, Tally())
 
 
 def test_a_file_of_two_sizes_that_does_not_decode_is_no_failure(seeds, path):
@@ -133,7 +134,7 @@ def test_a_file_of_two_sizes_that_does_not_decode_is_no_failure(seeds, path):
     pieces = split_segments(seeds[0])
     frame = next(piece for piece in pieces if piece[1] == 0xC0)
     other = frame[:5] + b"\0\x09\0\x07" + frame[9:]
-    fuzz.check(b"".join([pieces[0], other, *pieces[1:]]), path, Tally())
+    check(b"".join([pieces[0], other, *pieces[1:]]), path, Tally())
 
 
 def test_the_smallest_failing_file_is_kept(path, monkeypatch):
@@ -143,7 +144,7 @@ def test_the_smallest_failing_file_is_kept(path, monkeypatch):
             raise ValueError
         return header
 
-    monkeypatch.setattr(fuzz, "probe", fails_on_three_bytes)
+    monkeypatch.setattr(fuzz_probe, "probe", fails_on_three_bytes)
     failure = run_round(st.binary(max_size=50), path, Tally(), examples=200, number=1)
     assert failure is not None
     assert bytes.fromhex(failure.hex) == bytes(3)
@@ -191,14 +192,14 @@ def test_the_command_line_counts_every_file_and_its_reason(tmp_path, folder, see
     assert items >= 200
     assert sum(derived["reasons"].values()) == items
     assert derived["failure"] is None
-    assert 0 < derived["slowest"] < fuzz.SECONDS_LIMIT
+    assert 0 < derived["slowest"] < fuzz_probe.SECONDS_LIMIT
     assert re.search(rf"\(good\) +{derived['reasons']['']}$", shown, re.MULTILINE)
     assert f"{items:,} files, " in shown
     assert f"{len(derived['reasons'])} different reasons" in shown
 
 
 def test_a_failure_ends_the_run_with_its_bytes(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(fuzz, "probe", lambda path: Header(0, 0, probe(path).file_size, 0, ""))
+    monkeypatch.setattr(fuzz_probe, "probe", lambda path: Header(0, 0, probe(path).file_size, 0, ""))
     assert fuzz.main(["--minutes", "1", "--json", str(tmp_path / "out.json")]) == 1
     assert "BROKEN (seed " in capsys.readouterr().out
     assert json.loads((tmp_path / "out.json").read_text())["derived"]["failure"]["hex"] == ""
