@@ -53,10 +53,8 @@ def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
         files, labels = fn.readers.file(
             files=list(feed.paths), labels=list(feed.labels), random_shuffle=True, name="reader"
         )
-        load, device = (
-            {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load},
-            "mixed" if on_gpu else "cpu",
-        )
+        device = "mixed" if on_gpu else "cpu"
+        load = {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load}
         images = fn.decoders.image_random_crop(files, device=device, output_type=types.RGB, **load)
         images = fn.resize(images, resize_x=feed.size, resize_y=feed.size, interp_type=types.INTERP_TRIANGULAR)
         images = fn.crop_mirror_normalize(
