@@ -3,6 +3,14 @@
 The network and the optimizers follow Keller Jordan's airbench (arXiv:2404.00498) and Muon
 (kellerjordan.github.io/posts/muon): a frozen whitening layer, three blocks of convolutions, orthogonalized momentum for
 the filters and SGD for everything else.
+
+Examples:
+    python -m bench.cifar10 prepare path/to/png path/to/data     # train/CLASS/*.png and test/CLASS/*.png as JPEGs
+    python -m bench.cifar10 path/to/data
+    python -m bench.cifar10 path/to/data --seeds 0 1 2 --json runs.json --plot runs.png
+    python -m bench.cifar10 path/to/data --no-mixup --json runs.json     # beside those that runs.json holds
+    python -m bench.cifar10 path/to/data --holdout --alpha 0.4           # settings without a look at the test images
+    python -m bench.cifar10 path/to/data --study --json study.json       # goes on where it was stopped
 """
 
 import argparse
@@ -11,28 +19,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from tqdm import tqdm
 
 import dali_mixup as dm
-from bench import cifar10_prepare
-from bench.cifar10_runs import Epoch, Outcome, Runs, accuracy_of, calibration_error
-from bench.options import add_outputs
-from dali_mixup.commands.progress import open_bar
+from bench import cifar10_prepare, cifar10_study
+from bench.cifar10_runs import Epoch, Outcome, Runs, calibration_error
 from dali_mixup.pipelines import cifar10
 
-EXAMPLES = """examples:
-  python -m bench.cifar10 prepare path/to/png path/to/data     # train/CLASS/*.png and test/CLASS/*.png as JPEGs
-  python -m bench.cifar10 path/to/data
-  python -m bench.cifar10 path/to/data --seeds 0 1 2 --json runs.json --plot runs.png
-  python -m bench.cifar10 path/to/data --no-mixup --json runs.json --plot runs.png     # beside those that runs.json
-  holds python -m bench.cifar10 path/to/data --holdout --epochs 4 --alpha 0.4     # choose settings without looking at
-  the test images python -m bench.cifar10 path/to/data --study --json study.json --plot study.png      # goes on where
-  it was stopped
-"""
 HOLDOUT = 10  # every tenth training image
 WHITENING_IMAGES, WHITENING_EPS = 5000, 5e-4
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Muon's quintic: from 0 up steeply, then between about 0.7 and 1.2
@@ -150,12 +149,10 @@ def build_optimizers(net: nn.Sequential, recipe: Recipe) -> list[torch.optim.Opt
 def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, name: str = "") -> Outcome:
     """Train from the beginning, then test; prints a line per epoch."""
     torch.manual_seed(recipe.seed)
-    common = {"batch_size": recipe.batch_size, "memory_format": torch.channels_last}
     pipeline = replace(cifar10.train(), geometry=dm.CropPad(32, padding=recipe.padding))
-    loader = dm.Loader(
-        train_files, pipeline, shuffle=True, drop_last=True, mixup=recipe.mixup, seed=recipe.seed, **common
-    )
-    test_loader = dm.Loader(test_files, cifar10.val(), **common)
+    open_loader = partial(dm.Loader, batch_size=recipe.batch_size, memory_format=torch.channels_last)
+    loader = open_loader(train_files, pipeline, shuffle=True, drop_last=True, mixup=recipe.mixup, seed=recipe.seed)
+    test_loader = open_loader(test_files, cifar10.val())
     net = build_net(len(train_files.classes or []), recipe.channels, first_images(train_files)).to(loader.device)
     net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     criterion = dm.MixUpLoss(nn.CrossEntropyLoss(label_smoothing=recipe.smoothing))
@@ -164,51 +161,41 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
     schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: 1 - step / steps) for each in optimizers]
     epochs: list[Epoch] = []
     logits = labels = torch.empty(0)
-    with open_bar(name, steps * recipe.batch_size, "images") as bar:
-        for number in range(1, recipe.epochs + 1):
-            net.train()
-            total = torch.zeros((), device=loader.device)
-            start, waited = time.perf_counter(), loader.stats().wait
-            for images, targets in loader:
-                with torch.autocast(loader.device.type, torch.bfloat16):
-                    loss = criterion(net(images), targets)
-                loss.backward()
-                for optimizer, schedule in zip(optimizers, schedules, strict=True):
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    schedule.step()
-                total += loss.detach()
-                bar.update(len(images))
-            train_loss = total.item() / len(loader)  # waits for a GPU, so that the seconds are right
-            seconds, waiting = time.perf_counter() - start, loader.stats().wait - waited
-            logits, labels = predict(net, test_loader)
-            test_loss, accuracy = F.cross_entropy(logits, labels).item(), accuracy_of(logits, labels)
-            epochs.append(
-                Epoch(
-                    train_loss=train_loss, test_loss=test_loss, test_accuracy=accuracy, seconds=seconds, waiting=waiting
-                )
-            )
-            speed = (
-                f"{len(loader) * recipe.batch_size / seconds:.0f} images/s, {waiting / seconds:.1%} waiting for data"
-            )
-            losses = f"train loss {train_loss:.3f}, test loss {test_loss:.3f}"
-            bar.write(
-                f"{name} epoch {number}/{recipe.epochs}: {losses}, accuracy {accuracy:.2%}, {speed}", file=sys.stdout
-            )
+    for number in range(1, recipe.epochs + 1):
+        net.train()
+        total = torch.zeros((), device=loader.device)
+        start, waited = time.perf_counter(), loader.stats().wait
+        for images, targets in tqdm(loader, f"{name} epoch {number}", leave=False, disable=None):
+            with torch.autocast(loader.device.type, torch.bfloat16):
+                loss = criterion(net(images), targets)
+            loss.backward()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+            total += loss.detach()
+        train_loss = total.item() / len(loader)  # waits for a GPU, so that the seconds are right
+        seconds, waiting = time.perf_counter() - start, loader.stats().wait - waited
+        logits, labels = predict(net, test_loader)
+        test_loss, accuracy = F.cross_entropy(logits, labels).item(), accuracy_of(logits, labels)
+        epochs.append(Epoch(train_loss, test_loss, accuracy, seconds, waiting))
+        figures = f"train loss {train_loss:.3f}, test loss {test_loss:.3f}, accuracy {accuracy:.2%}"
+        speed = f"{len(loader) * recipe.batch_size / seconds:.0f} images/s, {waiting / seconds:.1%} waiting for data"
+        print(f"{name} epoch {number}/{recipe.epochs}: {figures}, {speed}", flush=True)
+    seconds = sum(epoch.seconds for epoch in epochs)
     return Outcome(
         epochs=tuple(epochs),
         accuracy=epochs[-1].test_accuracy,
         averaged=accuracy_of(*predict(net, test_loader, average=True)),
         ece=calibration_error(logits, labels),
-        images_per_second=steps * recipe.batch_size / sum(epoch.seconds for epoch in epochs),
-        waiting=sum(epoch.waiting for epoch in epochs) / sum(epoch.seconds for epoch in epochs),
+        images_per_second=steps * recipe.batch_size / seconds,
+        waiting=sum(epoch.waiting for epoch in epochs) / seconds,
     )
 
 
 def first_images(files: dm.FileList) -> torch.Tensor:
     """Some training images, (N, 3, 32, 32) float32 on the CPU, for the whitening layer."""
-    count = min(WHITENING_IMAGES, len(files))
-    loader = dm.Loader(files, cifar10.val(), batch_size=count, shuffle=True)
+    loader = dm.Loader(files, cifar10.val(), batch_size=min(WHITENING_IMAGES, len(files)), shuffle=True)
     return next(iter(loader))[0].float().cpu()
 
 
@@ -238,6 +225,11 @@ def flips_and_shifts(images: torch.Tensor) -> Iterator[tuple[float, torch.Tensor
         yield weight / 2, view.flip(3).contiguous(memory_format=torch.channels_last)
 
 
+def accuracy_of(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """From 0 to 1."""
+    return (logits.argmax(1) == labels).double().mean().item()
+
+
 def open_files(data: str, *, holdout: bool) -> tuple[dm.FileList, dm.FileList]:
     """Images to train on and to test on; with `holdout` both are training images."""
     folder = dm.ImageFolder(f"{data}/train")
@@ -261,46 +253,44 @@ def keep_freed_memory() -> None:
         ctypes.CDLL(None).mallopt(option, value)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def build_parser() -> argparse.ArgumentParser:
     """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cifar10", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add, default = parser.add_argument, Recipe()
+    add("data", metavar="DATA", help="a folder with train/ and test/, each with one folder per class")
+    add("--epochs", type=int, default=default.epochs, help="default %(default)s")
+    add("--seeds", "--seed", type=int, nargs="+", default=[0], help="one training each (default 0)")
+    add("--alpha", type=float, default=0.2, help="of mixup (default %(default)s)")
+    add("--no-mixup", action="store_true", help="train without")
+    add("--smoothing", type=float, default=default.smoothing, help="of the labels (default %(default)s)")
+    add("--padding", type=int, default=default.padding, help="pixels (default %(default)s)")
+    add("--batch-size", type=int, default=default.batch_size, help="default %(default)s")
+    add("--holdout", action="store_true", help="test on a tenth of the training images, and train on the others")
+    add("--study", action="store_true", help="compare five ways of mixing on a smaller network instead")
+    add("--json", metavar="FILE", help="keep all trainings, beside those that it holds")
+    add("--plot", metavar="FILE.png", help="draw losses and accuracy")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train with each seed, or prepare the images, or run the study."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["prepare"]:
         return cifar10_prepare.main(arguments[1:])
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.cifar10",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    default = Recipe()
-    parser.add_argument("data", metavar="DATA", help="a folder with train/ and test/, each with one folder per class")
-    parser.add_argument("--epochs", type=int, default=default.epochs, help=f"default {default.epochs}")
-    parser.add_argument("--seeds", "--seed", type=int, nargs="+", default=[0], help="one training each (default 0)")
-    parser.add_argument("--alpha", type=float, default=0.2, help="of mixup (default 0.2)")
-    parser.add_argument("--no-mixup", action="store_true", help="train without")
-    parser.add_argument(
-        "--smoothing", type=float, default=default.smoothing, help=f"of the labels (default {default.smoothing})"
-    )
-    parser.add_argument("--padding", type=int, default=default.padding, help=f"pixels (default {default.padding})")
-    parser.add_argument("--batch-size", type=int, default=default.batch_size, help=f"default {default.batch_size}")
-    parser.add_argument(
-        "--holdout", action="store_true", help="test on a tenth of the training images, and train on the others"
-    )
-    parser.add_argument("--study", action="store_true", help="compare five ways of mixing on a smaller network instead")
-    add_outputs(parser)
-    options = parser.parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     keep_freed_memory()
-    files = open_files(options.data, holdout=options.holdout)
+    train_on_them = partial(train, *open_files(options.data, holdout=options.holdout))
     if options.study:
-        from bench import cifar10_study  # which imports this module
-
-        return cifar10_study.run(*files, options.json, options.plot)
-    runs = Runs("cifar10", options.json)
-    name = "without mixup" if options.no_mixup else f"mixup {options.alpha:g}"
+        return cifar10_study.run(train_on_them, Recipe(), options.json, options.plot)
+    mixup = None if options.no_mixup else dm.MixUp(alpha=options.alpha)
+    name = "without mixup" if mixup is None else f"mixup {options.alpha:g}"
     settings = {key: getattr(options, key) for key in ("epochs", "smoothing", "padding", "batch_size")}
+    recipe = Recipe(mixup=mixup, **settings)
+    runs = Runs("cifar10", options.json)
     for seed in options.seeds:
-        recipe = Recipe(**settings, mixup=None if options.no_mixup else dm.MixUp(alpha=options.alpha), seed=seed)
-        runs.add(f"{name}, {options.epochs} epochs", recipe, train(*files, recipe, f"{name}, seed {seed}"))
+        outcome = train_on_them(replace(recipe, seed=seed), f"{name}, seed {seed}")
+        runs.add(f"{name}, {options.epochs} epochs", replace(recipe, seed=seed), outcome)
     runs.show(options.plot)
     return 0
 

@@ -1,7 +1,7 @@
 """Trainings that are done: kept in a JSON file that later trainings add to, as a table, and as curves."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,13 @@ from bench.plots import draw_curves
 from bench.report import Report, format_table, make_stamp, read_json, write_json
 
 CURVES = {"train_loss": "train loss, as trained on", "test_loss": "test loss", "test_accuracy": "test accuracy"}
+NOTE = (
+    "Means and standard deviations over seeds. Averaged: over flips and shifts by a pixel along the diagonal, at test "
+    "time."
+)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """What one pass left.
 
@@ -54,6 +58,33 @@ class Outcome:
     waiting: float
 
 
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number of an outcome: what the table calls it, how it is read, and its digits there."""
+
+    header: str
+    of: Callable[[dict[str, Any]], float]
+    digits: int
+    percent: bool = False
+
+    def show(self, outcomes: Sequence[dict[str, Any]]) -> str:
+        """Mean and standard deviation."""
+        values = [(100 if self.percent else 1) * self.of(outcome) for outcome in outcomes]
+        return plus_minus(values, self.digits) + (" %" if self.percent else "")
+
+
+FIGURES = {
+    "accuracy": Figure("accuracy", lambda outcome: outcome["accuracy"], 2, percent=True),
+    "averaged": Figure("averaged", lambda outcome: outcome["averaged"], 2, percent=True),
+    "train_loss": Figure("train loss", lambda outcome: outcome["epochs"][-1]["train_loss"], 3),
+    "test_loss": Figure("test loss", lambda outcome: outcome["epochs"][-1]["test_loss"], 3),
+    "ece": Figure("ECE", lambda outcome: outcome["ece"], 4),
+    "images_per_second": Figure("images/s", lambda outcome: outcome["images_per_second"], 0),
+    "waiting": Figure("waiting", lambda outcome: outcome["waiting"], 2, percent=True),
+    "seconds": Figure("s of training", lambda outcome: sum(epoch["seconds"] for epoch in outcome["epochs"]), 0),
+}
+
+
 class Runs:
     """All trainings of a benchmark, those of an earlier call included.
 
@@ -70,21 +101,18 @@ class Runs:
 
     def holds(self, name: str, seed: int) -> bool:
         """Is this training done?"""
-        return any(run["name"] == name and run["recipe"]["seed"] == seed for run in self.done)
+        return seed in self.by_seed(name)
 
-    def add(self, name: str, recipe: Any, outcome: Any) -> None:
+    def add(self, name: str, recipe: Any, outcome: Outcome) -> None:
         """Keep one training, in the place of an earlier one of the same name and seed."""
         run = {"name": name, "recipe": asdict(recipe), "outcome": asdict(outcome), "stamp": asdict(self.stamp)}
         self.done = [run for run in self.done if (run["name"], run["recipe"]["seed"]) != (name, recipe.seed)] + [run]
         if self.path:
-            write_json(self.report(), self.path)
-
-    def report(self) -> Report:
-        """What the JSON file holds."""
-        derived = {"runs": self.done, "summary": self.summary()}
-        return Report(
-            benchmark=self.benchmark, unit="images", settings={}, stamp=self.stamp, results=(), derived=derived
-        )
+            derived, stamp = {"runs": self.done, "summary": self.summary()}, self.stamp
+            report = Report(
+                benchmark=self.benchmark, unit="images", settings={}, stamp=stamp, results=(), derived=derived
+            )
+            write_json(report, self.path)
 
     def by_seed(self, name: str) -> dict[int, dict[str, Any]]:
         """Outcomes of one name."""
@@ -100,67 +128,27 @@ class Runs:
 
     def describe(self) -> str:
         """A row per name."""
-        header = [
-            "",
-            "seeds",
-            "accuracy",
-            "averaged",
-            "train loss",
-            "test loss",
-            "ECE",
-            "images/s",
-            "waiting",
-            "s of training",
+        header = ["", "seeds", *(figure.header for figure in FIGURES.values())]
+        rows = [
+            [name, str(len(outcomes)), *(figure.show(outcomes) for figure in FIGURES.values())]
+            for name, outcomes in self.by_name().items()
         ]
-        rows = []
-        for name, outcomes in self.by_name().items():
-            cells = [_percent([run[key] for run in outcomes]) for key in ("accuracy", "averaged")]
-            cells += [
-                plus_minus([run["epochs"][-1][key] for run in outcomes], 3) for key in ("train_loss", "test_loss")
-            ]
-            cells += [
-                plus_minus([run["ece"] for run in outcomes], 4),
-                plus_minus([run["images_per_second"] for run in outcomes], 0),
-            ]
-            cells += [_percent([run["waiting"] for run in outcomes])]
-            cells += [plus_minus([sum(epoch["seconds"] for epoch in run["epochs"]) for run in outcomes], 0)]
-            rows.append([name, str(len(outcomes)), *cells])
-        note = (
-            "Means and standard deviations over seeds. Averaged: over flips and shifts by a pixel along the "
-            "diagonal, at test time."
-        )
-        return f"{format_table(header, rows)}\n\n{note}\n{self.stamp}"
+        return f"{format_table(header, rows)}\n\n{NOTE}\n{self.stamp}"
 
     def show(self, plot: str | None) -> None:
         """Print the table; draw losses and accuracy by epoch into the file `plot`, if any."""
         print(self.describe())
-        if not plot:
-            return
-        panels = {
-            label: {
-                name: [[epoch[key] for epoch in run["epochs"]] for run in outcomes]
-                for name, outcomes in self.by_name().items()
-            }
-            for key, label in CURVES.items()
-        }
-        draw_curves(
-            panels,
-            plot,
-            x="epoch",
-            title=f"{self.stamp.gpu or self.stamp.cpu}, {self.stamp.cores} cores; commit {self.stamp.commit}",
-        )
+        if plot:
+            panels = {label: self._curves(key) for key, label in CURVES.items()}
+            draw_curves(panels, plot, x="epoch", title=self.stamp.title)
 
-
-def accuracy_of(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """From 0 to 1."""
-    return (logits.argmax(1) == labels).double().mean().item()
+    def _curves(self, key: str) -> dict[str, list[list[float]]]:
+        by_name = self.by_name().items()
+        return {name: [[epoch[key] for epoch in run["epochs"]] for run in outcomes] for name, outcomes in by_name}
 
 
 def calibration_error(logits: torch.Tensor, labels: torch.Tensor, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al., 2017).
-
-    How far confidence and accuracy lie apart, over bins of equal width.
-    """
+    """Expected calibration error (Guo et al., 2017): how far confidence and accuracy lie apart, over equal bins."""
     confidence, predicted = logits.double().softmax(1).max(1)
     bin_of = (confidence * bins).ceil().long().clamp(1, bins) - 1
     gaps = torch.zeros(bins, dtype=torch.double, device=logits.device)
@@ -178,17 +166,10 @@ def plus_minus(values: Sequence[float], digits: int) -> str:
     return f"{statistics.mean(values):.{digits}f}{spread}"
 
 
-def _percent(values: Sequence[float]) -> str:
-    return f"{plus_minus([100 * value for value in values], 2)} %"
-
-
 def _summarize(outcomes: Sequence[dict[str, Any]]) -> dict[str, float]:
-    figures = {
-        key: [run[key] for run in outcomes] for key in ("accuracy", "averaged", "ece", "images_per_second", "waiting")
-    }
-    figures |= {key: [run["epochs"][-1][key] for run in outcomes] for key in ("train_loss", "test_loss")}
     summary = {"seeds": float(len(outcomes))}
-    for key, values in figures.items():
+    for key, figure in FIGURES.items():
+        values = [figure.of(outcome) for outcome in outcomes]
         summary[key] = statistics.mean(values)
         if len(values) > 1:
             summary[f"{key}_sd"] = statistics.stdev(values)

@@ -4,11 +4,12 @@ Five ways of mixing, paired by seed, over a shorter and a longer training.
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dali_mixup as dm
-from bench.cifar10 import Recipe, train
-from bench.cifar10_runs import Runs, plus_minus
+from bench.cifar10_runs import FIGURES, Outcome, Runs, plus_minus
 from bench.report import format_table
 
 ALPHA = 0.4
@@ -31,38 +32,50 @@ COMPARED = (  # what differs, one way of mixing, the other
 )
 
 
-def run(train_files: dm.FileList, test_files: dm.FileList, json: str | None, plot: str | None) -> int:
-    """Train what `json` doesn't hold yet, then print tables and draw curves."""
+DIFFERENCES = {  # of outcomes: (the figure's name, its factor)
+    "accuracy (points)": ("accuracy", 100),
+    "averaged (points)": ("averaged", 100),
+    "train loss": ("train_loss", 1),
+    "test loss": ("test_loss", 1),
+    "ECE (points)": ("ece", 100),
+}
+
+
+def run(train: Callable[[Any, str], Outcome], recipe: Any, json: str | None, plot: str | None) -> int:
+    """Train what `json` doesn't hold yet, then print tables and draw curves.
+
+    Args:
+        train: trains from the beginning, from a recipe and a name for people.
+        recipe: a dataclass with `epochs`, `mixup`, `seed`, `channels`, `batch_size` and `smoothing`.
+        json: the file of all trainings.
+        plot: the file of the chart.
+    """
     runs = Runs("cifar10_study", json)
     for seed in SEEDS:
         for epochs in LENGTHS:
             for variant, mixup in VARIANTS.items():
                 name = f"{variant}, {epochs} epochs"
                 if not runs.holds(name, seed):
-                    recipe = Recipe(epochs=epochs, mixup=mixup, seed=seed, **SMALL)
-                    runs.add(name, recipe, train(train_files, test_files, recipe, f"{name}, seed {seed}"))
+                    chosen = replace(recipe, epochs=epochs, mixup=mixup, seed=seed, **SMALL)
+                    runs.add(name, chosen, train(chosen, f"{name}, seed {seed}"))
     print(f"{describe_differences(runs)}\n\n{describe_speed(runs)}\n")
     runs.show(plot)
     return 0
 
 
 def describe_differences(runs: Runs) -> str:
-    """Each comparison's difference within a seed, which shares initial weights, order and crops.
-
-    Mean and standard deviation.
-    """
+    """Each comparison's difference within a seed, which shares initial weights, order and crops."""
     rows = []
     for epochs in LENGTHS:
         for label, one, other in COMPARED:
             ones, others = runs.by_seed(f"{one}, {epochs} epochs"), runs.by_seed(f"{other}, {epochs} epochs")
-            both = sorted(ones.keys() & others.keys())
-            cells = [
-                plus_minus([figure(ones[seed]) - figure(others[seed]) for seed in both], 3)
-                for figure in FIGURES.values()
-            ]
+            both, cells = sorted(ones.keys() & others.keys()), []
+            for name, factor in DIFFERENCES.values():
+                of = FIGURES[name].of
+                cells.append(plus_minus([factor * (of(ones[seed]) - of(others[seed])) for seed in both], 3))
             rows.append([label, str(epochs), str(len(both)), *cells])
     note = "Differences within a seed: mean and standard deviation."
-    return f"{format_table(['', 'epochs', 'seeds', *FIGURES], rows)}\n\n{note}"
+    return f"{format_table(['', 'epochs', 'seeds', *DIFFERENCES], rows)}\n\n{note}"
 
 
 def describe_speed(runs: Runs) -> str:
@@ -71,9 +84,7 @@ def describe_speed(runs: Runs) -> str:
     for name, outcomes in runs.by_name().items():
         row = [name]
         for threshold in THRESHOLDS:
-            reached = [
-                number for number in (epochs_to(threshold, outcome) for outcome in outcomes) if number < math.inf
-            ]
+            reached = [n for n in (epochs_to(threshold, outcome) for outcome in outcomes) if n < math.inf]
             row += [f"{len(reached)} of {len(outcomes)}", plus_minus(reached, 2) if reached else "-"]
         rows.append(row)
     header = [text for threshold in THRESHOLDS for text in (f"seeds that reach {threshold:.0%}", "epochs until then")]
@@ -89,12 +100,3 @@ def epochs_to(threshold: float, outcome: dict[str, Any]) -> float:
             return number + (threshold - before) / (after - before)
         before = after
     return math.inf
-
-
-FIGURES = {
-    "accuracy (points)": lambda outcome: 100 * outcome["accuracy"],
-    "averaged (points)": lambda outcome: 100 * outcome["averaged"],
-    "train loss": lambda outcome: outcome["epochs"][-1]["train_loss"],
-    "test loss": lambda outcome: outcome["epochs"][-1]["test_loss"],
-    "ECE (points)": lambda outcome: 100 * outcome["ece"],
-}

@@ -3,13 +3,14 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import gpu_memory, gpu_stage, gpu_throughput
 from bench.measure import spread
-from bench.report import Report, Stamp, write_json
+from bench.report import Report, Stamp, as_report, format_table, write_json
 
 TEST_LINE = re.compile(r"^(\S+\.py::.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)
 GOAL_94 = 0.94
@@ -66,7 +67,6 @@ def make_report(stamp: Stamp, settings: dict[str, Any], outcomes: Sequence[Outco
         unit="",
         settings=settings,
         stamp=stamp,
-        results=(),
         missing={outcome.name: outcome.error for outcome in outcomes if outcome.error},
         derived={
             "parts": {outcome.name: asdict(outcome) for outcome in outcomes},
@@ -90,42 +90,36 @@ def judge(tests: dict[str, str], found: dict[str, dict[str, Any]]) -> list[Reach
     ran = [verdict for verdict in tests.values() if verdict != "SKIPPED"]
     passed = sum(verdict == "PASSED" for verdict in ran) / len(ran) if ran else None
     ratios = found.get("throughput", {}).get("derived", {}).get("ratios", {})
-    beside_dali = [row["DALI without mixup"]["median"] for row in ratios.values() if "DALI without mixup" in row]
-    beside_torchvision = [
-        row["torchvision DataLoader"]["median"] for row in ratios.values() if "torchvision DataLoader" in row
+
+    def worst(other: str) -> float | None:
+        return min((row[other]["median"] for row in ratios.values() if other in row), default=None)
+
+    aims = [
+        ("share of the gpu tests that pass, of those that ran", 1.0, passed),
+        ("with mixup, of DALI without it, at the worst batch size", 0.97, worst("DALI without mixup")),
+        ("mixup stage, of the device's copy bandwidth, at the worst dtype and layout", 0.7, _worst_stage(found)),
+        ("multiple of torchvision's DataLoader", 5.0, worst("torchvision DataLoader")),
+        ("accuracy on CIFAR-10, averaged at test time", GOAL_94, _cifar_accuracy(found)),
     ]
-    return [
-        Reach(aim="share of the gpu tests that pass, of those that ran", least=1.0, value=passed),
-        Reach(
-            aim="with mixup, of DALI without it, at the worst batch size",
-            least=0.97,
-            value=min(beside_dali, default=None),
-        ),
-        Reach(
-            aim="mixup stage, of the device's copy bandwidth, at the worst dtype and layout",
-            least=0.7,
-            value=_worst_stage(found),
-        ),
-        Reach(aim="multiple of torchvision's DataLoader", least=5.0, value=min(beside_torchvision, default=None)),
-        Reach(aim="accuracy on CIFAR-10, averaged at test time", least=GOAL_94, value=_cifar_accuracy(found)),
-    ]
+    return [Reach(aim=aim, least=least, value=value) for aim, least, value in aims]
 
 
 def as_markdown(report: Report) -> str:
     """The report for people."""
     parts, derived = report.derived["parts"], report.derived
-    found = {name: part["found"] for name, part in parts.items() if part["found"]}
+    found = {name: as_report(part["found"]) for name, part in parts.items() if part["found"]}
     reaches = [
         [reach["aim"], f"{reach['least']:g}", _number(reach["value"]), reach["verdict"]] for reach in derived["reaches"]
     ]
-    states = [[name, part["state"], f"{part['seconds']:.0f}", part["error"]] for name, part in parts.items()]
+    states = [[name, part["state"], f"{part['seconds']:.0f}"] for name, part in parts.items()]
+    why = [f"- {name}: {' '.join(part['error'].split())}" for name, part in parts.items() if part["error"]]
     sections = [
         f"# GPU check\n\n{report.stamp}" + ("" if report.stamp.gpu else f"\n\n{NO_GPU}"),
-        "## Reaches\n\n" + _table(["aim", "at least", "measured", "verdict"], reaches),
-        "## Parts\n\n" + _table(["part", "state", "seconds", "why"], states),
+        _section("Reaches", _table(["aim", "at least", "measured", "verdict"], reaches)),
+        _section("Parts", _table(["part", "state", "seconds"], states), "\n".join(why)),
         _tests(derived["tests"]),
         _pixels(derived["pixels"]),
-        *(make(found[name]) for name, make in SECTIONS.items() if name in found),
+        *(_section(title, _fenced(show(found[name]))) for name, (title, show) in SECTIONS.items() if name in found),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -145,10 +139,8 @@ def _worst_stage(found: dict[str, dict[str, Any]]) -> float | None:
     """At the largest batch, where launches cost nothing and no cache holds the copy."""
     shares = found.get("stage", {}).get("derived", {}).get("shares", {})
     largest = max((int(name.split()[-1]) for name in shares), default=0)
-    return min(
-        (share for name, share in shares.items() if name.startswith("mixup ") and name.endswith(f" {largest}")),
-        default=None,
-    )
+    mixed = (name for name in shares if name.startswith("mixup ") and name.endswith(f" {largest}"))
+    return min((shares[name] for name in mixed), default=None)
 
 
 def _cifar_accuracy(found: dict[str, dict[str, Any]]) -> float | None:
@@ -162,7 +154,7 @@ def _tests(tests: dict[str, str]) -> str:
     verdicts = list(tests.values())
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict.lower()}" for verdict in dict.fromkeys(verdicts))
     bad = [f"- `{name}`" for name, verdict in tests.items() if verdict in ("FAILED", "ERROR")]
-    return "\n".join([f"## Tests\n\n{counts}", *([""] if bad else []), *bad])
+    return _section("Tests", counts, "\n".join(bad))
 
 
 def _pixels(records: Sequence[dict[str, Any]]) -> str:
@@ -170,65 +162,19 @@ def _pixels(records: Sequence[dict[str, Any]]) -> str:
         return ""
     columns = ("what", "load", "fancy", "mean", "max")
     rows = [[_number(record.get(column)) for column in columns] for record in records]
-    return "## Differences from the CPU, in levels of 255\n\n" + _table(columns, rows)
+    return _section("Differences from the CPU, in levels of 255", _table(columns, rows))
 
 
-def _throughput(found: dict[str, Any]) -> str:
-    best = found["derived"].get("best", {})
-    rates = [[result["name"], f"{_rate(result):.0f}"] for result in found["results"]]
-    ratios = [
-        [group, other, f"{ratio['median']:.3f}", f"{ratio['low']:.3f} to {ratio['high']:.3f}"]
-        for group, row in found["derived"].get("ratios", {}).items()
-        for other, ratio in row.items()
-    ]
-    missing = [f"- {name}: {' '.join(reason.split())}" for name, reason in found["missing"].items()]
-    chosen = ", ".join(f"{name} = {value}" for name, value in best.items())
-    return "\n\n".join(
-        [
-            f"## Throughput\n\nBest settings: {chosen or 'not measured'}. "
-            f"torchvision's DataLoader had {found['settings']['workers']} workers.",
-            _table(["loader", "images/s"], rates),
-            _table(["", "ours with mixup, as a multiple of", "median", "middle half"], ratios),
-            *(["Not measured:\n\n" + "\n".join(missing)] if missing else []),
-        ]
-    )
-
-
-def _stage(found: dict[str, Any]) -> str:
-    shares = found["derived"]["shares"]
-    rows = [
-        [result["name"], f"{_rate(result) / 1e9:.0f}", _number(shares.get(result["name"]))]
-        for result in found["results"]
-    ]
-    return "## Stage\n\n" + _table(["stage, dtype, layout, batch", "GB/s", "of copy_"], rows)
-
-
-def _memory(found: dict[str, Any]) -> str:
-    derived, settings = found["derived"], found["settings"]
-    peak, warm, last = (f"{derived[name] / 2**20:.0f} MiB" for name in ("peak_bytes", "warm_bytes", "last_bytes"))
-    return (
-        f"## Memory {'with' if settings['size_hints'] else 'without'} size hints\n\n"
-        f"Peak {peak}; {warm} after {derived['warm_steps']} batches of {settings['batch_size']}, {last} "
-        f"after {settings['steps']}."
-    )
-
-
-def _cifar10(found: dict[str, Any]) -> str:
+def describe_trainings(report: Report) -> str:
+    """How long each training took to 94%."""
     rows = []
-    for run in found["derived"]["runs"]:
+    for run in report.derived["runs"]:
         outcome = run["outcome"]
-        total = sum(epoch["seconds"] for epoch in outcome["epochs"])
-        there = time_to(GOAL_94, outcome)
-        cells = [
-            f"{outcome['accuracy']:.4f}",
-            f"{outcome['averaged']:.4f}",
-            "never" if there is None else f"{there:.1f}",
-            f"{total:.1f}",
-        ]
-        rows.append([run["name"], *cells, f"{outcome['waiting']:.3f}"])
-    return "## CIFAR-10\n\n" + _table(
-        ["", "accuracy", "averaged", "s of training to 94%", "s in all", "waiting for data"], rows
-    )
+        total, there = sum(epoch["seconds"] for epoch in outcome["epochs"]), time_to(GOAL_94, outcome)
+        accuracies = [f"{outcome['accuracy']:.4f}", f"{outcome['averaged']:.4f}"]
+        seconds = ["never" if there is None else f"{there:.1f}", f"{total:.1f}"]
+        rows.append([run["name"], *accuracies, *seconds, f"{outcome['waiting']:.3f}"])
+    return format_table(["", "accuracy", "averaged", "s of training to 94%", "s in all", "waiting for data"], rows)
 
 
 def time_to(goal: float, outcome: dict[str, Any]) -> float | None:
@@ -241,11 +187,13 @@ def time_to(goal: float, outcome: dict[str, Any]) -> float | None:
     return seconds if outcome["averaged"] >= goal else None
 
 
-SECTIONS = {"throughput": _throughput, "stage": _stage, "memory": _memory, "memory_hints": _memory, "cifar10": _cifar10}
-
-
-def _rate(result: dict[str, Any]) -> float:
-    return spread([timing["items"] / timing["seconds"] for timing in result["timings"]]).median
+SECTIONS: dict[str, tuple[str, Callable[[Report], str]]] = {
+    "throughput": ("Throughput", gpu_throughput.describe),
+    "stage": ("Stage", gpu_stage.describe),
+    "memory": ("Memory without size hints", gpu_memory.describe),
+    "memory_hints": ("Memory with size hints", gpu_memory.describe),
+    "cifar10": ("CIFAR-10", describe_trainings),
+}
 
 
 def _number(value: object) -> str:
@@ -254,9 +202,14 @@ def _number(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
+def _section(title: str, *paragraphs: str) -> str:
+    return "\n\n".join([f"## {title}", *filter(None, paragraphs)])
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    cells = [
-        [str(cell).replace("|", "\\|").replace("\n", " ") for cell in row]
-        for row in (header, ["---"] * len(header), *rows)
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
+    return _fenced(format_table(header, rows))
+
+
+def _fenced(text: str) -> str:
+    """As it is: readable in a terminal, too, which shows the report at the end of the check."""
+    return f"```text\n{text}\n```"

@@ -3,27 +3,40 @@
 The baseline is plain cross-entropy on labels, which is what training without mixup pays. The others are torch's
 cross-entropy on soft targets (B, C), given as they are and built from labels and lam in each step, and two
 cross-entropies mixed by lam.
+
+Examples:
+    python -m bench.loss
+    python -m bench.loss --classes 1000 --batch-size 256 --rounds 40 --threads 1
+    python -m bench.loss --json loss.json --plot loss.png
 """
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
 import dali_mixup as dm
+from bench.command import Bench, Found, best_device, option
 from bench.measure import Case, Result, measure_cases, speedup, time_calls
-from bench.options import add_outputs, save
 from bench.plots import OURS_COLOR, draw_bars
-from bench.report import Report, format_spread, format_table, make_stamp
+from bench.report import Report, format_spread, format_table
 
-EXAMPLES = """examples:
-  python -m bench.loss
-  python -m bench.loss --classes 1000 --batch-size 256 --rounds 40 --threads 1
-  python -m bench.loss --json loss.json --plot loss.png
-"""
-BASELINE = "labels"
+BASELINE, OURS = "labels", "MixUpLoss"
+ELEMENTS_PER_ROUND = 2_000_000  # of logits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to measure."""
+
+    classes: tuple[int, ...] = option((10, 1000, 21841), "numbers of classes")
+    batch_size: int = option(1024, "samples per batch")
+    threads: int = option(torch.get_num_threads, "of torch (default torch's own)")
+    rounds: int = option(21, "timed rounds, each of which runs every loss")
+    device: str = option(best_device, "where to compute (default the GPU if there is one)")
 
 
 def build_losses(classes: int, batch_size: int, device: str, seed: int = 0) -> dict[str, Callable[[], None]]:
@@ -33,11 +46,8 @@ def build_losses(classes: int, batch_size: int, device: str, seed: int = 0) -> d
     labels = torch.randint(classes, (batch_size,), device=device)
     partner_labels, lam = labels.roll(1), torch.rand(batch_size, device=device)
     targets = dm.stack_targets(labels, partner_labels, lam)
-    plain, each, mixed = (
-        nn.CrossEntropyLoss(),
-        nn.CrossEntropyLoss(reduction="none"),
-        dm.MixUpLoss(nn.CrossEntropyLoss()),
-    )
+    plain, each = nn.CrossEntropyLoss(), nn.CrossEntropyLoss(reduction="none")
+    mixed = dm.MixUpLoss(nn.CrossEntropyLoss())
 
     def soft() -> torch.Tensor:
         dense = torch.zeros(batch_size, classes, device=device).scatter_(1, labels[:, None], lam[:, None])
@@ -46,7 +56,7 @@ def build_losses(classes: int, batch_size: int, device: str, seed: int = 0) -> d
     ready = soft()
     losses = {
         BASELINE: lambda: plain(logits, labels),
-        "MixUpLoss": lambda: mixed(logits, targets),
+        OURS: lambda: mixed(logits, targets),
         "soft targets": lambda: plain(logits, ready),
         "soft targets, built": lambda: plain(logits, soft()),
         "two cross-entropies": lambda: (lam * each(logits, labels) + (1 - lam) * each(logits, partner_labels)).mean(),
@@ -56,88 +66,47 @@ def build_losses(classes: int, batch_size: int, device: str, seed: int = 0) -> d
         logits.grad = None
         loss().backward()
 
-    return {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
+    return {name: partial(step, loss) for name, loss in losses.items()}
 
 
-def measure_losses(classes: int, batch_size: int, *, rounds: int, device: str, progress: bool = True) -> list[Result]:
-    """Time all losses side by side; a call of a round handles `batch_size` samples."""
-    calls = min(50, max(1, round(2_000_000 / (classes * batch_size))))
-    cases = [
-        Case(
-            name=f"{name}, {classes} classes",
-            label=name,
-            run=lambda step=step: time_calls(step, calls=calls, items=batch_size, device=device),
-            options={"classes": classes},
-        )
-        for name, step in build_losses(classes, batch_size, device).items()
-    ]
-    return measure_cases(cases, rounds=rounds, warmup=2, progress=progress)
+def measure(options: Options) -> Iterator[Found]:
+    """Time all losses side by side, one number of classes after the other."""
+    torch.set_num_threads(options.threads)
+    results: list[Result] = []
+    for classes in options.classes:
+        calls = min(50, max(1, round(ELEMENTS_PER_ROUND / (classes * options.batch_size))))
+        steps = build_losses(classes, options.batch_size, options.device)
+        cases = []
+        for name, step in steps.items():
+            run = partial(time_calls, step, calls=calls, items=options.batch_size, device=options.device)
+            cases.append(Case(name=f"{name}, {classes} classes", label=name, run=run, options={"classes": classes}))
+        results += measure_cases(cases, rounds=options.rounds, warmup=2)
+        yield Found(results=results)
 
 
 def describe(report: Report) -> str:
-    """A table per number of classes: microseconds per batch, and the time relative to plain cross-entropy."""
-    rows = []
-    for classes in report.settings["classes"]:
-        results = [result for result in report.results if result.options["classes"] == classes]
-        base = next(result for result in results if result.label == BASELINE)
-        for result in results:
-            micro = report.settings["batch_size"] / result.rate.median * 1e6
-            rows.append([result.label, str(classes), f"{micro:.0f}", format_spread(speedup(base, result), 2)])
+    """A row per loss and number of classes: microseconds per batch, and the time relative to plain cross-entropy."""
+    rows, settings = [], report.settings
+    baselines = {result.options["classes"]: result for result in report.results if result.label == BASELINE}
+    for result in report.results:
+        classes, micro = result.options["classes"], settings["batch_size"] / result.rate.median * 1e6
+        ratio = format_spread(speedup(baselines[classes], result), 2)
+        rows.append([result.label, str(classes), f"{micro:.0f}", ratio])
     table = format_table(["loss", "classes", "us per batch", "x the time of plain cross-entropy"], rows)
-    note = (
-        f"Medians of {report.settings['rounds']} rounds, batches of {report.settings['batch_size']}, "
-        f"{report.settings['threads']} threads."
-    )
-    return f"{table}\n\n{note}\n{report.stamp}"
+    sizes = f"batches of {settings['batch_size']}, {settings['threads']} threads"
+    return f"{table}\n\nMedians of {settings['rounds']} rounds, {sizes}."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.loss",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--classes", type=int, nargs="+", default=[10, 1000, 21841], help="numbers of classes (default 10 1000 21841)"
-    )
-    parser.add_argument("--batch-size", type=int, default=1024, help="samples per batch (default 1024)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of torch (default torch's own)")
-    parser.add_argument(
-        "--rounds", type=int, default=21, help="timed rounds, each of which runs every loss (default 21)"
-    )
-    parser.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: the GPU if there is one"
-    )
-    add_outputs(parser)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    results = [
-        result
-        for classes in options.classes
-        for result in measure_losses(classes, options.batch_size, rounds=options.rounds, device=options.device)
-    ]
-    settings = {name: getattr(options, name) for name in ("classes", "batch_size", "threads", "rounds", "device")}
-    report = Report(benchmark="loss", unit="samples", settings=settings, stamp=make_stamp(), results=tuple(results))
-    print(describe(report))
-    save(report, options, lambda path: _plot(report, path))
-    return 0
+def plot(report: Report, path: str) -> None:
+    """Bars of the largest number of classes."""
+    classes = report.settings["classes"][-1]
+    largest = [result for result in report.results if result.options["classes"] == classes]
+    axis = f"samples/s, forward and backward, {classes} classes"
+    draw_bars(report, path, axis=axis, colors={OURS: OURS_COLOR}, only=largest)
 
 
-def _plot(report: Report, path: str) -> None:
-    largest = [result for result in report.results if result.options["classes"] == report.settings["classes"][-1]]
-    draw_bars(
-        largest,
-        path,
-        axis=f"samples/s, forward and backward, {report.settings['classes'][-1]} classes",
-        title=(
-            f"{report.stamp.gpu or report.stamp.cpu}, {report.settings['threads']} threads; commit "
-            f"{report.stamp.commit}"
-        ),
-        colors={result.name: OURS_COLOR for result in largest if result.label == "MixUpLoss"},
-    )
-
+bench = Bench("loss", __doc__, Options, measure, describe, unit="samples", plot=plot)
+main = bench.main
 
 if __name__ == "__main__":
     sys.exit(main())

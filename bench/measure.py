@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from bench.cpu import DISTURBED_CORES, cores_of_others, read_cpu, wait_until_quiet
+from bench.machine import DISTURBED_CORES, cores_of_others, read_cpu, wait_until_quiet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,13 +159,23 @@ def rotated(count: int, turn: int) -> list[int]:
 
 def time_calls(call: Callable[[], object], *, calls: int, items: int = 1, device: torch.device | str = "cpu") -> Timing:
     """Time `calls` calls that handle `items` things each, with what they left running on the device."""
+
+    def work() -> int:
+        for _ in range(calls):
+            call()
+        return calls * items
+
+    return timed(work, device)
+
+
+def timed(work: Callable[[], int], device: torch.device | str = "cpu") -> Timing:
+    """Time `work`, which says how many things it handled, with what it left running on the device."""
     synchronize(device)
     before, start = read_cpu(), time.perf_counter()
-    for _ in range(calls):
-        call()
+    items = work()
     synchronize(device)
     seconds = time.perf_counter() - start
-    return Timing(items=calls * items, seconds=seconds, others=cores_of_others(before, read_cpu()))
+    return Timing(items=items, seconds=seconds, others=cores_of_others(before, read_cpu()))
 
 
 def synchronize(device: torch.device | str) -> None:

@@ -4,14 +4,17 @@
 the PIL images with the windows, flips, factors and rectangles that the Loader has planned. Differences are in levels of
 255. Transforms of pixels work on photos that Pillow has resized to 224 x 224, so that decoding and resizing add
 nothing; the others decode the photos as they are.
+
+Examples:
+    python -m bench.parity
+    python -m bench.parity path/to/images --epochs 20 --json parity.json
 """
 
-import argparse
 import math
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,23 +23,27 @@ from PIL import Image
 from tqdm import tqdm
 
 import dali_mixup as dm
+from bench.command import Bench, Found, argument, option
 from bench.feed import find_files
 from bench.parity_cases import Case, build_cases
 from bench.parity_replay import replay
-from bench.report import Report, format_table, make_stamp, write_json
+from bench.report import Report, format_table
 from dali_mixup.parity import Parity
 
-EXAMPLES = """examples:
-  python -m bench.parity
-  python -m bench.parity path/to/images --epochs 20 --json parity.json
-"""
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos"
 SIDE = 224
 ARITHMETIC = 0.01  # levels, of normalization in float32
 LIMITS = {str(Parity.EXACT): ARITHMETIC, str(Parity.ONE_LEVEL): 1 + ARITHMETIC}
-TIES = (
-    1e-7  # of all values may be two levels off where "within one level" is stated: both roundings of a resize were ties
-)
+# Of all values so many may be two levels off where "within one level" is stated: both roundings of a resize were ties.
+TIES = 1e-7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to measure."""
+
+    data: str | None = argument("photos (default those beside the repository)", optional=True)
+    epochs: int = option(5, "passes over the photos for what is random")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,67 +90,32 @@ def measure(case: Case, files: Sequence[str], *, epochs: int) -> Difference:
             difference = ((ours - theirs) * scale).abs().double()
             total, count = total + difference.sum().item(), count + difference.numel()
             largest, beyond = max(largest, difference.max().item()), beyond + int((difference > 1 + ARITHMETIC).sum())
-    return Difference(
-        name=case.name,
-        options=case.options,
-        parity=_stated(case, pipeline),
-        mean=total / count,
-        largest=largest,
-        beyond=beyond / count,
-    )
+    figures = {"mean": total / count, "largest": largest, "beyond": beyond / count}
+    return Difference(name=case.name, options=case.options, parity=_stated(case, pipeline), **figures)
 
 
-def measure_all(files: Sequence[str], *, epochs: int, progress: bool = True) -> list[Difference]:
+def measure_all(options: Options) -> Iterator[Found]:
     """All cases, each on the files themselves or on copies of one size."""
+    torch.set_num_threads(1)
+    files, _ = find_files(options.data or PHOTOS)
     with tempfile.TemporaryDirectory() as folder:
         copies = [_copy(path, os.path.join(folder, f"{k}.png")) for k, path in enumerate(files)]
-        cases = tqdm(build_cases(), desc="transforms", leave=False, disable=not progress)
-        return [measure(case, files if case.whole else copies, epochs=epochs) for case in cases]
+        cases = tqdm(build_cases(), desc="transforms", leave=False)
+        differences = [measure(case, files if case.whole else copies, epochs=options.epochs) for case in cases]
+    derived, passed = {"differences": [asdict(each) for each in differences]}, all(each.holds for each in differences)
+    yield Found(derived=derived, settings={"files": len(files)}, passed=passed)
 
 
 def describe(report: Report) -> str:
     """A row for each case; a mark where the statement does not hold."""
     rows = []
-    for row in report.derived["differences"]:
-        difference = Difference(**row)
-        mark = "" if difference.holds else "  NOT " + difference.parity
-        figures = [f"{difference.mean:.4f}", f"{difference.largest:.2f}", f"{difference.beyond:.1g}{mark}"]
-        rows.append([difference.name, difference.options, difference.parity, *figures])
+    for each in (Difference(**row) for row in report.derived["differences"]):
+        mark = "" if each.holds else f"  NOT {each.parity}"
+        figures = [f"{each.mean:.4f}", f"{each.largest:.2f}", f"{each.beyond:.1g}{mark}"]
+        rows.append([each.name, each.options, each.parity, *figures])
     table = format_table(["transform", "parameters", "parity", "mean", "max", "share above 1"], rows)
     settings = report.settings
-    note = f"Levels of 255; {settings['files']} photos, {settings['epochs']} times each where random."
-    return f"{table}\n\n{note}\n{report.stamp}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 1 where a statement does not hold."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.parity",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "data", metavar="DATA", nargs="?", default=str(PHOTOS), help="photos (default those beside the repository)"
-    )
-    parser.add_argument("--epochs", type=int, default=5, help="passes over the photos for what is random (default 5)")
-    parser.add_argument("--json", metavar="FILE", help="write all differences")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    files, _ = find_files(options.data, None)
-    differences = measure_all(files, epochs=options.epochs)
-    report = Report(
-        benchmark="parity",
-        unit="levels",
-        settings={"files": len(files), "epochs": options.epochs},
-        stamp=make_stamp(("torchvision", "pillow", "timm")),
-        results=(),
-        derived={"differences": [asdict(difference) for difference in differences]},
-    )
-    print(describe(report))
-    if options.json:
-        write_json(report, options.json)
-    return 0 if all(difference.holds for difference in differences) else 1
+    return f"{table}\n\nLevels of 255; {settings['files']} photos, {settings['epochs']} times each where random."
 
 
 def _stated(case: Case, pipeline: dm.ImagePipeline) -> str:
@@ -159,6 +131,10 @@ def _copy(path: str, target: str) -> str:
         image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR).save(target)
     return target
 
+
+PACKAGES = ("torchvision", "pillow", "timm")
+bench = Bench("parity", __doc__, Options, measure_all, describe, unit="levels", packages=PACKAGES)
+main = bench.main
 
 if __name__ == "__main__":
     sys.exit(main())

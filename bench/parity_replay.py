@@ -16,23 +16,13 @@ from dali_mixup.transforms.operations import Operation
 functional = import_torchvision("torchvision.transforms.functional")
 Mode = functional.InterpolationMode
 ERASE = (pixels.erase, pixels.erase_with_noise)
+# fmt: off
 RANDOM_PIXELS = (
-    "AutoAugment",
-    "ColorJitter",
-    "GaussianBlur",
-    "RandAugment",
-    "RandomApply",
-    "RandomErasing",
-    "RandomGrayscale",
+    "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness", "RandomApply",
+    "RandomAutocontrast", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomPosterize",
+    "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
 )
-RANDOM_PIXELS += (
-    "RandomVerticalFlip",
-    "TrivialAugmentWide",
-    "RandomAdjustSharpness",
-    "RandomAutocontrast",
-    "RandomEqualize",
-)
-RANDOM_PIXELS += ("RandomInvert", "RandomPosterize", "RandomSolarize")
+# fmt: on
 THEIRS = {
     pixels.autocontrast: functional.autocontrast,
     pixels.brightness: functional.adjust_brightness,
@@ -98,10 +88,8 @@ def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> I
     margins = [0, 0, 0, 0] if step.padding is None else _margins(step)
     if step.pad_if_needed:
         height, width = step.size
-        wide, high = (
-            max(0, width - image.width - margins[0] - margins[2]),
-            max(0, height - image.height - margins[1] - margins[3]),
-        )
+        wide = max(0, width - image.width - margins[0] - margins[2])
+        high = max(0, height - image.height - margins[1] - margins[3])
         margins = [margin + more for margin, more in zip(margins, (wide, high, wide, high), strict=True)]
     padded = functional.pad(image, margins, fill, step.padding_mode)
     return functional.crop(padded, top + margins[1], left + margins[0], *step.size)
@@ -119,9 +107,8 @@ def _apply(step: Any, image: Any, operation: Operation) -> Any:
     function, numbers, fixed = operation
     if function is affine.warp:
         mode, fill = fixed
-        return image.transform(
-            image.size, Image.Transform.AFFINE, numbers, Image.Resampling[mode.upper()], fillcolor=fill
-        )
+        resampling = Image.Resampling[mode.upper()]
+        return image.transform(image.size, Image.Transform.AFFINE, numbers, resampling, fillcolor=fill)
     if function is pixels.gaussian_blur:
         return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
     if function in ERASE:

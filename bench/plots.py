@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 from bench.measure import Result
+from bench.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,34 +24,29 @@ class Panel:
     points: Sequence[tuple[float, float]]
 
 
-def draw_bars(results: Sequence[Result], path: str, *, axis: str, title: str, colors: Mapping[str, str]) -> None:
+def draw_bars(report: Report, path: str, *, axis: str, colors: Mapping[str, str], only: Sequence[Result] = ()) -> None:
     """Horizontal bars, the fastest above; whiskers are the middle half of the rounds.
 
     Args:
-        results: one bar each.
+        report: one bar for each of its results.
         path: the PNG file.
         axis: what is counted.
-        title: above the chart.
-        colors: by name, for those that aren't peers.
+        colors: by a part of the result's name; what has none of them is a peer.
+        only: these results instead of all.
     """
-    ordered = sorted(results, key=lambda result: result.rate.median)
+    ordered = sorted(only or report.results, key=lambda result: result.rate.median)
     rates = [result.rate for result in ordered]
     medians = [rate.median for rate in rates]
     whiskers = [[rate.median - rate.low for rate in rates], [rate.high - rate.median for rate in rates]]
+    chosen = [next((colors[part] for part in colors if part in result.name), PEER_COLOR) for result in ordered]
     figure, (axes,) = _figure(width=9, height=1.3 + 0.42 * len(ordered))
-    axes.barh(
-        [result.label or result.name for result in ordered],
-        medians,
-        xerr=whiskers,
-        color=[colors.get(result.name, PEER_COLOR) for result in ordered],
-        height=0.7,
-        error_kw={"lw": 1, "capsize": 3},
-    )
+    names = [result.label or result.name for result in ordered]
+    axes.barh(names, medians, xerr=whiskers, color=chosen, height=0.7, error_kw={"lw": 1, "capsize": 3})
     for row, rate in enumerate(rates):
         axes.text(rate.high, row, f"  {rate.median:,.0f}", va="center")
     axes.set_xlim(0, 1.12 * max(rate.high for rate in rates))
     axes.set_xlabel(axis)
-    _save(figure, path, title)
+    _save(figure, path, report.stamp.title)
 
 
 def draw_growth(panels: Sequence[Panel], path: str, *, rows: int, title: str) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 
-from bench.cpu import cores
+from bench.machine import cores
 from bench.measure import Result, Spread, Timing
 
 PACKAGES = ("torch", "numpy", "nvidia-dali-cuda120")
+GPU_PACKAGES = ("triton", "torchvision", "pillow", "nvidia-nvimgcodec-cu12", "nvidia-nvjpeg-cu12", "nvidia-nvjpeg")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Stamp:
         cpu: its model.
         cores: those that this process may use.
         gpu: its model, or None.
-        versions: of Python and packages.
+        versions: of Python and packages, on a GPU also of its driver and CUDA.
         commit: of this repository, with "+changes" where files differ from it; "unknown" outside of git.
         date: UTC, ISO 8601.
     """
@@ -44,6 +45,11 @@ class Stamp:
         machine = f"{self.cpu}, {self.cores} cores" + (f", {self.gpu}" if self.gpu else "")
         versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return f"{machine}; {versions}; commit {self.commit}; {self.date}"
+
+    @property
+    def title(self) -> str:
+        """Of a chart."""
+        return f"{self.gpu or self.cpu}, {self.cores} cores; commit {self.commit}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +68,9 @@ class Report:
 
     benchmark: str
     unit: str
-    settings: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
     stamp: Stamp
-    results: tuple[Result, ...]
+    results: tuple[Result, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     derived: dict[str, Any] = field(default_factory=dict)
 
@@ -77,6 +83,8 @@ def make_stamp(packages: Sequence[str] = ()) -> Stamp:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
+    if torch.cuda.is_available():
+        versions |= {"CUDA of torch": str(torch.version.cuda), "driver": _driver()}
     return Stamp(
         cpu=_cpu_model(),
         cores=cores(),
@@ -105,12 +113,15 @@ def write_json(report: Report, path: str | os.PathLike) -> None:
 
 def read_json(path: str | os.PathLike) -> Report:
     """The report that `write_json` wrote."""
-    data = json.loads(Path(path).read_text())
+    return as_report(json.loads(Path(path).read_text()))
+
+
+def as_report(data: dict[str, Any]) -> Report:
+    """The report of which this is the JSON."""
     results = tuple(
-        Result(**{**row, "timings": tuple(Timing(**timing) for timing in row["timings"])})
-        for row in data.pop("results")
+        Result(**(row | {"timings": tuple(Timing(**timing) for timing in row["timings"])})) for row in data["results"]
     )
-    return Report(**{**data, "stamp": Stamp(**data["stamp"]), "results": results})
+    return Report(**(data | {"stamp": Stamp(**data["stamp"]), "results": results}))
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -141,22 +152,28 @@ def format_spread(value: Spread, digits: int = 0) -> str:
 
 
 def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    """Neither psutil nor, on most distributions, `platform.processor()` tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or "unknown CPU"
 
 
 def _commit() -> str:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    git = ["git", "-C", str(Path(__file__).parent)]
+    commit = _output([*git, "rev-parse", "--short=10", "HEAD"])
+    return f"{commit}+changes" if commit and _output([*git, "status", "--porcelain", "-uno"]) else commit or "unknown"
 
+
+def _driver() -> str:
+    """NVIDIA's."""
+    return (
+        _output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]).partition("\n")[0] or "unknown"
+    )
+
+
+def _output(command: Sequence[str]) -> str:
+    """What a command prints; "" if there is none or it fails."""
     try:
-        return git("rev-parse", "--short=10", "HEAD") + (
-            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -3,14 +3,16 @@
 Each point runs in a fresh process: images per second once the loader runs, and the memory that loading adds to the
 process at its peak. For numbers of files, which are hard links to the given ones, reading all headers without a cache
 is timed as well. The exponent k of cost ~ x^k is fitted over the points: 1 is proportional, 0 constant.
+
+Examples:
+    python -m bench.scaling path/to/images
+    python -m bench.scaling path/to/images --batch-sizes 32,64,128 --sizes 112,224 --files 1000,10000 --rounds 1
+    python -m bench.scaling path/to/images --json results/scaling.json --plot results/scaling.png
 """
 
-import argparse
 import multiprocessing
-import os
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,24 +21,35 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 
-from bench.cpu import cores_of_others, read_cpu
-from bench.feed import Feed, find_files
-from bench.measure import Case, Result, Timing, measure_cases, synchronize
-from bench.options import add_outputs, save
+from bench.command import DATA, PATIENCE, Bench, Found, argument, best_device, numbers, option
+from bench.feed import Feed, endless, find_feed, linked
+from bench.machine import peak_bytes, reset_peak
+from bench.measure import Case, Result, Timing, measure_cases, timed
 from bench.plots import Panel, draw_growth
-from bench.report import Report, format_spread, format_table, make_stamp
+from bench.report import Report, format_spread, format_table
 from dali_mixup import FileList
 
-EXAMPLES = """examples:
-  python -m bench.scaling path/to/images
-  python -m bench.scaling path/to/images --batch-sizes 32,64,128 --sizes 112,224 --files 1000,10000 --rounds 1
-  python -m bench.scaling path/to/images --json results/scaling.json --plot results/scaling.png
-"""
+Axis = Literal["batch", "size", "files", "index"]
 LEAD = 6  # batches: more than the loader prepares ahead
 TIMES = {"batch": "time per batch", "size": "time per image", "files": "time per image", "index": "time"}
 AXES = {"batch": "images per batch", "size": "pixels per side", "files": "files", "index": "files indexed"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to measure."""
+
+    data: str = argument(DATA)
+    batch_sizes: tuple[int, ...] = option((16, 32, 64, 128, 256), "images per batch", parse=numbers)
+    sizes: tuple[int, ...] = option((56, 112, 224, 448), "height and width in pixels", parse=numbers)
+    files: tuple[int, ...] = option((1000, 10_000, 100_000), "numbers of files", parse=numbers)
+    images: int = option(1500, "images to time at each point")
+    rounds: int = option(3, "how often each point is measured")
+    threads: int | None = option(None, "of the loader (default its own choice)")
+    device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
+    patience: float = option(0.0, PATIENCE)
+    scratch: str | None = option(None, "a folder on the file system of DATA for links (default beside DATA)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +63,39 @@ class Point:
         images: how many images to time, at least.
     """
 
-    axis: Literal["batch", "size", "files", "index"]
+    axis: Axis
     value: int
     feed: Feed
     images: int
+
+
+def measure(options: Options) -> Iterator[Found]:
+    """All points, in turns."""
+    feed = replace(find_feed(options.data), device=options.device, threads=options.threads)
+    beside = options.scratch or Path(options.data).resolve().parent
+    with linked(feed.paths, max(options.files, default=0), beside) as links:
+        points = list_points(feed, links, options)
+        cases = [
+            Case(name=f"{point.axis} {point.value}", run=partial(measure_point, point), options={"value": point.value})
+            for point in points
+        ]
+        results = measure_cases(cases, rounds=options.rounds, warmup=0, patience_s=options.patience)
+    yield Found(results=results, derived=growth(results))
+
+
+def list_points(feed: Feed, links: Sequence[str], options: Options) -> list[Point]:
+    """All points: each quantity grows by itself, the others stay as in `feed`."""
+
+    def of_links(count: int) -> Feed:
+        return replace(feed, paths=tuple(links[:count]), labels=endless(feed, count).labels[:count])
+
+    grown: list[tuple[Axis, int, Feed]] = [
+        *(("batch", value, replace(feed, batch_size=value)) for value in options.batch_sizes),
+        *(("size", value, replace(feed, size=value)) for value in options.sizes),
+        *(("files", value, of_links(value)) for value in options.files),
+        *(("index", value, of_links(value)) for value in options.files),
+    ]
+    return [Point(axis=axis, value=value, feed=job, images=options.images) for axis, value, job in grown]
 
 
 def measure_point(point: Point) -> Timing:
@@ -61,6 +103,37 @@ def measure_point(point: Point) -> Timing:
     work = _index if point.axis == "index" else _load
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, point).result()
+
+
+def _load(point: Point) -> Timing:
+    """In the fresh process: batches of a running loader."""
+    import nvidia.dali  # noqa: F401  so that its import is not counted
+
+    from bench.peers.ours import with_mixup
+
+    batches = max(2, -(-point.images // point.feed.batch_size))
+    feed = endless(
+        point.feed, (LEAD + batches) * point.feed.batch_size
+    )  # a batch may be larger than the files are many
+    before = reset_peak()
+    stream = with_mixup(feed)
+    for _ in range(LEAD):
+        next(stream)
+    timing = timed(lambda: sum(len(images) for images, _ in islice(stream, batches)), feed.device)
+    return replace(timing, peak_bytes=peak_bytes() - before)
+
+
+def _index(point: Point) -> Timing:
+    """In the fresh process: read all headers, as the first epoch over new files does."""
+    before = reset_peak()
+    timing = timed(lambda: len(FileList(point.feed.paths, point.feed.labels, cache=False, progress=False)))
+    return replace(timing, peak_bytes=peak_bytes() - before)
+
+
+def by_axis(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Results by the quantity that grows, in the order of `AXES`; only those that were measured."""
+    groups = {axis: [result for result in results if result.name.startswith(f"{axis} ")] for axis in AXES}
+    return {axis: group for axis, group in groups.items() if group}
 
 
 def fit_exponent(values: Sequence[float], costs: Sequence[float]) -> float:
@@ -72,46 +145,6 @@ def fit_exponent(values: Sequence[float], costs: Sequence[float]) -> float:
     return float(np.polyfit(np.log(values), np.log(costs), 1)[0])
 
 
-def list_points(
-    feed: Feed,
-    *,
-    batch_sizes: Sequence[int],
-    sizes: Sequence[int],
-    files: Sequence[int],
-    links: Sequence[str],
-    images: int,
-) -> list[Point]:
-    """All points: each quantity grows by itself, the others stay as in `feed`."""
-
-    def first(count: int) -> Feed:
-        labels = tuple(feed.labels[i % len(feed.labels)] for i in range(count))
-        return replace(feed, paths=tuple(links[:count]), labels=labels)
-
-    return [
-        *(
-            Point(axis="batch", value=value, feed=replace(feed, batch_size=value), images=images)
-            for value in batch_sizes
-        ),
-        *(Point(axis="size", value=value, feed=replace(feed, size=value), images=images) for value in sizes),
-        *(Point(axis="files", value=value, feed=first(value), images=images) for value in files),
-        *(Point(axis="index", value=value, feed=first(value), images=images) for value in files),
-    ]
-
-
-def link_files(paths: Sequence[str], count: int, folder: Path) -> list[str]:
-    """Hard links to the files again and again, `count` in all."""
-    links = [str(folder / f"{i:07}{Path(paths[i % len(paths)]).suffix}") for i in range(count)]
-    for i, link in enumerate(links):
-        os.link(paths[i % len(paths)], link)
-    return links
-
-
-def by_axis(results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Results by the quantity that grows, in the order of `AXES`; only those that were measured."""
-    groups = {axis: [result for result in results if result.name.startswith(f"{axis} ")] for axis in AXES}
-    return {axis: group for axis, group in groups.items() if group}
-
-
 def growth(results: Sequence[Result]) -> dict[str, dict[str, float]]:
     """By axis the exponents of time (see `TIMES`) and of memory, and the bytes of one more image, pixel or file."""
     exponents = {}
@@ -121,11 +154,9 @@ def growth(results: Sequence[Result]) -> dict[str, dict[str, float]]:
             whole = [value if axis in ("batch", "index") else 1 for value in values]  # else time per image
             times = [count / result.rate.median for count, result in zip(whole, group, strict=True)]
             memory = [max(1, _memory(result)) for result in group]
-            exponents[axis] = {
-                "time": fit_exponent(values, times),
-                "memory": fit_exponent(values, memory),
-                "bytes_each": float(np.polyfit(values, memory, 1)[0]),
-            }
+            each = float(np.polyfit(values, memory, 1)[0])
+            fitted = {"time": fit_exponent(values, times), "memory": fit_exponent(values, memory)}
+            exponents[axis] = fitted | {"bytes_each": each}
     return exponents
 
 
@@ -134,185 +165,36 @@ def describe(report: Report) -> str:
     lines = []
     for axis, group in by_axis(report.results).items():
         rows = [[str(r.options["value"]), format_spread(r.rate), f"{_memory(r) / 1e6:.0f}"] for r in group]
-        lines.append(format_table([AXES[axis], "files/s" if axis == "index" else "images/s", "peak memory, MB"], rows))
-        if axis in report.derived:
-            fitted = report.derived[axis]
+        lines.append(format_table([AXES[axis], _unit(axis), "peak memory, MB"], rows))
+        if fitted := report.derived.get(axis):
             growing = f"memory ~ x^{fitted['memory']:.2f}, {fitted['bytes_each']:,.0f} bytes for each more"
             lines.append(f"{TIMES[axis]} ~ x^{fitted['time']:.2f}; {growing}")
         lines.append("")
-    lines.append(
-        f"Median of {report.settings['rounds']} rounds, in brackets the middle half; memory is what loading "
-        "adds to the process."
-    )
-    return "\n".join([*lines, str(report.stamp)])
+    rounds = f"Median of {report.settings['rounds']} rounds, in brackets the middle half"
+    return "\n".join([*lines, f"{rounds}; memory is what loading adds to the process."])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    options = _parser().parse_args(arguments)
-    stamp = make_stamp()  # before the run: files may change meanwhile
-    paths, labels = find_files(options.data)
-    feed = Feed(
-        paths=tuple(paths),
-        labels=tuple(labels),
-        classes=max(labels) + 1,
-        device=options.device,
-        threads=options.threads,
-    )
-    with tempfile.TemporaryDirectory(
-        dir=options.scratch or Path(options.data).resolve().parent, prefix="scaling-"
-    ) as folder:
-        links = link_files(paths, max(options.files, default=0), Path(folder))
-        points = list_points(
-            feed,
-            batch_sizes=options.batch_sizes,
-            sizes=options.sizes,
-            files=options.files,
-            links=links,
-            images=options.images,
-        )
-        cases = [
-            Case(name=f"{p.axis} {p.value}", run=partial(measure_point, p), options={"value": p.value}) for p in points
-        ]
-        results = measure_cases(cases, rounds=options.rounds, warmup=0, patience_s=options.patience)
-    shown = ("data", "batch_sizes", "sizes", "files", "images", "rounds", "threads", "device")
-    report = Report(
-        benchmark="scaling",
-        unit="images",
-        settings={name: getattr(options, name) for name in shown},
-        stamp=stamp,
-        results=tuple(results),
-        derived=growth(results),
-    )
-    print(describe(report))
-    save(report, options, partial(_plot, report))
-    return 0
-
-
-def _load(point: Point) -> Timing:
-    """In the fresh process: batches of a running loader."""
-    import nvidia.dali  # noqa: F401 -- so that its import is not counted
-
-    from bench.peers.ours import with_mixup
-
-    batches = max(2, -(-point.images // point.feed.batch_size))
-    times = -(
-        -(LEAD + batches) * point.feed.batch_size // len(point.feed.paths)
-    )  # a batch may be larger than the number of files
-    feed = replace(point.feed, paths=point.feed.paths * times, labels=point.feed.labels * times)
-    before = _reset_peak()
-    stream = with_mixup(feed)
-    for _ in islice(stream, LEAD):
-        pass
-    synchronize(feed.device)
-    cpu = read_cpu()
-    items = sum(len(images) for images, _ in islice(stream, batches))
-    synchronize(feed.device)
-    end = read_cpu()
-    return Timing(
-        items=items,
-        seconds=end.wall - cpu.wall,
-        others=cores_of_others(cpu, end),
-        peak_bytes=_memory_bytes("VmHWM") - before,
-    )
-
-
-def _index(point: Point) -> Timing:
-    """In the fresh process: read all headers, as the first epoch over new files does."""
-    before = _reset_peak()
-    cpu = read_cpu()
-    dataset = FileList(point.feed.paths, point.feed.labels, cache=False, progress=False)
-    end = read_cpu()
-    peak = _memory_bytes("VmHWM") - before
-    return Timing(items=len(dataset), seconds=end.wall - cpu.wall, others=cores_of_others(cpu, end), peak_bytes=peak)
-
-
-def _reset_peak() -> int:
-    """Start a new peak of this process's memory from what it holds now, which is returned."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _memory_bytes("VmRSS")
-
-
-def _memory_bytes(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
+def plot(report: Report, path: str) -> None:
+    """Rates above, memory below."""
+    rates, memory = [], []
+    for axis, group in by_axis(report.results).items():
+        speeds = [(result.options["value"], result.rate.median) for result in group]
+        held = [(result.options["value"], _memory(result) / 1e6) for result in group]
+        rates.append(Panel(x=AXES[axis], y=_unit(axis), points=speeds))
+        memory.append(Panel(x=AXES[axis], y="peak memory, MB", points=held))
+    draw_growth([*rates, *memory], path, rows=2, title=report.stamp.title)
 
 
 def _memory(result: Result) -> int:
     return int(np.median([timing.peak_bytes or 0 for timing in result.timings]))
 
 
-def _plot(report: Report, path: str) -> None:
-    rates, memory = [], []
-    for axis, group in by_axis(report.results).items():
-        values = [result.options["value"] for result in group]
-        unit = "files/s" if axis == "index" else "images/s"
-        rates.append(Panel(x=AXES[axis], y=unit, points=list(zip(values, [r.rate.median for r in group], strict=True))))
-        memory.append(
-            Panel(
-                x=AXES[axis],
-                y="peak memory, MB",
-                points=list(zip(values, [_memory(r) / 1e6 for r in group], strict=True)),
-            )
-        )
-    stamp = report.stamp
-    draw_growth(
-        [*rates, *memory], path, rows=2, title=f"{stamp.gpu or stamp.cpu}, {stamp.cores} cores; commit {stamp.commit}"
-    )
+def _unit(axis: str) -> str:
+    return "files/s" if axis == "index" else "images/s"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.scaling",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("data", metavar="DATA", help="a folder of images, or of one folder per class")
-    add(
-        "--batch-sizes",
-        type=_numbers,
-        default=[16, 32, 64, 128, 256],
-        help="images per batch (default 16,32,64,128,256)",
-    )
-    add(
-        "--sizes",
-        type=_numbers,
-        default=[56, 112, 224, 448],
-        help="height and width in pixels (default 56,112,224,448)",
-    )
-    add("--files", type=_numbers, default=[1000, 10_000, 100_000], help="numbers of files (default 1000,10000,100000)")
-    add("--images", type=int, default=1500, help="images to time at each point (default 1500)")
-    add("--rounds", type=int, default=3, help="how often each point is measured (default 3)")
-    add("--threads", type=int, help="of the loader (default its own choice)")
-    add(
-        "--device",
-        default="cuda" if torch.cuda.is_available() else "cpu",
-        help="where batches must arrive (default the GPU)",
-    )
-    add(
-        "--patience",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="wait while others use the machine, so long in all (default 0)",
-    )
-    add(
-        "--scratch",
-        metavar="FOLDER",
-        help="where links are made for a while, on the file system of DATA (default beside DATA)",
-    )
-    add_outputs(parser)
-    return parser
-
-
-def _numbers(text: str) -> list[int]:
-    numbers = sorted(int(part) for part in text.split(",") if part)
-    if numbers and numbers[0] < 1:
-        raise argparse.ArgumentTypeError(f"must be positive numbers, got {text!r}")
-    return numbers
-
+bench = Bench("scaling", __doc__, Options, measure, describe, unit="images", plot=plot)
+main = bench.main
 
 if __name__ == "__main__":
     sys.exit(main())

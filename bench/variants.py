@@ -2,142 +2,101 @@
 
 Both deliver the same number of mixed batches. Two loaders decode two images for each one that they deliver; the batch
 mixed with itself decodes one.
+
+Examples:
+    python -m bench.variants path/to/images
+    python -m bench.variants path/to/images --batch-size 128 --rounds 9 --json variants.json --plot variants.png
 """
 
-import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 import dali_mixup as dm
-from bench.feed import find_files
-from bench.measure import Case, Result, Timing, measure_cases, speedup, time_calls
-from bench.options import add_outputs, save
+from bench.command import DATA, Bench, Found, argument, option
+from bench.feed import Batches, find_files, forever
+from bench.measure import Case, Timing, measure_cases, speedup, time_calls
 from bench.plots import OURS_COLOR, draw_bars
-from bench.report import Report, format_spread, format_table, make_stamp
+from bench.report import Report, format_spread, format_table
 from dali_mixup.pipelines import imagenet
 
-EXAMPLES = """examples:
-  python -m bench.variants path/to/images
-  python -m bench.variants path/to/images --batch-size 128 --rounds 9 --json variants.json --plot variants.png
-"""
-Batch = tuple[torch.Tensor, torch.Tensor]
+DECODED = "decoded per delivered"
+IN_BATCH, TWO_LOADERS = "in the batch", "two loaders"
 
 
-def in_batch(dataset: dm.FileList, batch_size: int, size: int, threads: int | None) -> Iterator[Batch]:
-    """One loader that mixes each batch with itself, without end."""
-    loader = dm.Loader(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to measure."""
+
+    data: str = argument(DATA)
+    batch_size: int = option(64, "images per batch")
+    size: int = option(224, "height and width of the output in pixels")
+    threads: int | None = option(None, "num_threads of the Loaders (default their own choice)")
+    batches: int = option(10, "timed batches per round")
+    rounds: int = option(7, "timed rounds, each of which runs both")
+
+
+def open_loader(dataset: dm.FileList, options: Options, mixup: dm.MixUp | None, seed: int = 0) -> dm.Loader:
+    """One shuffled loader."""
+    return dm.Loader(
         dataset,
-        imagenet.train(size),
-        batch_size=batch_size,
+        imagenet.train(options.size),
+        batch_size=options.batch_size,
         shuffle=True,
         drop_last=True,
-        mixup=dm.MixUp(),
-        num_threads=threads,
+        mixup=mixup,
+        seed=seed,
+        num_threads=options.threads,
     )
-    while True:
-        yield from loader
 
 
-def two_loaders(dataset: dm.FileList, batch_size: int, size: int, threads: int | None) -> Iterator[Batch]:
+def two_loaders(dataset: dm.FileList, options: Options) -> Batches:
     """The paper's form: two loaders in different order, and lam between their batches, without end."""
     rng, mixup = np.random.default_rng(0), dm.MixUp()
-    loaders = [
-        dm.Loader(
-            dataset,
-            imagenet.train(size),
-            batch_size=batch_size,
-            shuffle=True,
-            drop_last=True,
-            seed=seed,
-            num_threads=threads,
-        )
-        for seed in (0, 1)
-    ]
-    while True:
-        for (images, labels), (others, other_labels) in zip(*loaders, strict=True):
-            lam = torch.from_numpy(mixup.draw_lam(batch_size, rng)).to(images.device)
-            yield torch.lerp(others, images, lam.view(-1, 1, 1, 1)), dm.stack_targets(labels, other_labels, lam)
+    loaders = [open_loader(dataset, options, None, seed) for seed in (0, 1)]
+    for (images, labels), (others, other_labels) in zip(*map(forever, loaders), strict=True):
+        lam = torch.from_numpy(mixup.draw_lam(len(images), rng)).to(images.device)
+        yield torch.lerp(others, images, lam.view(-1, 1, 1, 1)), dm.stack_targets(labels, other_labels, lam)
 
 
-def measure_variants(
-    dataset: dm.FileList,
-    *,
-    batch_size: int,
-    size: int,
-    threads: int | None,
-    batches: int,
-    rounds: int,
-    progress: bool = True,
-) -> list[Result]:
+def measure(options: Options) -> Iterator[Found]:
     """Time both forms side by side."""
+    dataset = dm.FileList(*find_files(options.data))
 
-    def case(name: str, decoded: int, stream: Iterator[Batch]) -> Case:
-        def run() -> Timing:
-            next(stream)  # what was prepared while the other form had its turn
-            next(stream)
-            return time_calls(lambda: next(stream), calls=batches, items=batch_size)
+    def round_of(stream: Batches) -> Timing:
+        next(stream)  # what was prepared while the other form had its turn
+        next(stream)
+        return time_calls(lambda: next(stream), calls=options.batches, items=options.batch_size)
 
-        return Case(name=name, label=name, run=run, options={"decoded per delivered": decoded})
-
-    streams = [make(dataset, batch_size, size, threads) for make in (in_batch, two_loaders)]
-    try:
-        cases = [case("in the batch", 1, streams[0]), case("two loaders", 2, streams[1])]
-        return measure_cases(cases, rounds=rounds, progress=progress)
-    finally:
-        for stream in streams:
-            stream.close()  # pyright: ignore[reportAttributeAccessIssue]  they are generators
+    mixed, two = forever(open_loader(dataset, options, dm.MixUp())), two_loaders(dataset, options)
+    with closing(mixed), closing(two):
+        cases = [
+            Case(name=name, label=name, run=partial(round_of, stream), options={DECODED: decoded})
+            for name, stream, decoded in ((IN_BATCH, mixed, 1), (TWO_LOADERS, two, 2))
+        ]
+        yield Found(results=measure_cases(cases, rounds=options.rounds))
 
 
 def describe(report: Report) -> str:
     """A row per form."""
-    base = next(result for result in report.results if result.name == "two loaders")
-    rows = [
-        [
-            result.label,
-            str(result.options["decoded per delivered"]),
-            format_spread(result.rate),
-            f"{report.settings['batch_size'] / result.rate.median * 1e3:.1f}",
-            format_spread(speedup(result, base), 2),
-        ]
-        for result in report.results
-    ]
-    table = format_table(["partner from", "decoded per delivered", "images/s", "ms per batch", "x two loaders"], rows)
-    return f"{table}\n\nMedians of {report.settings['rounds']} rounds; ratios within a round.\n{report.stamp}"
+    base = next(result for result in report.results if result.name == TWO_LOADERS)
+    rows = []
+    for result in report.results:
+        milliseconds = 1e3 * report.settings["batch_size"] / result.rate.median
+        cells = [format_spread(result.rate), f"{milliseconds:.1f}", format_spread(speedup(result, base), 2)]
+        rows.append([result.label, str(result.options[DECODED]), *cells])
+    table = format_table(["partner from", DECODED, "images/s", "ms per batch", f"x {TWO_LOADERS}"], rows)
+    return f"{table}\n\nMedians of {report.settings['rounds']} rounds; ratios within a round."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m bench.variants",
-        description=__doc__,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("data", metavar="DATA", help="a folder of images, or of one folder per class")
-    parser.add_argument("--batch-size", type=int, default=64, help="images per batch (default 64)")
-    parser.add_argument("--size", type=int, default=224, help="height and width of the output in pixels (default 224)")
-    parser.add_argument("--threads", type=int, help="num_threads of the Loaders (default their own choice)")
-    parser.add_argument("--batches", type=int, default=10, help="timed batches per round (default 10)")
-    parser.add_argument("--rounds", type=int, default=7, help="timed rounds, each of which runs both (default 7)")
-    add_outputs(parser)
-    options = parser.parse_args(arguments)
-    paths, labels = find_files(options.data, None)
-    dataset = dm.FileList(paths, labels)
-    settings = {name: getattr(options, name) for name in ("batch_size", "size", "threads", "batches", "rounds")}
-    results = measure_variants(dataset, **settings)
-    report = Report(benchmark="variants", unit="images", settings=settings, stamp=make_stamp(), results=tuple(results))
-    print(describe(report))
-    save(report, options, lambda path: _plot(report, path))
-    return 0
-
-
-def _plot(report: Report, path: str) -> None:
-    title = f"{report.stamp.gpu or report.stamp.cpu}, {report.stamp.cores} cores; commit {report.stamp.commit}"
-    draw_bars(report.results, path, axis="mixed images/s", title=title, colors={"in the batch": OURS_COLOR})
-
+plot = partial(draw_bars, axis="mixed images/s", colors={IN_BATCH: OURS_COLOR})
+bench = Bench("variants", __doc__, Options, measure, describe, unit="images", plot=plot)
+main = bench.main
 
 if __name__ == "__main__":
     sys.exit(main())

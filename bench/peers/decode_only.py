@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.cpu import cores
 from bench.feed import Batches, Feed
-from dali_mixup import FileList
-from dali_mixup.pipelines import imagenet
-from dali_mixup.plan.plan import Plan
+from bench.machine import cores
+from bench.peers.ours import open_loader
 
 
 def batches(feed: Feed) -> Batches:
@@ -24,25 +22,14 @@ def batches(feed: Feed) -> Batches:
     from nvidia.dali import fn, pipeline_def, types
 
     on_gpu = torch.device(feed.device).type == "cuda"
-    dataset = FileList(feed.paths, feed.labels, cache=False, progress=False)
-    plan = Plan(
-        dataset=dataset,
-        pipeline=imagenet.train(size=feed.size),
-        batch_size=feed.batch_size,
-        shuffle=True,
-        drop_last=True,
-        mixup=None,
-        seed=feed.seed,
-        rank=0,
-        world=1,
-    )
+    plan = open_loader(feed, None).plan
 
     def planned() -> Any:
         for epoch in count():
             order = plan.order(epoch)
             for step in plan.steps():
                 batch = plan.batch(epoch, order, step)
-                yield [dataset.paths.encoded(i) for i in batch.indices], batch.windows.anchor, batch.windows.shape
+                yield [plan.dataset.paths.encoded(i) for i in batch.indices], batch.windows.anchor, batch.windows.shape
 
     @pipeline_def(
         batch_size=feed.batch_size,

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.cpu import cores
-from bench.feed import ALPHA, Batches, Feed
+from bench.feed import ALPHA, Batches, Feed, forever
+from bench.machine import cores
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -27,10 +27,7 @@ def batches(feed: Feed) -> Batches:
 
 
 def encoded_batches(feed: Feed) -> Batches:
-    """What FFCV's own field for images writes.
-
-    It encodes each anew, at quality 90 with halved chroma, which decodes faster.
-    """
+    """What FFCV's own field writes: each image encoded anew, at quality 90 with halved chroma, which decodes faster."""
     return _batches(feed, _rgb_field(write_mode="jpg", jpeg_quality=90))
 
 
@@ -40,43 +37,28 @@ def shrunk_batches(feed: Feed) -> Batches:
 
 
 def half_raw_batches(feed: Feed) -> Batches:
-    """The recipe of FFCV's ImageNet example.
-
-    At most 500 pixels, half of the images uncompressed, which takes 4 x the disk.
-    """
-    return _batches(
-        feed, _rgb_field(write_mode="proportion", compress_probability=0.5, jpeg_quality=90, max_resolution=500)
-    )
+    """The recipe of FFCV's ImageNet example: 500 pixels at most, half of them uncompressed: 4 x the disk."""
+    field = _rgb_field(write_mode="proportion", compress_probability=0.5, jpeg_quality=90, max_resolution=500)
+    return _batches(feed, field)
 
 
 def _batches(feed: Feed, field: Any) -> Batches:
+    from ffcv import transforms as ops
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
-    from ffcv.transforms import (
-        ImageMixup,
-        LabelMixup,
-        MixupToOneHot,
-        NormalizeImage,
-        RandomHorizontalFlip,
-        ToDevice,
-        ToTensor,
-        ToTorchImage,
-    )
 
     device = torch.device(feed.device)
-    normalize = NormalizeImage(255 * np.array(IMAGENET_MEAN), 255 * np.array(IMAGENET_STD), np.float32)
-    images = [
-        RandomResizedCropRGBImageDecoder((feed.size, feed.size)),
-        RandomHorizontalFlip(),
-        ImageMixup(alpha=ALPHA, same_lambda=False),
-    ]
-    labels = [IntDecoder(), LabelMixup(alpha=ALPHA, same_lambda=False), ToTensor(), MixupToOneHot(feed.classes)]
+    normalize = ops.NormalizeImage(255 * np.array(IMAGENET_MEAN), 255 * np.array(IMAGENET_STD), np.float32)
+    mix_images, mix_labels = (mix(alpha=ALPHA, same_lambda=False) for mix in (ops.ImageMixup, ops.LabelMixup))
+    images = [RandomResizedCropRGBImageDecoder((feed.size, feed.size)), ops.RandomHorizontalFlip(), mix_images]
+    labels = [IntDecoder(), mix_labels, ops.ToTensor(), ops.MixupToOneHot(feed.classes)]
     if device.type == "cuda":
-        images += [ToTensor(), ToDevice(device, non_blocking=True), ToTorchImage(), normalize]
-        labels += [ToDevice(device, non_blocking=True)]
+        to_device = ops.ToDevice(device, non_blocking=True)
+        images += [ops.ToTensor(), to_device, ops.ToTorchImage(), normalize]
+        labels += [ops.ToDevice(device, non_blocking=True)]
     else:
-        images += [normalize, ToTensor(), ToTorchImage(convert_back_int16=False)]
+        images += [normalize, ops.ToTensor(), ops.ToTorchImage(convert_back_int16=False)]
 
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "images.beton")
@@ -94,8 +76,7 @@ def _batches(feed: Feed, field: Any) -> Batches:
             drop_last=True,
             seed=feed.seed,
         )
-        while True:
-            yield from loader
+        yield from forever(loader)
 
 
 def _write(file: str, samples: list[tuple[str, int]], field: Any) -> None:

@@ -1,6 +1,6 @@
 """`dali_mixup.Loader`."""
 
-from bench.feed import ALPHA, Batches, Feed
+from bench.feed import ALPHA, Batches, Feed, forever
 from dali_mixup import FileList, GpuDecode, Loader, MixUp
 from dali_mixup.pipelines import imagenet
 
@@ -17,7 +17,12 @@ def without_mixup(feed: Feed) -> Batches:
 
 def batches(feed: Feed, mixup: MixUp | None, gpu_decode: GpuDecode | None = None) -> Batches:
     """Epoch after epoch, decoded as `gpu_decode` says where that is on a GPU."""
-    loader = Loader(
+    return forever(open_loader(feed, mixup, gpu_decode))
+
+
+def open_loader(feed: Feed, mixup: MixUp | None, gpu_decode: GpuDecode | None = None) -> Loader:
+    """For one epoch at a time."""
+    return Loader(
         FileList(feed.paths, feed.labels, cache=False, progress=False),
         imagenet.train(size=feed.size),
         batch_size=feed.batch_size,
@@ -29,5 +34,3 @@ def batches(feed: Feed, mixup: MixUp | None, gpu_decode: GpuDecode | None = None
         num_threads=feed.threads,
         gpu_decode=gpu_decode or GpuDecode(),
     )
-    while True:
-        yield from loader

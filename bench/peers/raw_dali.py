@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from bench.cpu import cores
-from bench.feed import ALPHA, Batches, Feed
+from bench.feed import ALPHA, Batches, Feed, forever
+from bench.machine import cores
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
@@ -32,10 +32,9 @@ def plain_batches(feed: Feed, hw_decoder_load: float | None = None) -> Batches:
     loader = DALIClassificationIterator(
         pipeline, reader_name="reader", last_batch_policy=LastBatchPolicy.DROP, auto_reset=True
     )
-    while True:
-        for batch in loader:
-            images, labels = batch[0]["data"], batch[0]["label"]
-            yield images, labels.squeeze(1).long().to(images.device)
+    for batch in forever(loader):
+        images, labels = batch[0]["data"], batch[0]["label"]
+        yield images, labels.squeeze(1).long().to(images.device)
 
 
 def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
@@ -54,10 +53,9 @@ def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
         files, labels = fn.readers.file(
             files=list(feed.paths), labels=list(feed.labels), random_shuffle=True, name="reader"
         )
+        device = "mixed" if on_gpu else "cpu"
         load = {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load}
-        images = fn.decoders.image_random_crop(
-            files, device="mixed" if on_gpu else "cpu", output_type=types.RGB, **load
-        )
+        images = fn.decoders.image_random_crop(files, device=device, output_type=types.RGB, **load)
         images = fn.resize(images, resize_x=feed.size, resize_y=feed.size, interp_type=types.INTERP_TRIANGULAR)
         images = fn.crop_mirror_normalize(
             images,

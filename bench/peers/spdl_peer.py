@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import torch
 
-from bench.cpu import cores
 from bench.feed import ALPHA, Batches, Feed
+from bench.machine import cores
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 

@@ -7,8 +7,8 @@ from typing import BinaryIO
 
 import torch
 
-from bench.cpu import cores
-from bench.feed import ALPHA, Batches, Feed
+from bench.feed import ALPHA, Batches, Feed, forever
+from bench.machine import cores
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
@@ -38,8 +38,7 @@ def batches(feed: Feed) -> Batches:
         device=torch.device(feed.device),
         persistent_workers=True,
     )
-    while True:
-        yield from loader
+    yield from forever(loader)
 
 
 class _Listed:

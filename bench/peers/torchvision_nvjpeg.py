@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.cpu import cores
 from bench.feed import Batches, Feed
+from bench.machine import cores
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 

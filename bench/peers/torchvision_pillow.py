@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from bench.cpu import cores
-from bench.feed import ALPHA, Batches, Feed
+from bench.feed import ALPHA, Batches, Feed, forever
+from bench.machine import cores
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
@@ -54,6 +54,5 @@ def mixed_batches(feed: Feed, images: Dataset) -> Batches:
         persistent_workers=True,
         pin_memory=on_gpu,
     )
-    while True:
-        for inputs, targets in loader:
-            yield inputs.to(feed.device, non_blocking=on_gpu), targets.to(feed.device, non_blocking=on_gpu)
+    for inputs, targets in forever(loader):
+        yield inputs.to(feed.device, non_blocking=on_gpu), targets.to(feed.device, non_blocking=on_gpu)

@@ -2,22 +2,32 @@ import contextlib
 import doctest
 import importlib
 import json
+import re
+import subprocess
+import sys
+import time
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from bench import command, fuzz_files, fuzz_probe, machine, measure, report, scaling, throughput
 from bench import feed as feeds
-from bench import measure, report, scaling, throughput
-from bench.cpu import CpuTimes, cores_of_others, wait_until_idle, wait_until_quiet
-from bench.isolated import LoaderFailedError, isolated
+from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
+from bench.rivals import LoaderFailedError, apart
 from bench.torchvision_fix import import_torchvision
 from tests.conftest import jpeg_bytes
 
-BENCHMARKS = sorted(path.stem for path in Path(measure.__file__).parent.glob("*.py") if "def main(" in path.read_text())
+BENCH = Path(measure.__file__).parent
+BENCHMARKS = sorted(
+    path.stem for path in BENCH.glob("*.py") if re.search("^(def main[(]|main = )", path.read_text(), re.M)
+)
+RESULTS = sorted(path for path in (BENCH / "results").glob("*.json") if not path.stem.startswith("cifar10"))
 
 
 def timings(*seconds):
@@ -127,8 +137,50 @@ def test_cores_of_others_leaves_out_our_own():
     assert cores_of_others(before, CpuTimes(wall=12.0, machine=100.9, tree=21.0)) == 0.0
 
 
-def test_waiting_for_an_idle_process_ends():
-    wait_until_idle(limit_s=2.0)
+def test_a_process_that_falls_idle_is_waited_for_and_a_busy_one_for_so_long_only(monkeypatch):
+    clock, busy_until = [0.0], 0.45
+
+    def read():
+        return CpuTimes(wall=clock[0], machine=0.0, tree=min(clock[0], busy_until))
+
+    def waited(limit_s):
+        clock[0] = 0.0
+        machine.wait_until_idle(limit_s)
+        return clock[0]
+
+    monkeypatch.setattr(machine, "read_cpu", read)
+    monkeypatch.setattr(machine.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(machine.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    assert waited(10.0) == pytest.approx(0.6)  # windows of 0.1 s: the fifth is half busy, the sixth idle
+    assert waited(0.3) == pytest.approx(0.3)
+    busy_until = 100.0
+    assert waited(2.0) == pytest.approx(2.0)
+
+
+def test_a_process_counts_its_own_time_and_its_childrens():
+    code = "import time; print(flush=True); end = time.monotonic() + 9\nwhile time.monotonic() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        before = machine.read_cpu()
+        time.sleep(1.0)
+        after = machine.read_cpu()
+        child.kill()
+    assert after.tree - before.tree > 0.1  # of the child: this process sleeps
+    assert after.machine - before.machine >= after.tree - before.tree - 0.05
+
+
+def test_the_peak_is_that_since_the_reset():
+    bytearray(b"x") * (64 << 20)
+    start = machine.reset_peak()
+    assert start < machine.resident_bytes() + (32 << 20)
+    bytearray(b"x") * (64 << 20)
+    assert 56 << 20 < machine.peak_bytes() - start < 80 << 20
+
+
+def test_open_files_are_named(tmp_path):
+    with open(tmp_path / "open", "wb"):
+        assert str(tmp_path / "open") in machine.open_files()
+    assert str(tmp_path / "open") not in machine.open_files()
 
 
 def make_report():
@@ -170,7 +222,99 @@ def test_a_stamp_names_machine_versions_and_commit():
     assert stamp.commit
 
 
-@pytest.mark.parametrize("module", [measure, report, scaling])
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_results_that_lie_in_the_repository_can_still_be_read_and_described(path):
+    read = report.read_json(path)
+    text = importlib.import_module(f"bench.{read.benchmark}").bench.describe(read)
+    assert len(text.splitlines()) > 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    data: str = command.argument("a folder")
+    counts: tuple[int, ...] = command.option((1, 2), "how many")
+    sizes: tuple[int, ...] = command.option((3, 4), "how large", parse=command.numbers)
+    share: float | None = command.option(None, "of all")
+    fast: bool = command.option(False, "in haste")
+    name: str = command.option("a", "which", choices=("a", "b"))
+    out: str = command.option(..., "where to")
+    seed: int = command.option(lambda: 7, "of all")
+
+    def __post_init__(self):
+        if self.share == 0:
+            raise ValueError("--share must not be 0")
+
+
+def read_options(*arguments):
+    parser = command.build_parser(Options, "x", "About.")
+    return command.make_options(Options, parser, vars(parser.parse_args(arguments)))
+
+
+def test_options_that_are_not_given_keep_their_defaults():
+    assert read_options("here", "--out", "there") == Options(data="here", out="there")
+    assert Options(data="here", out="there").seed == 7
+
+
+def test_every_kind_of_option_is_read_by_its_type():
+    given = "here --out there --counts 5 6 --sizes 9,8 --share 0.5 --fast --name b --seed 3"
+    expected = Options(data="here", out="there", counts=(5, 6), sizes=(8, 9), share=0.5, fast=True, name="b", seed=3)
+    assert read_options(*given.split()) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("--out y", "required: DATA"),
+        ("x", "required: --out"),
+        ("x --out y --counts a", "invalid int value: 'a'"),
+        ("x --out y --sizes 0", "must be positive numbers, got '0'"),
+        ("x --out y --name c", "invalid choice: 'c'"),
+        ("x --out y --share 0", "error: --share must not be 0"),
+    ],
+)
+def test_a_wrong_command_line_is_told_and_ends_with_2(given, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        read_options(*given.split())
+    assert message in capsys.readouterr().err
+
+
+def test_the_help_shows_defaults(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        read_options("--help")
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("how many (default 1 2)", "how large (default 3,4)", "which (default a)"))
+    assert "None" not in shown
+
+
+def steps(options):
+    for count in range(1, options.counts[-1] + 1):
+        yield command.Found(derived={"count": count}, settings={"files": 3}, passed=count < 5)
+
+
+def bench_of(measure):
+    return command.Bench("x", "", Options, measure, lambda made: f"{made.derived['count']} things", unit="things")
+
+
+def test_all_that_was_found_until_a_benchmark_broke_is_saved(tmp_path):
+    def breaks(options):
+        yield from steps(options)
+        raise KeyboardInterrupt
+
+    path = tmp_path / "x.json"
+    with pytest.raises(KeyboardInterrupt):
+        bench_of(breaks).main(["here", "--out", "there", "--json", str(path)])
+    read = report.read_json(path)
+    assert (read.benchmark, read.unit, read.derived) == ("x", "things", {"count": 2})
+    assert (read.settings["files"], read.settings["data"]) == (3, "here")
+
+
+@pytest.mark.parametrize(("count", "status"), [("4", 0), ("5", 1)])
+def test_the_last_of_what_was_found_is_shown_and_gives_the_exit_status(count, status, capsys):
+    assert bench_of(steps).main(["here", "--out", "there", "--counts", count]) == status
+    assert capsys.readouterr().out.startswith(f"{count} things\n")
+
+
+@pytest.mark.parametrize("module", [command, fuzz_files, fuzz_probe, measure, report, scaling])
 def test_examples_in_docstrings_hold(module):
     failed, tried = doctest.testmod(module)
     assert tried
@@ -184,7 +328,7 @@ def test_help_shows_examples(name, capsys):
     shown = capsys.readouterr().out
     called = name if f"usage: python -m bench.{name} " in shown else name.replace("_", " ")  # cifar10 has two commands
     assert f"usage: python -m bench.{called} " in shown
-    assert f"  python -m bench.{called} " in shown.split("examples:")[1]
+    assert f"    python -m bench.{called}" in shown.split("Examples:")[1]
 
 
 def test_unknown_variants_are_named(capsys):
@@ -207,8 +351,8 @@ def test_class_folders_give_their_labels(folder):
 
 
 def test_endless_files_keep_their_labels():
-    paths, labels = feeds.endless(["a", "b", "c"], [0, 1, 2], 7)
-    assert (paths, labels) == (tuple("abcabcabc"), (0, 1, 2) * 3)
+    longer = feeds.endless(feeds.Feed(paths=tuple("abc"), labels=(0, 1, 2), classes=3, size=5), 7)
+    assert longer == feeds.Feed(paths=tuple("abcabcabc"), labels=(0, 1, 2) * 3, classes=3, size=5)
 
 
 def test_torchvision_imports_beside_any_torch():
@@ -248,12 +392,12 @@ def test_a_peer_delivers_mixed_normalized_batches(package, source, feed):
 def test_a_loader_that_can_not_run_says_why(feed):
     with (
         pytest.raises(LoaderFailedError, match=r"not installed: No module named 'bench\.peers\.nothing_there'"),
-        isolated("bench.peers.nothing_there:batches", feed, lead=1, batches=1),
+        apart("bench.peers.nothing_there:batches", feed, lead=1, batches=1),
     ):
         pass
     with (
         pytest.raises(LoaderFailedError, match=r"^builtins:iter failed: TypeError: 'Feed' object is not iterable"),
-        isolated("builtins:iter", feed, lead=1, batches=1),
+        apart("builtins:iter", feed, lead=1, batches=1),
     ):
         pass
 
@@ -308,11 +452,29 @@ def test_scaling_fits_how_cost_grows(flat_folder, tmp_path, capsys):
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
 
 
-def test_linked_files_are_the_given_ones_in_turn(flat_folder, tmp_path):
+def test_linked_files_are_the_given_ones_in_turn_and_vanish(flat_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(feeds, "PER_CLASS", 3)
     paths, _ = feeds.find_files(flat_folder, limit=3)
-    links = scaling.link_files(paths, 7, tmp_path)
-    assert len(set(links)) == 7
-    assert [Path(link).samefile(paths[i % 3]) for i, link in enumerate(links)] == [True] * 7
+    with feeds.linked(paths, 7, tmp_path) as links:
+        assert len(set(links)) == 7
+        assert [Path(link).samefile(paths[i % 3]) for i, link in enumerate(links)] == [True] * 7
+        assert [Path(link).parent.name[-1] for link in links] == list("0001112")
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawn_images_lie_between_their_sides_and_are_the_same_each_time(tmp_path):
+    first, again = tmp_path / "first", tmp_path / "again"
+    for folder in (first, again):
+        folder.mkdir()
+        paths = feeds.draw_jpegs(str(folder), 20, (8, 90))
+    sides = []
+    for path in paths:
+        with Image.open(path) as image:
+            sides += image.size
+    assert min(sides) < 16
+    assert max(sides) > 45
+    assert all(8 <= side <= 90 for side in sides)
+    assert all((first / Path(path).name).read_bytes() == Path(path).read_bytes() for path in paths)
 
 
 def test_growth_compares_points_of_one_axis():

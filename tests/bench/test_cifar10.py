@@ -1,5 +1,6 @@
 import io
 import re
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from bench.report import read_json
 from dali_mixup.commands.shape_files import write_shapes
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "cifar10-small.tar.xz"
+RESULTS = Path(__file__).parents[2] / "bench" / "results"
 SMALL = cifar10.Recipe(epochs=2, batch_size=50, channels=(16, 32, 32))
 
 
@@ -282,24 +284,41 @@ def test_the_study_goes_on_where_it_was_stopped(small, tmp_path, monkeypatch, ca
     asked = []
 
     def train(train_files, test_files, recipe, name):
+        assert (len(train_files), len(test_files)) == (1800, 200)
+        assert recipe.batch_size == cifar10_study.SMALL["batch_size"]
         asked.append((recipe.epochs, recipe.seed, recipe.mixup))
         if len(asked) == 7:
             raise KeyboardInterrupt
         return outcome([0.5, 0.8, 0.9])
 
-    monkeypatch.setattr(cifar10_study, "train", train)
+    monkeypatch.setattr(cifar10, "train", train)
+    monkeypatch.setattr(cifar10, "keep_freed_memory", lambda: None)  # it would hold for all tests that follow
     path = str(tmp_path / "study.json")
-    files = cifar10.open_files(str(small), holdout=True)
+    command = [str(small), "--study", "--holdout", "--json", path]
     with pytest.raises(KeyboardInterrupt):
-        cifar10_study.run(*files, path, None)
+        cifar10.main(command)
     assert len(read_json(path).derived["runs"]) == 6
-    assert cifar10_study.run(*files, path, str(tmp_path / "study.png")) == 0
+    assert cifar10.main([*command, "--plot", str(tmp_path / "study.png")]) == 0
     assert len(asked) == 7 + 2 * 3 * 5 - 6
     assert len(set(asked)) == 2 * 3 * 5
     shown = capsys.readouterr().out
     assert re.search(r"cycle against permutation +2 +3 +0\.000 ± 0\.000", shown)
     assert re.search(r"3 of 3 +2\.50 ± 0\.00 +0 of 3 +-", shown)
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_that_lie_in_the_repository_can_still_be_read_and_added_to(tmp_path):
+    for name, rows in (("cifar10", 2), ("cifar10_study", 10)):
+        path = tmp_path / f"{name}.json"
+        shutil.copy(RESULTS / path.name, path)
+        runs = cifar10_runs.Runs(name, str(path))
+        before = runs.summary()
+        assert len(before) == rows
+        assert len(runs.describe().splitlines()) == rows + 5
+        runs.add("new", SMALL, outcome([0.5]))
+        assert cifar10_runs.Runs(name, str(path)).summary().items() >= before.items()
+    assert len(cifar10_study.describe_differences(runs).splitlines()) == 2 + 2 * 4 + 2
+    assert len(cifar10_study.describe_speed(runs).splitlines()) == 2 + 11
 
 
 def test_the_threshold_is_found_between_two_epochs():

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import re
 import sys
 import time
 
@@ -10,18 +11,19 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench import fuzz
-from bench.fuzz import (
+from bench import fuzz, fuzz_probe
+from bench.fuzz import run_round
+from bench.fuzz_files import (
     KINDS,
     LARGEST_INSERT,
     Mutation,
-    Tally,
     damaged_files,
     draw_files,
     mutate,
-    run_round,
+    repair_png,
     split_segments,
 )
+from bench.fuzz_probe import BrokenPropertyError, Tally, check
 from dali_mixup.dataset.header import Header, probe
 
 
@@ -38,7 +40,7 @@ def path(tmp_path):
 def test_the_probe_keeps_its_promises_on_damaged_files(seeds, path):
     tally = Tally()
     failure = run_round(damaged_files(seeds), path, tally, examples=300, number=20261122)
-    assert failure is None, f"{failure.message}\n{failure.content.hex()}"
+    assert failure is None, f"{failure.message}\n{failure.hex}"
     assert tally.examples >= 300
     assert tally.reasons[""] > 30
     assert len(tally.reasons) > 8
@@ -48,7 +50,7 @@ def test_files_to_start_from_are_valid_and_of_all_kinds(seeds, path):
     kinds = set()
     for content in seeds:
         tally = Tally()
-        fuzz.check(content, path, tally)
+        check(content, path, tally)
         with Image.open(io.BytesIO(content)) as image:
             kinds.add(image.format)
     assert kinds >= {"JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM"}
@@ -99,32 +101,32 @@ def says(**wrong):
     ("defect", "message"),
     [
         (raises, r"must raise nothing, got ZeroDivisionError\('no'\)"),
-        (leaks, r"must close its files, got \['\d+'\] left open"),
+        (leaks, r"must close its files, got \['/.*/file'\] left open"),
         (differs, "must give the same answer twice, got Header"),
         (hoards, r"must take at most 64 MiB, got (9\d|1\d\d) MiB"),
         (dawdles, r"must take at most 0.05 s, got 0.\d\d s"),
         (hangs, r"must come back, got nothing within 0.2 s"),
         (says(height=3, width=4, reason="odd"), r"both for TIFFs only, got Header\(height=3"),
         (says(height=0, width=0, reason=""), r"must give a size above 0, or 0 x 0 and a reason"),
-        (says(file_size=-1), r"file_size must be \d+, got -1"),
+        (says(file_size=-1), r"must give a file_size of \d+, got -1"),
         (returns_a_tuple, r"must return a Header, got \("),
     ],
 )
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_defect_of_the_probe_is_found_and_named(seeds, path, monkeypatch, defect, message):
-    monkeypatch.setattr(fuzz, "probe", defect)
-    monkeypatch.setattr(fuzz, "SECONDS_LIMIT", 0.05 if defect is dawdles else 5.0)
-    monkeypatch.setattr(fuzz, "HANG_SECONDS", 0.2 if defect is hangs else 20.0)
+    monkeypatch.setattr(fuzz_probe, "probe", defect)
+    monkeypatch.setattr(fuzz_probe, "SECONDS_LIMIT", 0.05 if defect is dawdles else 5.0)
+    monkeypatch.setattr(fuzz_probe, "HANG_SECONDS", 0.2 if defect is hangs else 20.0)
     tally = Tally()
-    with pytest.raises(fuzz.BrokenPropertyError, match=message):
-        fuzz.check(seeds[0], path, tally)
+    with pytest.raises(BrokenPropertyError, match=message):
+        check(seeds[0], path, tally)
     assert tally.failing == seeds[0]
 
 
 def test_a_wrong_size_is_found_where_pillow_knows_better(seeds, path, monkeypatch):
-    monkeypatch.setattr(fuzz, "probe", lambda path: probe(path)._replace(height=7))
-    with pytest.raises(fuzz.BrokenPropertyError, match="the size must be Pillow's 24 x 40, got 7 x 40"):
-        fuzz.check(seeds[0], path, Tally())
+    monkeypatch.setattr(fuzz_probe, "probe", lambda path: probe(path)._replace(height=7))
+    with pytest.raises(BrokenPropertyError, match="must give Pillow's size of 24 x 40, got 7 x 40"):
+        check(seeds[0], path, Tally())
 
 
 def test_a_file_of_two_sizes_that_does_not_decode_is_no_failure(seeds, path):
@@ -132,7 +134,7 @@ def test_a_file_of_two_sizes_that_does_not_decode_is_no_failure(seeds, path):
     pieces = split_segments(seeds[0])
     frame = next(piece for piece in pieces if piece[1] == 0xC0)
     other = frame[:5] + b"\0\x09\0\x07" + frame[9:]
-    fuzz.check(b"".join([pieces[0], other, *pieces[1:]]), path, Tally())
+    check(b"".join([pieces[0], other, *pieces[1:]]), path, Tally())
 
 
 def test_the_smallest_failing_file_is_kept(path, monkeypatch):
@@ -142,10 +144,10 @@ def test_the_smallest_failing_file_is_kept(path, monkeypatch):
             raise ValueError
         return header
 
-    monkeypatch.setattr(fuzz, "probe", fails_on_three_bytes)
+    monkeypatch.setattr(fuzz_probe, "probe", fails_on_three_bytes)
     failure = run_round(st.binary(max_size=50), path, Tally(), examples=200, number=1)
     assert failure is not None
-    assert failure.content == bytes(3)
+    assert bytes.fromhex(failure.hex) == bytes(3)
     assert failure.seed == 1
     assert "got ValueError()" in failure.message
 
@@ -172,27 +174,32 @@ def test_a_repaired_png_passes_pillows_check_sums(seeds):
     damaged = png[:19] + b"\x05" + png[20:]  # the width
     with pytest.raises(OSError, match="cannot identify"):
         Image.open(io.BytesIO(damaged))
-    with Image.open(io.BytesIO(fuzz.repair_png(damaged))) as image:
+    with Image.open(io.BytesIO(repair_png(damaged))) as image:
         assert image.width == 5
-    assert fuzz.repair_png(png) == png
-    assert fuzz.repair_png(png[:40]) == png[:40]
+    assert repair_png(png) == png
+    assert repair_png(png[:40]) == png[:40]
 
 
-def test_the_command_line_counts_reasons(tmp_path, photos, capsys):
-    assert fuzz.main([str(photos), "--minutes", "0.0001", "--seed", "5", "--json", str(tmp_path / "out.json")]) in (
-        0,
-        1,
-    )
+def test_the_command_line_counts_every_file_and_its_reason(tmp_path, folder, seeds, capsys, monkeypatch):
+    monkeypatch.setattr(fuzz, "EXAMPLES_PER_ROUND", 200)
+    assert fuzz.main([str(folder), "--minutes", "0.0001", "--seed", "5", "--json", str(tmp_path / "out.json")]) == 0
     shown = capsys.readouterr().out
-    assert "seed 5, " in shown
-    assert "different reasons" in shown
+    assert f"seed 5, {len(seeds) + 23} files to start from" in shown
+    assert "BROKEN" not in shown
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["settings"]["seed"] == 5
-    assert sum(found["derived"]["reasons"].values()) <= found["results"][0]["timings"][0]["items"]
+    derived, items = found["derived"], found["results"][0]["timings"][0]["items"]
+    assert found["settings"] == {"photos": str(folder), "minutes": 0.0001, "seed": 5, "start_files": len(seeds) + 23}
+    assert items >= 200
+    assert sum(derived["reasons"].values()) == items
+    assert derived["failure"] is None
+    assert 0 < derived["slowest"] < fuzz_probe.SECONDS_LIMIT
+    assert re.search(rf"\(good\) +{derived['reasons']['']}$", shown, re.MULTILINE)
+    assert f"{items:,} files, " in shown
+    assert f"{len(derived['reasons'])} different reasons" in shown
 
 
 def test_a_failure_ends_the_run_with_its_bytes(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(fuzz, "probe", lambda path: Header(0, 0, probe(path).file_size, 0, ""))
+    monkeypatch.setattr(fuzz_probe, "probe", lambda path: Header(0, 0, probe(path).file_size, 0, ""))
     assert fuzz.main(["--minutes", "1", "--json", str(tmp_path / "out.json")]) == 1
     assert "BROKEN (seed " in capsys.readouterr().out
     assert json.loads((tmp_path / "out.json").read_text())["derived"]["failure"]["hex"] == ""

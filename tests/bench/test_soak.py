@@ -9,14 +9,17 @@ import time
 import pytest
 
 from bench import soak
-from bench.soak import SCENARIOS, Scenario, Soak, Usage, mixed_windows, robust_slope, whole_epochs
+from bench.feed import draw_jpegs
+from bench.report import Report, make_stamp
+from bench.soak import Soak, Usage, robust_slope
+from bench.soak_scenarios import SCENARIOS, Scenario, mixed_windows, whole_epochs
 
 NOTHING = Usage(resident=0, threads=(), files=())
 
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):
-    return soak.draw_jpegs(str(tmp_path_factory.mktemp("drawn")), count=48)
+    return draw_jpegs(str(tmp_path_factory.mktemp("drawn")), 48, soak.DRAWN_SIDES)
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +30,13 @@ def short(monkeypatch):
 
 
 def run(paths, stream, batches=200, build=mixed_windows):
-    return soak.soak(
-        "short", Scenario(label="a short one", build=build, run=stream), paths, batches=batches, batch_size=8
-    )
+    return soak.soak("short", Scenario("a short one", build, stream), paths, batches=batches, batch_size=8)
+
+
+def described(result):
+    found = soak.found([result], files=48)
+    report = Report(benchmark="soak", unit="", stamp=make_stamp(), results=tuple(found.results), derived=found.derived)
+    return soak.describe(report)
 
 
 def after_each_batch(act):
@@ -50,7 +57,7 @@ def test_mixed_windows_leave_nothing_and_keep_nothing(paths):
     assert len(result.samples) == 200
     assert all(resident > 0 for _, resident in result.samples)
     assert len(result.during.threads) > len(result.before.threads)
-    table = soak.describe([result], "the stamp")
+    table = described(result)
     assert "a short one" in table
     assert "flat" in table
     assert "FAILED" not in table
@@ -96,7 +103,7 @@ def test_memory_that_somebody_keeps_are_found(paths):
     (fault,) = result.faults()
     assert fault.startswith("memory grows by ")
     assert result.slope == pytest.approx(256 << 10, rel=0.2)
-    assert "FAILED" in soak.describe([result], "")
+    assert "FAILED" in described(result)
 
 
 def test_a_file_and_a_thread_that_stay_are_found(paths, tmp_path):
