@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
+from dali_mixup.plan.step import Step
 from tests.conftest import jpeg_bytes, noise, picture
 
 COUNT = 60
@@ -124,7 +125,7 @@ def test_the_replacement_is_a_good_sample_of_the_class_with_the_windows_of_the_p
         )
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (WINDOWS.mean, WINDOWS.std))
     pixels = ((images[9] * std + mean) * 255).permute(1, 2, 0).numpy()
-    flipped = made.plan.batch(0, None, (9, 1, 10)).flips[0]
+    flipped = made.plan.batch(0, None, Step(9, 1, 10)).flips[0]
     expected = np.asarray(crop).astype(float)
     assert np.abs(pixels - (expected[:, ::-1] if flipped else expected))[1:-1, 1:-1].max() <= 1.01
 

@@ -44,3 +44,12 @@ def test_a_pyturbojpeg_that_cannot_be_made_strict_is_refused(monkeypatch):
     monkeypatch.setattr("turbojpeg.TurboJPEG", Other)
     with pytest.raises(ImportError, match="can't be made strict"):
         open_turbojpeg()
+
+
+def test_a_missing_libturbojpeg_says_what_to_install(monkeypatch):
+    def fail(self):
+        raise RuntimeError("Unable to locate turbojpeg library automatically.")
+
+    monkeypatch.setattr("turbojpeg.TurboJPEG.__init__", fail)
+    with pytest.raises(OSError, match="apt-get install libturbojpeg0"):
+        open_turbojpeg()

@@ -49,7 +49,7 @@ def test_a_gpu_has_triton():
 )
 def test_the_stage_gives_the_cpus_batches(count, size, dtype, layout, mixer):
     images, draw = images_and_draw(count, size, mixer)
-    ours = gpu_stage(size, dtype, layout)(images.to(DEVICE), None if draw is None else draw.to(DEVICE))
+    ours = gpu_stage(size, dtype, layout).finish(images.to(DEVICE), None if draw is None else draw.to(DEVICE))
     on_cpu = CpuStage(pipeline_of(size), dtype=dtype, memory_format=layout, num_threads=2, keep=2)
     expected = on_cpu(images, plan_finished(count, draw))
     on_cpu.close()
@@ -63,9 +63,9 @@ def test_the_stage_gives_the_cpus_batches(count, size, dtype, layout, mixer):
 def test_the_stage_waits_for_nothing(mixer):
     images, draw = images_and_draw(8, (32, 32), mixer)
     images, stage = images.to(DEVICE), gpu_stage((32, 32), torch.float32, LAYOUTS[0])
-    stage(images, None if draw is None else draw.to(DEVICE))  # compiles
+    stage.finish(images, None if draw is None else draw.to(DEVICE))  # compiles
     with nothing_waits():
-        stage(images, None if draw is None else draw.to(DEVICE))
+        stage.finish(images, None if draw is None else draw.to(DEVICE))
 
 
 @needs_cuda
@@ -86,8 +86,8 @@ def test_the_stage_runs_behind_torch_compile():
     """
     images, draw = images_and_draw(8, (32, 32), dm.MixUp())
     images, draw, stage = images.to(DEVICE), draw.to(DEVICE), gpu_stage((32, 32), torch.float32, LAYOUTS[0])
-    expected = stage(images, draw).mean((2, 3))
-    compiled = torch.compile(lambda levels: stage(levels, draw).mean((2, 3)))
+    expected = stage.finish(images, draw).mean((2, 3))
+    compiled = torch.compile(lambda levels: stage.finish(levels, draw).mean((2, 3)))
     for _ in range(3):
         torch.testing.assert_close(compiled(images), expected, rtol=1e-4, atol=1e-4)
 
@@ -107,7 +107,7 @@ def test_stage_and_loss_replay_in_a_cuda_graph():
 
     def step():
         model.zero_grad(set_to_none=True)
-        result = loss(model(stage(images, draw).mean((2, 3))), targets)
+        result = loss(model(stage.finish(images, draw).mean((2, 3))), targets)
         result.backward()
         return result
 
@@ -131,7 +131,7 @@ def test_stage_and_loss_replay_in_a_cuda_graph():
         images.copy_(others)
         graph.replay()
         found, slope = captured.clone(), model.weight.grad.clone()
-        direct = loss(model(stage(images, draw).mean((2, 3))), targets)
+        direct = loss(model(stage.finish(images, draw).mean((2, 3))), targets)
         torch.testing.assert_close(found, direct.detach(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(slope, torch.autograd.grad(direct, model.weight)[0], rtol=1e-4, atol=1e-6)
 

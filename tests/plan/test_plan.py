@@ -5,6 +5,7 @@ from scipy import stats
 
 import dali_mixup as dm
 from dali_mixup.plan.plan import Plan
+from dali_mixup.plan.step import Step
 
 TRAIN = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
 
@@ -26,7 +27,7 @@ def rows(made, epoch=0, position=0):
         lam = [None] * len(batch.indices) if batch.draw is None else batch.draw.lam.tolist()
         windows = np.concatenate([batch.windows.anchor, batch.windows.shape], 1).tolist()
         found += zip(
-            range(batch.first, batch.first + step[1]),
+            range(step.first, step.first + step.length),
             batch.indices.tolist(),
             map(tuple, windows),
             batch.flips.tolist(),
@@ -136,7 +137,7 @@ def test_a_box_belongs_to_a_position_whatever_the_batch_size(dataset, batch_size
 def test_boxes_fit_the_pipelines_size_and_scale_with_it(dataset):
     wide = plan(dataset, mixup=dm.CutMix(), pipeline=dm.ImagePipeline(geometry=dm.RandomResizedCrop((16, 64))))
     draw = wide.batch(0, wide.order(0), (0, 23, 23)).draw
-    small = plan(dataset, mixup=dm.CutMix()).batch(0, None, (0, 23, 23)).draw
+    small = plan(dataset, mixup=dm.CutMix()).batch(0, None, Step(0, 23, 23)).draw
     assert draw.size == (16, 64)
     assert torch.equal(draw.boxes[:, ::2], small.boxes[:, ::2])
     assert draw.boxes[:, 3].max() > 32
@@ -145,7 +146,7 @@ def test_boxes_fit_the_pipelines_size_and_scale_with_it(dataset):
 
 def test_where_a_box_lies_has_nothing_to_do_with_its_size(dataset):
     mixup = dm.CutMix(per_sample=False)
-    made = [plan(dataset, mixup=mixup, seed=seed).batch(0, None, (0, 2, 2)).draw for seed in range(300)]
+    made = [plan(dataset, mixup=mixup, seed=seed).batch(0, None, Step(0, 2, 2)).draw for seed in range(300)]
     lam, found = torch.stack([draw.lam[0] for draw in made]), torch.stack([draw.boxes[0] for draw in made])
     middle = (found[:, :2] + found[:, 2:]) / 2
     for axis in range(2):
@@ -180,7 +181,7 @@ def test_a_choice_belongs_to_a_batch_and_leaves_each_mixers_numbers_alone(datase
 
 def test_mixups_numbers_are_the_same_in_every_version(dataset):
     """A saved state means these numbers."""
-    draw = plan(dataset).batch(1, None, (4, 4, 8)).draw
+    draw = plan(dataset).batch(1, None, Step(4, 4, 8)).draw
     assert draw.lam.tolist() == [0.9679787755012512, 0.7192073464393616, 0.9611545205116272, 0.9573631882667542]
     assert draw.partner.tolist() == [2, 0, 3, 1]
     made = plan(dataset, mixup=dm.MixUp(prob=0.5, fold=False, per_sample=False, partner="permutation"))

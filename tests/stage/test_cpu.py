@@ -9,6 +9,7 @@ from PIL import Image
 import dali_mixup as dm
 from dali_mixup.geometry.geometry import Windows
 from dali_mixup.plan.plan import BatchPlan
+from dali_mixup.plan.step import Step
 from dali_mixup.stage import cpu_small as stage_small
 from dali_mixup.stage.cpu import CpuStage, walk
 from dali_mixup.stage.whole_batch import TorchStage
@@ -25,7 +26,9 @@ def pipeline(height=9, width=13):
 def plan(count, mixup=None, windows=None, flips=None, seed=0):
     draw = None if mixup is None else mixup.draw(count, np.random.default_rng(seed), (9, 13))
     flips = np.zeros(count, bool) if flips is None else flips
-    return BatchPlan(epoch=0, first=0, end=count, indices=np.arange(count), windows=windows, flips=flips, draw=draw)
+    return BatchPlan(
+        epoch=0, step=Step(0, count, count), indices=np.arange(count), windows=windows, flips=flips, draw=draw
+    )
 
 
 def images(count, height=9, width=13):
@@ -74,9 +77,7 @@ def test_finished_images_equal_the_formula(build, count, dtype, memory_format, m
     assert ours.is_contiguous(memory_format=memory_format)
     expected = reference.normalized_batch(levels.numpy(), pipeline().mean, pipeline().std, batch.draw)
     assert np.abs(ours.double().numpy() - expected).max(initial=0) <= torch.finfo(dtype).eps * 2 + 2e-6
-    whole = TorchStage(pipeline(), dtype=dtype, memory_format=memory_format, device=torch.device("cpu"))(
-        levels, batch.draw
-    )
+    whole = TorchStage(pipeline(), dtype=dtype, memory_format=memory_format, device=torch.device("cpu"))(levels, batch)
     torch.testing.assert_close(ours, whole, rtol=2 * torch.finfo(dtype).eps, atol=2e-6)
 
 

@@ -34,9 +34,9 @@ def compare(device, count, dtype, memory_format, mixer):
     images = torch.randint(0, 256, (count, 5, 71, 3), dtype=torch.uint8, device=device)
     drawn = draw(mixer, count)
     drawn = None if drawn is None else drawn.to(device)
-    options = {"dtype": dtype, "memory_format": memory_format}
-    ours = TritonStage(PIPELINE, **options)(images, drawn)
-    expected = TorchStage(PIPELINE, device=torch.device(device), **options)(images, drawn)
+    options = {"dtype": dtype, "memory_format": memory_format, "device": torch.device(device)}
+    ours = TritonStage(PIPELINE, **options).finish(images, drawn)
+    expected = TorchStage(PIPELINE, **options).finish(images, drawn)
     assert ours.dtype == dtype
     assert ours.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(ours, expected, rtol=torch.finfo(dtype).eps * 2, atol=1e-5)
@@ -80,10 +80,11 @@ def test_the_kernel_is_launched_on_the_images_gpu_and_not_on_torchs_current_one(
 
     launched_on = []
     monkeypatch.setattr(triton.runtime.JITFunction, "run", lambda *_, **__: launched_on.append(current_gpu[0]))
-    stage = TritonStage(PIPELINE, dtype=torch.float32, memory_format=torch.contiguous_format)
+    options = {"dtype": torch.float32, "memory_format": torch.contiguous_format}
+    stage = TritonStage(PIPELINE, device=torch.device("cpu"), **options)
     with FakeTensorMode():  # tensors on a second GPU, without one
         for number in (1, 0):
-            stage(torch.empty(4, 5, 7, 3, dtype=torch.uint8, device=f"cuda:{number}"), None)
+            stage.finish(torch.empty(4, 5, 7, 3, dtype=torch.uint8, device=f"cuda:{number}"), None)
     assert launched_on == [1, 0]
     assert current_gpu == [0]
 

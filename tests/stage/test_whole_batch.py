@@ -23,7 +23,7 @@ def test_finished_images_equal_the_formula(count, dtype, memory_format, mixer):
     draw = None if mixer is None else mixer.draw(count, np.random.default_rng(count), (5, 9))
     stage = TorchStage(pipeline, dtype=dtype, memory_format=memory_format, device=torch.device("cpu"))
     before = images.clone()
-    ours = stage(images, draw)
+    ours = stage.finish(images, draw)
     assert (ours.dtype, ours.shape) == (dtype, (count, 3, 5, 9))
     assert ours.is_contiguous(memory_format=memory_format)
     expected = reference.normalized_batch(images.numpy(), pipeline.mean, pipeline.std, draw)
@@ -48,5 +48,5 @@ def test_the_stage_without_triton_stays_on_the_gpu(memory_format):
         dm.MixUpDraw(lam=lam, partner=partner),
         dm.CutMixDraw(lam=lam, partner=partner, boxes=boxes, size=(8, 8)),
     ):
-        batch = stage(images, draw)
+        batch = stage.finish(images, draw)
         assert (batch.device.type, batch.dtype, batch.shape) == ("meta", torch.float16, (COUNT, 3, 8, 8))
