@@ -37,11 +37,8 @@ def made_jpeg(height, width, factors, *, interval=0, seed=0, interleaved=True):
     if interval:
         head += segment(0xDD, struct.pack(">H", interval))
     groups = [range(len(factors))] if interleaved else [[i] for i in range(len(factors))]
-    return (
-        head
-        + b"".join(scan_header(list(group)) + _data(height, width, factors, group, interval, rng) for group in groups)
-        + END
-    )
+    scans = (scan_header(list(group)) + _data(height, width, factors, group, interval, rng) for group in groups)
+    return head + b"".join(scans) + END
 
 
 def _data(height, width, factors, group, interval, rng):
@@ -50,18 +47,15 @@ def _data(height, width, factors, group, interval, rng):
         h, v = factors[group[0]]
         units, blocks = _up(_up(width * h, most_h), 8) * _up(_up(height * v, most_v), 8), 1
     else:
-        units, blocks = (
-            _up(width, 8 * most_h) * _up(height, 8 * most_v),
-            sum(factors[i][0] * factors[i][1] for i in group),
-        )
+        units = _up(width, 8 * most_h) * _up(height, 8 * most_v)
+        blocks = sum(factors[i][0] * factors[i][1] for i in group)
     pieces = []
     for start in range(0, units, interval or units):
         bits = "".join(_block(rng) for _ in range(blocks * min(interval or units, units - start)))
         bits += "1" * (-len(bits) % 8)
         pieces.append(int(bits, 2).to_bytes(len(bits) // 8).replace(b"\xff", b"\xff\x00"))
-    return b"".join(
-        piece + (bytes([0xFF, 0xD0 + i % 8]) if i + 1 < len(pieces) else b"") for i, piece in enumerate(pieces)
-    )
+    restarts = [bytes([0xFF, 0xD0 + i % 8]) for i in range(len(pieces) - 1)] + [b""]
+    return b"".join(piece + restart for piece, restart in zip(pieces, restarts, strict=True))
 
 
 def _block(rng):

@@ -73,7 +73,7 @@ class _Walk:
     """A way through one file; each method raises `Irregular`."""
 
     def __init__(self, data: np.ndarray):
-        self.data, self.view = data, memoryview(data)
+        self.data, self.view = data, data.data
         self.frame: Frame | None = None
         self.huffman: set[int] = set()  # class in the high four bits, number in the low ones, as in the file
         self.quantization: set[int] = set()
@@ -94,9 +94,12 @@ class _Walk:
                 raise Irregular(f"no marker at byte {at}")
             marker = view[at + 1]
             if marker == END_OF_IMAGE:
-                return self._check_complete(at)
+                break
             at = self._read_segment(marker, at)
-        raise Irregular(f"more than {MAX_SEGMENTS} segments")
+        else:
+            raise Irregular(f"more than {MAX_SEGMENTS} segments")
+        if self.frame is None or not self._is_complete():
+            raise Irregular(f"scans are missing before the end marker at byte {at}")
 
     def _read_segment(self, marker: int, at: int) -> int:
         """Where the next marker has to be."""
@@ -175,7 +178,10 @@ class _Walk:
             raise Irregular(f"a quantization table of the scan at byte {at} is missing")
         if progressive and (last if not first else count > 1):
             raise Irregular(f"damaged scan header at byte {at}")
-        return self._find_end(start, segment[5:-3:2], floor=not first and not shifts >> 4)
+        end = self._find_end(start, segment[5:-3:2], floor=not first and not shifts >> 4)
+        if self._is_complete() and self.view[end + 1] != END_OF_IMAGE:
+            raise Irregular(f"marker {self.view[end + 1]:02X} instead of the end at byte {end}")
+        return end
 
     def _note_coefficients(self, at: int, identifier: int, first: int, last: int, high: int, low: int) -> None:
         """Which bits a scan brings: of each coefficient the high ones first, then bit by bit, none twice."""
@@ -235,11 +241,8 @@ class _Walk:
         units = _up(width, 8 * most_h) * _up(height, 8 * most_v)
         return units, units * sum(h * v for h, v, _ in map(components.__getitem__, identifiers))
 
-    def _check_complete(self, at: int) -> None:
-        if self.frame is None:
-            raise Irregular(f"no frame before the end marker at byte {at}")
-        if any(seen != WHOLE for seen in self.seen.values()):
-            raise Irregular(f"scans are missing before the end marker at byte {at}")
+    def _is_complete(self) -> bool:
+        return all(seen == WHOLE for seen in self.seen.values())
 
 
 def _up(value: int, divisor: int) -> int:
