@@ -19,7 +19,8 @@ from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.verdict import Verdict
 
 MAGIC = b"dali_mixup sizes 2\n"  # the version counts up with each change of the columns or their meaning
-DIGEST_BYTES = 32
+DIGEST_BYTES, LENGTH_BYTES = 32, 8
+HEAD_BYTES = len(MAGIC) + DIGEST_BYTES + LENGTH_BYTES
 COLUMNS = {
     "height": np.int32,
     "width": np.int32,
@@ -90,7 +91,7 @@ def save_cache(file: Path, cache: Cache) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as temporary:
         try:
-            temporary.write(MAGIC + _digest(payload.getbuffer()))
+            temporary.write(_head(payload.getbuffer()))
             temporary.write(payload.getbuffer())
             temporary.close()
             os.replace(temporary.name, file)
@@ -100,6 +101,7 @@ def save_cache(file: Path, cache: Cache) -> None:
 
 
 def _read(file: Path) -> bytes:
+    """The arrays of a cache file as they were written."""
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
     with os.fdopen(fd, "rb") as opened:
         status = os.fstat(fd)
@@ -108,14 +110,15 @@ def _read(file: Path) -> bytes:
         # Who owns the folder decides what lies in it; in one that all may write, others' files count for nothing.
         if status.st_uid not in (os.geteuid(), 0, os.stat(file.parent).st_uid):
             raise ValueError(f"it belongs to user {status.st_uid}")
-        return opened.read(status.st_size)
-
-
-def _parse(content: bytes) -> Cache:
-    start = len(MAGIC) + DIGEST_BYTES
-    payload = memoryview(content)[start:]
-    if not content.startswith(MAGIC) or content[len(MAGIC) : start] != _digest(payload):
+        head = opened.read(HEAD_BYTES)
+        length = int.from_bytes(head[len(MAGIC) + DIGEST_BYTES :])
+        payload = opened.read(length) if head.startswith(MAGIC) and HEAD_BYTES + length == status.st_size else b""
+    if head != _head(payload):
         raise ValueError("damaged, or of another version")
+    return payload
+
+
+def _parse(payload: bytes) -> Cache:
     with np.load(io.BytesIO(payload), allow_pickle=False) as data:
         names = PathList.from_arrays(data["blob"], data["ends"])
         columns = {name: data[name].astype(dtype, casting="safe") for name, dtype in COLUMNS.items()}
@@ -124,5 +127,7 @@ def _parse(content: bytes) -> Cache:
     return Cache(names=names, columns=columns)
 
 
-def _digest(payload: bytes | memoryview) -> bytes:
-    return hashlib.blake2b(payload, digest_size=DIGEST_BYTES).digest()
+def _head(payload: bytes | memoryview) -> bytes:
+    """What stands before the arrays: the version, a digest of them and their length."""
+    digest = hashlib.blake2b(payload, digest_size=DIGEST_BYTES).digest()
+    return MAGIC + digest + len(payload).to_bytes(LENGTH_BYTES)

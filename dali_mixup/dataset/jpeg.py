@@ -19,12 +19,14 @@ FRAME_BYTES = 10  # of a frame header up to its components, of which each has 3
 LONGEST_FRAME = FRAME_BYTES + 3 * 3
 # (h, v) of luma over chroma, all of which DALI 2.4 decodes as Pillow does, whole and in windows.
 SUBSAMPLINGS = ((1, 1), (2, 1), (1, 2), (2, 2), (4, 1))
+MOST_BLOCKS = 10  # of one unit, in which all components have their blocks
 # The same as the bytes of a frame header.
 PLAIN_FACTORS = frozenset(
     bytes([16 * h * x + v * y, 16 * x + y, 16 * x + y])
     for h, v in SUBSAMPLINGS
     for x in range(1, 4 // h + 1)
     for y in range(1, 4 // v + 1)
+    if (h * v + 2) * x * y <= MOST_BLOCKS
 )
 
 

@@ -24,6 +24,7 @@ COEFFICIENTS = 64
 UNSEEN = -1
 WHOLE = [0] * COEFFICIENTS
 RESTART = 0xD0  # to D7
+BEYOND_TABLES = 0xEC  # bits that aren't set in a table's byte: two classes, four numbers
 
 
 class Frame(NamedTuple):
@@ -142,24 +143,20 @@ class _Walk:
     def _read_huffman(self, segment: bytes, at: int) -> None:
         start = 4
         while start < len(segment):
-            table, lengths = segment[start], segment[start + 1 : start + 17]
-            start += 17 + sum(lengths)
-            if table & 0xEC or sum(lengths) > 256:
-                break
+            table, length = segment[start], sum(segment[start + 1 : start + 17])
+            start += 17 + length
+            if table & BEYOND_TABLES or length > 256 or start > len(segment):
+                raise Irregular(f"damaged Huffman tables at byte {at}")
             self.huffman.add(table)
-        if start != len(segment):
-            raise Irregular(f"damaged Huffman tables at byte {at}")
 
     def _read_quantization(self, segment: bytes, at: int) -> None:
         start = 4
         while start < len(segment):
             table = segment[start]
             start += 129 if table >> 4 else 65
-            if table & 0xEC:
-                break
+            if table & BEYOND_TABLES or start > len(segment):
+                raise Irregular(f"damaged quantization tables at byte {at}")
             self.quantization.add(table & 15)
-        if start != len(segment):
-            raise Irregular(f"damaged quantization tables at byte {at}")
 
     def _read_scan(self, segment: bytes, at: int, start: int) -> int:
         """A scan's header and its data; where they end."""

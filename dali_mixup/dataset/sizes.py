@@ -117,7 +117,8 @@ def remember_verdicts(paths: PathList, sizes: Sizes, verdicts: np.ndarray, *, ca
     names, cache_file = _place(paths, cache_folder)
     known = load_cache(cache_file)
     rows = known.find(names)
-    numbers = np.flatnonzero((rows >= 0) & (verdicts != Verdict.BAD))
+    # SCAN_FIRST is what everybody knows, and less than what another process may have learnt.
+    numbers = np.flatnonzero((rows >= 0) & (verdicts != Verdict.BAD) & (verdicts != Verdict.SCAN_FIRST))
     for name in ("file_size", "mtime_ns"):
         numbers = numbers[known.columns[name][rows[numbers]] == getattr(sizes, name)[numbers]]
     column, learnt = known.columns["verdict"], verdicts[numbers]
