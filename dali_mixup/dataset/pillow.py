@@ -60,7 +60,7 @@ def decode_with_pillow(path: str | bytes, size: tuple[int, int]) -> np.ndarray:
     """Decode a file as torchvision's `pil_loader` does: the first frame, as RGB, without EXIF rotation.
 
     Safe in threads. Nothing is allocated for another size than the known one, and no file is read much further than its
-    pixels need. Pillow's own limit of pixels doesn't count.
+    pixels need. Pillow's own limit of pixels counts for TIFFs and WebPs alone, from twice `PIL.Image.MAX_IMAGE_PIXELS` on.
 
     Args:
         path: the file.
@@ -107,6 +107,8 @@ def _forgiving_warnings(function: Callable[..., Result], *arguments: object) -> 
 
 def _in_words(error: Exception) -> str:
     said = " ".join(str(error).split())
+    if isinstance(error, Image.DecompressionBombError):  # of a TIFF or WebP only
+        return "more pixels than twice PIL.Image.MAX_IMAGE_PIXELS"
     if said and isinstance(error, OSError | SyntaxError | ValueError | EOFError):
         return f"damaged: {said}"
     return "too little memory" if isinstance(error, MemoryError) else f"damaged image data ({type(error).__name__})"
@@ -164,11 +166,10 @@ def _identify(file: IO[bytes]) -> Image.Image:
         _check_icons(file)
     for name in _formats():
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(prefix) is not True:
-            continue
-        file.seek(0)
         try:
-            return factory(file, "")  # without a name nothing is mapped: a file that shrinks would kill the process
+            if accept is None or accept(prefix) is True:
+                file.seek(0)
+                return factory(file, "")  # without a name nothing is mapped: a file that shrinks would kill the process
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     raise UnidentifiedImageError(NO_IMAGE)
