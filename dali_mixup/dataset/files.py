@@ -76,9 +76,8 @@ class FileList:
             self.paths, self.targets = PathList(self.paths.encoded(i).tobytes() for i in keep), self.targets[keep]
             if not len(keep):
                 raise DatasetError("paths must hold at least one file that isn't excluded, got none")
-        self.sizes = sizes = read_sizes(
-            self.paths, cache_folder=default_cache_folder() if cache else None, progress=progress
-        )
+        self.cache_folder = default_cache_folder() if cache else None
+        self.sizes = sizes = read_sizes(self.paths, cache_folder=self.cache_folder, progress=progress)
         self.heights, self.widths, self.bad_files = sizes.height, sizes.width, sizes.reasons
         if self.bad_files:
             _warn_of_bad_files(self.paths, self.bad_files)
