@@ -14,6 +14,7 @@ from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.faults import Faults
+from dali_mixup.decode.inspector import Inspector
 from dali_mixup.errors import BadSample, check_int, must_be
 from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
 from dali_mixup.pipeline import ImagePipeline
@@ -141,10 +142,11 @@ class Loader:
             rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
             raise ValueError(must_be("batch_size", rule, self.batch_size))
         threads = split_threads(chosen.num_threads)
+        inspector = Inspector(dataset, max_pixels=chosen.max_pixels, num_threads=threads.decode)
         self._faults = Faults(
             self.plan,
-            device=self.device,
-            max_pixels=chosen.max_pixels,
+            inspector,
+            device_id=None if self.device.type == "cpu" else self.device.index,
             max_bad_fraction=chosen.max_bad_fraction if chosen.on_bad_sample == "replace" else None,
         )
         self._decoder = Decoder(
@@ -189,7 +191,7 @@ class Loader:
 
         In the dataset's order.
         """
-        return sorted([*self._faults.replaced.values(), *self._faults.rescued.values()])
+        return sorted(self._faults.replaced.values())
 
     @property
     def sampler(self) -> Any:

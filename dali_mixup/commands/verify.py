@@ -1,22 +1,22 @@
-"""Whether files decode to their end. Flipped bits that leave a valid stream can't be noticed."""
+"""Whether files decode to their end, as a Loader finds. Flipped bits that leave a valid stream can't be noticed."""
 
-import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.dataset.files import FileList
-from dali_mixup.dataset.header import open_with_pillow
+from dali_mixup.dataset.pillow import UndecodableError, decode_with_pillow
+from dali_mixup.dataset.scan import scan
+from dali_mixup.dataset.verdict import Verdict
 from dali_mixup.decode.reasons import MAX_PIXELS, too_many_pixels
 from dali_mixup.decode.turbojpeg import open_turbojpeg
 
 if TYPE_CHECKING:
     from turbojpeg import TurboJPEG
 
-GRAY, CMYK = 6, 11  # TurboJPEG's pixel formats
-CMYK_SPACES = (3, 4)  # and its colour spaces CMYK and YCCK
+GRAY = 6  # TurboJPEG's pixel format
+START_OF_JPEG = b"\xff\xd8"
 
 
 def find_damaged(dataset: FileList) -> dict[int, str]:
@@ -32,31 +32,47 @@ def find_damaged(dataset: FileList) -> dict[int, str]:
     good = np.setdiff1d(np.arange(len(dataset)), list(dataset.bad_files)).tolist()
 
     def look(index: int) -> str:
-        claimed = too_many_pixels(int(dataset.heights[index]), int(dataset.widths[index]), MAX_PIXELS)
-        return claimed or why_damaged(Path(dataset.paths[index]), jpeg)
+        size = int(dataset.heights[index]), int(dataset.widths[index])
+        claimed = too_many_pixels(*size, MAX_PIXELS)
+        return claimed or why_damaged(dataset.paths[index], size, Verdict(dataset.sizes.verdict[index]), jpeg)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's
-        reasons = run_in_threads(look, good, "decoding")
+    reasons = run_in_threads(look, good, "decoding")
     return {index: reason for index, reason in zip(good, reasons, strict=True) if reason}
 
 
-def why_damaged(path: Path, jpeg: "TurboJPEG") -> str:
-    """Decode one file with `open_turbojpeg()` or Pillow; the reason that it fails, or ""."""
+def why_damaged(path: str, size: tuple[int, int], verdict: Verdict, jpeg: "TurboJPEG") -> str:
+    """Decode one file; the reason that it fails, or "".
+
+    A regular JPEG in which libjpeg-turbo finds nothing wrong is good; of everything else Pillow decides.
+
+    Args:
+        path: the file.
+        size: height and width that the index knows.
+        verdict: who decodes it.
+        jpeg: a strict decoder.
+    """
+    irregular = ""
     try:
-        data = path.read_bytes()
-        if data.startswith(b"\xff\xd8"):
-            _decode_jpeg(data, jpeg)
-        else:
-            with open_with_pillow(str(path)) as image:
-                image.load()
-    except Exception as error:  # noqa: BLE001  a decoder may raise anything on a damaged file: that is the finding
-        kind = "truncated" if "Premature end of JPEG file" in str(error) else "damaged"
-        return f"{kind}: {error or type(error).__name__}"
+        if verdict in (Verdict.DALI, Verdict.SCAN_FIRST):
+            with open(path, "rb") as file:
+                data = file.read()
+            if data.startswith(START_OF_JPEG):
+                irregular = scan(data)
+                if not irregular and _is_decoded(data, size, jpeg):
+                    return ""
+        decode_with_pillow(path, size)
+    except UndecodableError as error:
+        return irregular or str(error)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
     return ""
 
 
-def _decode_jpeg(data: bytes, jpeg: "TurboJPEG") -> None:
+def _is_decoded(data: bytes, size: tuple[int, int], jpeg: "TurboJPEG") -> bool:
     """At an eighth of the size all compressed data is read, and little else is computed."""
-    space = jpeg.decode_header(data)[3]
-    jpeg.decode(data, pixel_format=CMYK if space in CMYK_SPACES else GRAY, scaling_factor=(1, 8))
+    try:
+        width, height, *_ = jpeg.decode_header(data)
+        jpeg.decode(data, pixel_format=GRAY, scaling_factor=(1, 8))
+    except (OSError, ValueError):
+        return False
+    return (height, width) == size

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class FileList:
         heights: (N,) int32, in pixels, before any EXIF rotation; 0 for a bad file.
         widths: (N,) int32.
         bad_files: dict from the number of a file that can't be an image to the reason.
-        sizes: `Sizes` of all files, with file sizes and times.
+        sizes: `Sizes` of all files, with file sizes, times and verdicts.
 
     Raises:
         DatasetError: no files, another number of targets, or a class index outside `classes`.
@@ -76,9 +76,8 @@ class FileList:
             self.paths, self.targets = PathList(self.paths.encoded(i).tobytes() for i in keep), self.targets[keep]
             if not len(keep):
                 raise DatasetError("paths must hold at least one file that isn't excluded, got none")
-        self.sizes = sizes = read_sizes(
-            self.paths, cache_folder=default_cache_folder() if cache else None, progress=progress
-        )
+        self.cache_folder = default_cache_folder() if cache else None
+        self.sizes = sizes = read_sizes(self.paths, cache_folder=self.cache_folder, progress=progress)
         self.heights, self.widths, self.bad_files = sizes.height, sizes.width, sizes.reasons
         if self.bad_files:
             _warn_of_bad_files(self.paths, self.bad_files)
@@ -175,10 +174,36 @@ def _find_files(folder: str) -> list[str]:
     """The images below a class folder in torchvision's order: folders by their path, files by name."""
     return [
         os.path.join(parent, name)
-        for parent, _, names in sorted(os.walk(folder, followlinks=True))
+        for parent, names in sorted(_walk(folder))
         for name in sorted(names)
         if name.lower().endswith(EXTENSIONS)
     ]
+
+
+def _walk(folder: str) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below and its files, through symbolic links but those that lead back to a folder above them.
+
+    torchvision goes round and round in such a circle, and with two of them for ever.
+    """
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        yield parent, names
+        folders[:] = [name for name in folders if not _leads_back(folder, parent, name)]
+
+
+def _leads_back(folder: str, parent: str, name: str) -> bool:
+    """Whether `parent/name` is a link to one of the folders from `folder` down to `parent`."""
+    path = os.path.join(parent, name)
+    if not os.path.islink(path):
+        return False
+    try:
+        target = os.stat(path)
+        while not os.path.samestat(target, os.stat(parent)):
+            if parent == folder:
+                return False
+            parent = os.path.dirname(parent)
+    except OSError:  # gone by now, which os.walk passes over
+        return False
+    return True
 
 
 def _check_targets(targets: Sequence | np.ndarray | torch.Tensor, count: int, classes: list[str] | None) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Lists of files to leave out: JSON Lines, `{"path": ..., "reason": ...}`, so that no file name breaks them."""
+"""Lists of files to leave out: JSON Lines, `{"path": ..., "reason": ...}`, so that no file name breaks them.
+
+A path's bytes are read as UTF-8, whatever the locale, with lone surrogates for those that aren't; the lines are ASCII.
+"""
 
 import json
 import os
@@ -10,11 +13,16 @@ import numpy as np
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.errors import BadSample, DatasetError, must_be
 
+CODEC = "utf-8", "surrogateescape"
+
 
 def write_quarantine(file: str | os.PathLike, samples: Iterable[BadSample]) -> None:
-    """Write bad files to a list; bytes of a name that aren't UTF-8 become lone surrogates, as in Python."""
-    lines = [json.dumps({"path": os.path.abspath(sample.path), "reason": sample.reason}) for sample in samples]
-    Path(file).write_text("".join(f"{line}\n" for line in lines))
+    """Write bad files to a list."""
+    lines = [
+        json.dumps({"path": os.path.abspath(os.fsencode(path)).decode(*CODEC), "reason": reason})
+        for _, path, reason in samples
+    ]
+    Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
 
 
 def read_quarantine(file: str | os.PathLike) -> list[str]:
@@ -24,16 +32,18 @@ def read_quarantine(file: str | os.PathLike) -> list[str]:
         DatasetError: no such list, or a line of another form.
     """
     try:
-        lines = Path(file).read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = Path(file).read_bytes().decode(*CODEC).split("\n")
+    except OSError as error:
         raise DatasetError(
             must_be("exclude", "a list that `dali-mixup index --quarantine` wrote", os.fspath(file), str(error))
         ) from error
     paths = []
     for number, line in enumerate(lines, start=1):
+        if not line and number == len(lines):  # what follows the last line's end
+            break
         try:
-            paths.append(os.fspath(json.loads(line)["path"]))
-        except (ValueError, KeyError, TypeError) as error:
+            paths.append(os.fsdecode(json.loads(line)["path"].encode(*CODEC)))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             rule = 'one JSON object with a "path"'
             raise DatasetError(
                 must_be(f"line {number} of {os.fspath(file)}", rule, line, "for plain paths pass a list of them")

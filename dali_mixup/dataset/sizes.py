@@ -1,17 +1,12 @@
-"""Heights and widths of many files: probed in threads, remembered in the user's cache folder.
+"""Heights, widths and verdicts of many files: probed in threads, remembered in the user's cache folder.
 
-The cache is one `.npz` of plain arrays per folder of images (never pickle). It is written to a temporary file and
-renamed, so that two processes may build it at once; a damaged or foreign one is probed afresh.
+There is one cache per folder of images, see `cache`; a damaged or foreign one is probed afresh.
 """
 
 import hashlib
-import logging
 import os
-import tempfile
 import threading
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,15 +15,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dali_mixup.dataset.cache import COLUMNS, Cache, load_cache, save_cache
 from dali_mixup.dataset.header import Header, probe
 from dali_mixup.dataset.paths import PathList
+from dali_mixup.dataset.verdict import Verdict
 
-FORMAT = 1
 PROBE_THREADS = 16  # network folders wait for each open; on a local disk more threads than cores cost nothing
 FILES_PER_TASK = 128
-COLUMNS = {"height": np.int32, "width": np.int32, "file_size": np.int64, "mtime_ns": np.int64}
-
-logger = logging.getLogger(__name__)
+REMEDY = "set DALI_MIXUP_CACHE to a folder that can be written, or pass cache=False"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +34,7 @@ class Sizes:
         width: (N,) int32, pixels.
         file_size: (N,) int64, bytes; -1 for a missing file.
         mtime_ns: (N,) int64, modification time in ns.
+        verdict: (N,) uint8, a `Verdict`: who decodes the file.
         reasons: why a file can't be an image, by its row.
     """
 
@@ -47,14 +42,22 @@ class Sizes:
     width: np.ndarray
     file_size: np.ndarray
     mtime_ns: np.ndarray
+    verdict: np.ndarray
     reasons: dict[int, str]
 
 
-def default_cache_folder() -> Path:
-    """`$DALI_MIXUP_CACHE`, else `dali_mixup` in `$XDG_CACHE_HOME` or `~/.cache`."""
+def default_cache_folder() -> Path | None:
+    """`$DALI_MIXUP_CACHE`, else `dali_mixup` in `$XDG_CACHE_HOME` or `~/.cache`.
+
+    None, with a warning, for a user without a home, as some containers have.
+    """
     if folder := os.environ.get("DALI_MIXUP_CACHE"):
         return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dali_mixup"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dali_mixup"
+    except RuntimeError:
+        warnings.warn(f"image sizes can't be kept, since this user has no home folder; {REMEDY}", stacklevel=2)
+        return None
 
 
 def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = True) -> Sizes:
@@ -69,19 +72,17 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
     reasons: dict[int, str] = {}
     if not len(paths):
         return Sizes(**columns, reasons=reasons)
-    folder = paths.common_folder()
-    names = paths.below(folder)  # lists of one folder share one cache
-    cache_file = None if cache_folder is None else cache_folder / _cache_name(os.path.abspath(os.fsdecode(folder)))
-    known = _load(cache_file) if cache_file is not None else _empty_cache()
-    rows = _find_rows(names, known["names"])
+    names, cache_file = (paths, None) if cache_folder is None else _place(paths, cache_folder)
+    known = Cache.empty() if cache_file is None else load_cache(cache_file)
+    rows = known.find(names)
 
     def look(i: int) -> Header | None:
         """Fill in what the cache knows of a file, or probe it."""
         path = paths.encoded(i).tobytes()
-        if rows[i] < 0 or not _unchanged(path, known["file_size"][rows[i]], known["mtime_ns"][rows[i]]):
+        if rows[i] < 0 or not _unchanged(path, *known.stamp(int(rows[i]))):
             return probe(path)
         for name, column in columns.items():
-            column[i] = known[name][rows[i]]
+            column[i] = known.columns[name][rows[i]]
         return None
 
     probed: list[int] = []
@@ -94,8 +95,54 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
             probed.append(i)
 
     if cache_file is not None and probed:
-        _save(cache_file, names, columns, reasons, known)
+        _keep(cache_file, known.updated(names, columns))
     return Sizes(**columns, reasons=reasons)
+
+
+def remember_verdicts(paths: PathList, sizes: Sizes, verdicts: np.ndarray, *, cache_folder: Path | None) -> None:
+    """Keep what was learnt of files since they were probed, such as that the scans of a JPEG are regular.
+
+    One atomic step, meant for the end of an epoch; nothing is written where nothing is new. Other processes may do the
+    same for other files of the folder: what one of them loses is only learnt again.
+
+    Args:
+        paths: the files.
+        sizes: theirs, from `read_sizes`.
+        verdicts: (N,) uint8, a `Verdict` of each file as it is known now. Those of bad files, and of files that have
+            another size or time in the cache by now, aren't kept.
+        cache_folder: where caches lie; None keeps nothing.
+    """
+    if cache_folder is None or not len(paths):
+        return
+    names, cache_file = _place(paths, cache_folder)
+    known = load_cache(cache_file)
+    rows = known.find(names)
+    # SCAN_FIRST is what everybody knows, and less than what another process may have learnt.
+    numbers = np.flatnonzero((rows >= 0) & (verdicts != Verdict.BAD) & (verdicts != Verdict.SCAN_FIRST))
+    for name in ("file_size", "mtime_ns"):
+        numbers = numbers[known.columns[name][rows[numbers]] == getattr(sizes, name)[numbers]]
+    column, learnt = known.columns["verdict"], verdicts[numbers]
+    if (column[rows[numbers]] != learnt).any():
+        column[rows[numbers]] = learnt
+        _keep(cache_file, known)
+
+
+def _place(paths: PathList, cache_folder: Path) -> tuple[PathList, Path]:
+    """The names of files below the folder that they share, and where what is known of that folder is kept."""
+    folder = paths.common_folder()
+    name = hashlib.blake2b(os.path.abspath(folder or os.fsencode(os.curdir)), digest_size=16).hexdigest()
+    return paths.below(folder), cache_folder / f"{name}.sizes"
+
+
+def _keep(cache_file: Path, cache: Cache) -> None:
+    try:
+        save_cache(cache_file, cache)
+    except OSError as error:
+        warnings.warn(
+            f"image sizes can't be kept in {cache_file.parent} ({error.strerror}) and will be read again next time; "
+            f"{REMEDY}",
+            stacklevel=3,
+        )
 
 
 def _look_in_threads(
@@ -125,73 +172,9 @@ def _look_in_threads(
             raise
 
 
-def _cache_name(folder: str) -> str:
-    return hashlib.blake2b(os.fsencode(folder), digest_size=16).hexdigest() + ".npz"
-
-
 def _unchanged(path: bytes, file_size: int, mtime_ns: int) -> bool:
     try:
         status = os.stat(path)
     except OSError:
         return False
     return status.st_size == file_size and status.st_mtime_ns == mtime_ns
-
-
-def _find_rows(names: PathList, known: PathList) -> np.ndarray:
-    """The row of each name in `known`, -1 where it isn't there; (N,) int64."""
-    if np.array_equal(names.ends, known.ends) and np.array_equal(names.blob, known.blob):
-        return np.arange(len(names))
-    row_of = {known.encoded(i).tobytes(): i for i in range(len(known))}
-    return np.array([row_of.get(names.encoded(i).tobytes(), -1) for i in range(len(names))], np.int64)
-
-
-def _empty_cache() -> dict:
-    return {"names": PathList([]), **{name: np.zeros(0, dtype) for name, dtype in COLUMNS.items()}}
-
-
-def _load(cache_file: Path) -> dict:
-    """The cache's names and columns; an empty one where there is none or where it can't be trusted."""
-    try:
-        with open(cache_file, "rb") as file, np.load(file, allow_pickle=False) as data:
-            if int(data["format"]) != FORMAT:
-                return _empty_cache()
-            names = PathList.from_arrays(data["blob"], data["ends"])
-            known = {
-                "names": names,
-                **{name: data[name].astype(dtype, casting="safe") for name, dtype in COLUMNS.items()},
-            }
-    except FileNotFoundError:
-        return _empty_cache()
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        logger.info("image sizes are read afresh: the cache %s is damaged (%s)", cache_file, error)
-        return _empty_cache()
-    good = all(known[name].shape == (len(names),) for name in COLUMNS)
-    return known if good and (known["height"] > 0).all() and (known["width"] > 0).all() else _empty_cache()
-
-
-def _save(
-    cache_file: Path, names: PathList, columns: dict[str, np.ndarray], reasons: dict[int, str], known: dict
-) -> None:
-    """Write the good files' sizes, beside those of other lists of the same folder, in one atomic step."""
-    good = np.setdiff1d(np.arange(len(names)), list(reasons))
-    others = np.flatnonzero(_find_rows(known["names"], names) < 0)
-    merged = PathList(
-        [*(names.encoded(i).tobytes() for i in good), *(known["names"].encoded(i).tobytes() for i in others)],
-    )
-    table = {name: np.concatenate([columns[name][good], known[name][others]]) for name in COLUMNS}
-    try:
-        cache_file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache_file.parent, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(file, allow_pickle=False, format=FORMAT, blob=merged.blob, ends=merged.ends, **table)
-                file.close()
-                os.replace(file.name, cache_file)
-            except BaseException:
-                os.unlink(file.name)
-                raise
-    except OSError as error:
-        warnings.warn(
-            f"image sizes can't be kept in {cache_file.parent} ({error.strerror}) and will be read again next time; "
-            "set DALI_MIXUP_CACHE to a folder that can be written, or pass cache=False",
-            stacklevel=2,
-        )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import chain, count
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import torch
 
+from dali_mixup.ahead import run_ahead
 from dali_mixup.decode.faults import CheckedBatch, Faults
 from dali_mixup.decode.gpu_decode import GpuDecode, largest_size
 from dali_mixup.errors import BadSampleError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
 
 
+NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
 
 
@@ -33,13 +35,6 @@ class Turn(NamedTuple):
     epoch: int
     order: np.ndarray | None
     step: Step
-
-
-class InFlight(NamedTuple):
-    """A batch that DALI works on."""
-
-    turn: Turn
-    batch: CheckedBatch
 
 
 class Decoded(NamedTuple):
@@ -89,10 +84,14 @@ class Decoder:
         self.num_threads = num_threads
         self.prefetch = prefetch
         dataset = plan.dataset
-        self._gpu_options = gpu_decode.options(largest_size(dataset.heights, dataset.widths, faults.max_pixels))
+        self._gpu_options = gpu_decode.options(
+            largest_size(dataset.heights, dataset.widths, faults.inspector.max_pixels)
+        )
         self._graph: Pipeline | None = None
         self._turns: Iterator[Turn] = iter(())
-        self._in_flight: deque[InFlight] = deque()
+        self._taken: deque[Turn] = deque()  # turns that weren't delivered yet, planned and checked in a thread
+        self._checked: Generator[CheckedBatch, None, None] = run_ahead(iter(()), ahead=0)
+        self._in_flight: deque[CheckedBatch] = deque()  # what DALI works on
         self._checkpoint: bytes | None = None
         self._largest = plan.batch_size
         self._stuck = 0  # failures in a row that taught nothing new
@@ -102,7 +101,7 @@ class Decoder:
         step = next(self.plan.steps(cursor.position), None)
         endless = self.plan.pipeline.augment is None and cursor.sampled is None
         if self._graph is not None and self._in_flight and endless and step is not None:
-            following = self._in_flight[0].turn
+            following = self._taken[0]
             if (following.epoch, following.step.first) == (cursor.epoch, step.first):
                 return
         self.close()
@@ -135,7 +134,8 @@ class Decoder:
             ):  # such as a warning that is an error, while a later batch was prepared: that one would be lost
                 self.close()
                 raise
-        done = self._in_flight.popleft().batch
+        done = self._in_flight.popleft()
+        self._taken.popleft()
         self._stuck = 0
         if self.plan.pipeline.augment is not None:
             assert self._graph is not None  # noqa: S101  it has just run
@@ -150,26 +150,28 @@ class Decoder:
     def close(self) -> None:
         """Drop the graph and what it prepared."""
         had_graph, self._graph = self._graph is not None, None
+        self._checked.close()
         self._in_flight.clear()
+        self._taken.clear()
         if had_graph and self.plan.pipeline.augment is not None:
             gc.collect()  # DALI's nodes form cycles: megabytes per graph, left for hours
 
     def _recover(self, error: Exception) -> None:
         """After an error no graph goes on: raise what is wrong, or go back to the failed batch without bad files."""
-        turns = [turn for turn, _ in self._in_flight]
-        failed = self._in_flight[0].batch if turns and not isinstance(error, BadSampleError) else None
+        self._checked.close()  # no turn is taken from now on
+        turns, failed = list(self._taken), self._in_flight[0] if self._in_flight else None
         self.close()
-        if failed is None:
+        if failed is None or isinstance(error, BadSampleError):
             raise error
-        bad = self.faults.examine(failed) or list(failed.bad.values())
-        if not bad:
+        if failed.bad:
+            raise BadSampleError(failed.bad.values()) from error
+        refused = self.faults.find_refused(failed)
+        if not refused:
             raise error
-        if not self.faults.replaces:
-            raise BadSampleError(bad) from error
-        if not self.faults.suspect(bad):
+        if not self.faults.suspect(refused):
             self._stuck += 1
             if self._stuck > MAX_STUCK:
-                raise BadSampleError(bad) from error
+                raise error
         self._turns = chain(turns, self._turns)
 
     def _build(self) -> Pipeline:
@@ -177,6 +179,7 @@ class Decoder:
 
         first = next(self._turns)
         self._turns = chain([first], self._turns)
+        self._checked = run_ahead(_check_batches(self._turns, self._taken, self.plan, self.faults), ahead=0)
         draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.step.first)
         feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
         return build_graph(
@@ -194,13 +197,19 @@ class Decoder:
 
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
-        turn = next(self._turns)  # its StopIteration ends DALI's epoch
-        batch = self.faults.check(self.plan.batch(*turn), turn.order)
-        self._in_flight.append(InFlight(turn, batch))
+        batch = next(self._checked)  # its StopIteration ends DALI's epoch
+        self._in_flight.append(batch)
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
         windows = batch.plan.windows
-        inputs = {"path": batch.paths, "anchor": windows.anchor, "shape": windows.shape}
+        indices, paths, rows = batch.plan.indices.tolist(), self.plan.dataset.paths, range(len(batch.plan.indices))
+        inputs = {
+            "path": [paths.encoded(index) for index in indices],
+            "anchor": windows.anchor,
+            "shape": windows.shape,
+            "is_decoded": np.array([row in batch.pixels for row in rows]),
+            "pixels": [batch.pixels.get(row, NO_PIXELS) for row in rows],
+        }
         if self.windows_only:
             return inputs
         return inputs | {
@@ -210,6 +219,13 @@ class Decoder:
             "interpolation": windows.interpolation,
             "flip": batch.plan.flips.astype(np.int32),
         }
+
+
+def _check_batches(turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults: Faults) -> Iterator[CheckedBatch]:
+    """Plan and check batch by batch; runs in a thread, ahead of DALI."""
+    for turn in turns:
+        taken.append(turn)
+        yield faults.check(plan.batch(*turn), turn.order)
 
 
 def _turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:

@@ -45,7 +45,8 @@ def build_graph(
 
     Args:
         pipeline: what to do.
-        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor" and "shape";
+        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor", "shape",
+            "is_decoded" (B,) bool and "pixels", a list of uint8 (h, w, 3): the windows that DALI isn't to decode;
             unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
             (B,) int32.
         windows_only: stop after the decoder; resize and flip are left to the stage.
@@ -61,6 +62,7 @@ def build_graph(
         A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
     """
     kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
+    kinds |= {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
     geometry, size = pipeline.geometry, pipeline.size
     border, interpolation = geometry.border, geometry.interpolation
     if not windows_only:
@@ -91,9 +93,14 @@ def build_graph(
             batch_info=True,
             dtype=[dtype for dtype, _ in kinds.values()],
             ndim=[ndim for _, ndim in kinds.values()],
+            layout=["HWC" if name == "pixels" else "" for name in kinds],
         )
         inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
-        images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], None if device_id is None else gpu_options)
+        if inputs["is_decoded"]:  # pyright: ignore[reportGeneralTypeIssues]  DALI asks each image
+            images = inputs["pixels"] if device_id is None else inputs["pixels"].gpu()
+        else:
+            options = None if device_id is None else gpu_options
+            images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], options)
         if "resized" in inputs:
             images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(interpolation)))
         if "offset" in inputs:

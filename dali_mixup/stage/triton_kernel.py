@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
+from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.stage.whole_batch import WholeBatchStage
 
 BLOCK = 1024  # pixels per program
@@ -65,9 +66,19 @@ def _stage_kernel(
 class TritonStage(WholeBatchStage):
     """The stage as one kernel, on the stream of the caller."""
 
+    def __init__(
+        self,
+        pipeline: ImagePipeline,
+        *,
+        dtype: torch.dtype,
+        memory_format: torch.memory_format,
+        device: torch.device,
+    ):
+        super().__init__(pipeline, dtype=dtype, memory_format=memory_format, device=device)
+        self.scale, self.shift = (part.tolist() for part in pipeline.normalization(torch.float64))
+
     def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """See `WholeBatchStage`."""
-        scale, shift = (part.tolist() for part in self.pipeline.normalization(torch.float64))
         count, height, width, _ = images.shape
         images = images.contiguous()
         out = torch.empty(
@@ -84,8 +95,8 @@ class TritonStage(WholeBatchStage):
                 out,
                 height * width,
                 width,
-                *scale,
-                *shift,
+                *self.scale,
+                *self.shift,
                 mixes=isinstance(draw, MixUpDraw),  # pyright: ignore[reportArgumentType]
                 pastes=isinstance(draw, CutMixDraw),  # pyright: ignore[reportArgumentType]
                 planar=self.memory_format == torch.contiguous_format,  # pyright: ignore[reportArgumentType]

@@ -37,6 +37,28 @@ def test_order_classes_and_targets_equal_torchvision_on_an_odd_tree(tmp_path):
     assert [ours[i] for i in range(len(ours))] == theirs.samples
 
 
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    for name in ("cat/1.jpg", "cat/deep/er/2.jpg", "dog/3.jpg"):
+        write(tmp_path / name)
+    before = list(dm.ImageFolder(tmp_path).paths)
+    for link in ("cat/self", "cat/me", "cat/deep/up", "cat/deep/er/up", "dog/self", "dog/me"):
+        os.symlink((tmp_path / link).parent, tmp_path / link)
+    os.symlink("../..", tmp_path / "cat/deep/top")
+    assert [path for path in dm.ImageFolder(tmp_path).paths if "top" not in path] == before
+
+
+def test_links_to_folders_beside_are_followed_as_torchvision_does(tmp_path):
+    for name in ("cat/1.jpg", "cat/deep/er/2.jpg", "dog/3.jpg"):
+        write(tmp_path / name)
+    os.symlink("../dog", tmp_path / "cat/dogs")
+    os.symlink("../cat/deep", tmp_path / "dog/a")
+    os.symlink("../cat/deep", tmp_path / "dog/b")
+    os.symlink("nowhere", tmp_path / "dog/c")
+    found = [path for path, _ in TorchvisionImageFolder(tmp_path).samples]
+    assert list(dm.ImageFolder(tmp_path).paths) == found
+    assert len(found) == 8
+
+
 def test_order_equals_torchvisions_on_photos(photos):
     assert list(dm.ImageFolder(photos).paths) == [path for path, _ in TorchvisionImageFolder(photos).samples]
 
@@ -123,13 +145,17 @@ def test_bad_files_are_named_at_once_with_the_reason_and_stay_in_the_list(tmp_pa
     with pytest.warns(
         dm.BadFileWarning,
         match=(
-            r"(?s)3 of 5 files can't be read as images: .*2.jpg \(empty file\), .*3.jpg \(not an image\).*4.jpg "
-            r"\(trunc"
+            r"(?s)3 of 5 files can't be read as images: .*2.jpg \(empty file\), .*3.jpg "
+            r"\(not an image of a supported format\).*4.jpg \(trunc"
         ),
     ):
         found = dm.ImageFolder(tmp_path)
     assert len(found) == 5
-    assert found.bad_files == {1: "empty file", 2: "not an image", 3: "truncated at byte 100: no frame header"}
+    assert found.bad_files == {
+        1: "empty file",
+        2: "not an image of a supported format",
+        3: "truncated at byte 100: no frame header",
+    }
     assert found.heights.tolist() == [20, 0, 0, 0, 20]
 
 

@@ -8,16 +8,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dali_mixup.dataset.header import probe
+from dali_mixup.dataset.verdict import Verdict
 from tests.conftest import jpeg_bytes, picture
 
+FORMATS = {"JPEG": Verdict.SCAN_FIRST, "PNG": Verdict.DALI, "WEBP": Verdict.DALI} | dict.fromkeys(
+    ("AVIF", "BMP", "GIF", "JPEG2000", "PCX", "PPM", "SGI", "TGA", "TIFF"), Verdict.PILLOW
+)
 
-@pytest.mark.parametrize("suffix", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM"])
+
+@pytest.mark.parametrize(("suffix", "verdict"), FORMATS.items())
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_sizes_equal_pillows_in_every_format(tmp_path, suffix, mode):
+def test_sizes_equal_pillows_in_every_format_and_the_header_decides_who_decodes(tmp_path, suffix, verdict, mode):
     path = tmp_path / "image.jpg"
     picture(37, 91, 0).convert(mode).save(path, suffix)
     header = probe(str(path))
-    assert (header.height, header.width, header.reason) == (37, 91, "")
+    assert (header.height, header.width, header.reason, header.verdict) == (37, 91, "", verdict)
     assert (header.file_size, header.mtime_ns) == (path.stat().st_size, path.stat().st_mtime_ns)
 
 
@@ -86,7 +91,7 @@ def test_a_huge_png_is_named_and_not_decoded(tmp_path):
     content[16:24] = (65_000).to_bytes(4) * 2
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
     (tmp_path / "bomb.jpg").write_bytes(content)
-    assert probe(tmp_path / "bomb.jpg").reason == "too many pixels"
+    assert probe(tmp_path / "bomb.jpg").reason == f"claims 65000 x 65000 pixels, which {len(content)} bytes can't hold"
 
 
 @settings(deadline=None, max_examples=200)
@@ -99,7 +104,7 @@ def test_any_bytes_give_a_size_or_a_reason(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "fuzz.jpg"
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     header = probe(path)
-    assert (header.height > 0 and header.width > 0) != bool(header.reason)
+    assert (header.height > 0 and header.width > 0) == (header.verdict is not Verdict.BAD) != bool(header.reason)
 
 
 @pytest.mark.parametrize("stray", [b"\0\0", b"abc", b"\xff\x00", b"\xff\xff\xff"])
@@ -110,12 +115,22 @@ def test_stray_bytes_between_segments_that_pillow_forgives_are_forgiven(tmp_path
     with Image.open(tmp_path / "stray.jpg") as image:
         assert image.size == (50, 40)
     assert probe(tmp_path / "stray.jpg")[:2] == (40, 50)
+    assert probe(tmp_path / "stray.jpg").verdict is (Verdict.SCAN_FIRST if stray == b"\xff" * 3 else Verdict.PILLOW)
 
 
-def test_a_format_that_pillow_knows_by_its_magic_alone_is_no_image(tmp_path):
-    (tmp_path / "hdf5.jpg").write_bytes(b"\x89HDF\r\n\x1a\n")
-    assert probe(tmp_path / "hdf5.jpg")[:2] == (0, 0)
-    assert probe(tmp_path / "hdf5.jpg").reason == "not an image: it has no pixels"
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89HDF\r\n\x1a\n",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 30\n%%EndComments\n",
+        b"\x01\0\0\0" + bytes(36) + b" EMF" + bytes(80),
+        b"#define x_width 20\n#define x_height 30\nstatic char x_bits[] = {0};",
+    ],
+)
+def test_formats_for_which_programs_would_run_and_exotic_ones_are_not_supported(tmp_path, content):
+    (tmp_path / "image.jpg").write_bytes(content)
+    assert probe(tmp_path / "image.jpg")[:2] == (0, 0)
+    assert probe(tmp_path / "image.jpg").reason.startswith("not an image")
 
 
 def test_a_jpeg_with_an_odd_segment_is_no_other_format(tmp_path):
@@ -135,3 +150,13 @@ def test_megabytes_of_fill_bytes_take_few_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "pread", lambda *arguments: (reads.append(1), pread(*arguments))[1])
     assert probe(tmp_path / "fill.jpg")[:2] == (40, 50)
     assert len(reads) < 300
+
+
+def test_a_photo_takes_one_open_and_one_read(tmp_path, monkeypatch):
+    (tmp_path / "photo.jpg").write_bytes(jpeg_bytes(400, 500))
+    calls = []
+    for name in ("open", "fstat", "read", "pread"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (calls.append(name), original(*a))[1])
+    assert probe(tmp_path / "photo.jpg")[:2] == (400, 500)
+    assert calls == ["open", "fstat", "read"]

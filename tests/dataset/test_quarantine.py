@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -97,3 +99,49 @@ def test_a_list_that_cannot_be_written_is_refused_before_the_work(folder, capsys
         main(["index", str(folder), "--quarantine", "/nowhere/bad.jsonl"])
     assert stopped.value.code == 2
     assert "must be in a folder that exists and can be written" in capsys.readouterr().err
+
+
+def test_lists_round_trip_for_any_bytes(tmp_path):
+    names = [
+        b"/a/\xff\xfe",
+        b"/a/\xc3\xa4",
+        b"/a/\xed\xa0\x80",
+        b"/a/\xe2\x80\xa8",
+        b"/a/\n\r\x85",
+        b'/a/"\\',
+        b"/a/\x80" * 9,
+    ]
+    samples = [dm.errors.BadSample(i, os.fsdecode(name), "why") for i, name in enumerate(names)]
+    write_quarantine(tmp_path / "list", samples)
+    assert (tmp_path / "list").read_bytes().isascii()
+    assert [os.fsencode(path) for path in read_quarantine(tmp_path / "list")] == names
+
+
+def test_raw_unicode_in_a_list_is_read(tmp_path):
+    (tmp_path / "list").write_bytes('{"path": "/a/ä\u2028\x85b"}\r\n{"path": "/c"}'.encode())
+    assert [os.fsencode(path) for path in read_quarantine(tmp_path / "list")] == ["/a/ä\u2028\x85b".encode(), b"/c"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"path": ' + b"[" * 100_000, b'{"path": "\\ud800"}', b"\xff\xfe{", b'{"path": null}']
+)
+def test_hostile_lists_are_named_with_their_line(tmp_path, content):
+    (tmp_path / "list").write_bytes(content)
+    with pytest.raises(dm.DatasetError, match=r'line 1 of .*list must be one JSON object with a "path"'):
+        read_quarantine(tmp_path / "list")
+
+
+@pytest.mark.parametrize("utf8", ["0", "1"])
+def test_any_locale_writes_and_reads_the_same_lists(tmp_path, utf8):
+    names = ["umläut.jpg".encode(), b"\xff.jpg"]
+    script = (
+        "import os, sys; from dali_mixup.dataset.quarantine import *; from dali_mixup.errors import BadSample\n"
+        "folder = os.fsencode(sys.argv[1]); theirs = read_quarantine(sys.argv[1] + '/theirs')\n"
+        "assert [os.fsencode(path) for path in theirs] == [folder + b'/uml\\xc3\\xa4ut.jpg', folder + b'/\\xff.jpg']\n"
+        "write_quarantine(sys.argv[1] + '/ours', [BadSample(0, path, 'why') for path in theirs])\n"
+    )
+    samples = [dm.errors.BadSample(0, os.path.join(tmp_path, os.fsdecode(name)), "why") for name in names]
+    write_quarantine(tmp_path / "theirs", samples)
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": utf8, "PYTHONCOERCECLOCALE": "0"}
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], env=environment, check=True, timeout=120)
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()

@@ -136,7 +136,7 @@ def test_a_box_belongs_to_a_position_whatever_the_batch_size(dataset, batch_size
 
 def test_boxes_fit_the_pipelines_size_and_scale_with_it(dataset):
     wide = plan(dataset, mixup=dm.CutMix(), pipeline=dm.ImagePipeline(geometry=dm.RandomResizedCrop((16, 64))))
-    draw = wide.batch(0, wide.order(0), (0, 23, 23)).draw
+    draw = wide.batch(0, wide.order(0), Step(0, 23, 23)).draw
     small = plan(dataset, mixup=dm.CutMix()).batch(0, None, Step(0, 23, 23)).draw
     assert draw.size == (16, 64)
     assert torch.equal(draw.boxes[:, ::2], small.boxes[:, ::2])
