@@ -202,6 +202,20 @@ def test_images_of_several_sizes_need_one(drawn, geometry):
         dm.Loader(drawn, dm.ImagePipeline(geometry=geometry), batch_size=1)
 
 
+def test_sizes_that_differ_are_named_from_the_smallest_to_the_largest():
+    height, width = np.array([113, 61, 60, 61], np.int32), np.array([59, 61, 80, 61], np.int32)
+    with pytest.raises(ValueError, match=r"KeepSize\(\) gives 3 sizes from 60 x 80 to 113 x 59; add a crop"):
+        dm.KeepSize().settled(height, width)
+
+
+@pytest.mark.parametrize("resize", [None, dm.Resize(7), dm.Resize(20, 30), dm.Resize((20, 20))], ids=repr)
+def test_a_centre_crop_without_fill_needs_the_short_side_resized(resize):
+    """Only then no image is smaller than the crop."""
+    with pytest.raises(ValueError, match="fill must be a level from 0 to 255, or three, unless an int resizes"):
+        dm.CenterCrop(8, resize, fill=None)
+    assert dm.CenterCrop(8, dm.Resize(8), fill=None).border is None
+
+
 def test_images_too_small_for_a_random_crop_are_named(drawn):
     with pytest.raises(
         ValueError, match=r"3 images such as .*0.png \(60 x 80 pixels\) have too few pixels for RandomCrop\(size=61"

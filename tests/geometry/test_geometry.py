@@ -6,10 +6,13 @@ import torch
 import torchvision.transforms.v2.functional as functional
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms import RandomCrop
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
 import dali_mixup as dm
+from dali_mixup.geometry.geometry import INTERPOLATIONS, Border
 
 SIDES = st.integers(1, 3000)
 
@@ -110,6 +113,37 @@ def test_images_too_small_for_a_padded_crop_are_found():
     assert dm.CropPad(32, padding=4).too_small(height, width).tolist() == [False, True, True, True, True]
     assert dm.CropPad(8, padding=4).too_small(height, width).tolist() == [False, False, True, False, False]
     assert not dm.CropPad(8, padding=4, padding_mode="constant").too_small(height, width).any()
+
+
+def test_random_interpolation_is_bilinear_or_bicubic_whatever_the_window():
+    """As timm draws it: each for half of the images."""
+    geometry, rng = dm.RandomResizedCrop(8, interpolation="random"), np.random.default_rng(0)
+    side = np.full(2000, 100, np.int32)
+    windows = geometry.windows(side, side, rng.random((2000, geometry.uniforms)))
+    names = [INTERPOLATIONS[code] for code in windows.interpolation]
+    assert set(names) == {"bilinear", "bicubic"}
+    assert stats.binomtest(names.count("bicubic"), 2000, 0.5).pvalue > 0.01
+    for column in (*windows.anchor.T, *windows.shape.T):
+        assert stats.spearmanr(column, windows.interpolation).pvalue > 0.001
+
+
+def test_what_is_left_out_is_torchvisions():
+    preset = ResNet50_Weights.IMAGENET1K_V1.transforms()
+    assert dm.ResizeCenterCrop() == dm.ResizeCenterCrop(*preset.resize_size, *preset.crop_size, "bilinear")
+    theirs, ours = TorchvisionCrop(8), dm.RandomResizedCrop(8)
+    assert (ours.scale, ours.ratio, ours.interpolation) == (theirs.scale, theirs.ratio, theirs.interpolation.value)
+    theirs, ours = RandomCrop(8), dm.RandomCrop(8)
+    for name in ("pad_if_needed", "fill", "padding_mode"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.margins == (0, 0, 0, 0)  # torchvision's None
+
+
+def test_padding_left_out_is_that_of_cifar_recipes():
+    assert dm.CropPad(32) == dm.RandomCrop(32, 4, padding_mode="reflect")
+
+
+def test_a_border_without_options_is_black():
+    assert Border() == Border(mode="constant", fill=(0, 0, 0), margins=(0, 0, 0, 0))
 
 
 @pytest.mark.parametrize(
