@@ -33,6 +33,14 @@ def test_resized_sizes_are_torchvisions(h, w, options):
         assert [int(side[0]) for side in dm.Resize(size, max_size).resized(*one(h, w))] == expected
 
 
+@pytest.mark.parametrize("options", [(None, 256), (100, 256)])
+def test_the_short_side_of_a_long_image_keeps_one_pixel(options):
+    """torchvision gets 0 there, and an error."""
+    for h, w in ((1, 3000), (3000, 1)):
+        resized = dm.Resize(*options).resized(*one(h, w))
+        assert [int(side[0]) for side in resized] == [max(1, 256 * side // 3000) for side in (h, w)]
+
+
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([32, (17, 60), (60, 17)]))
 def test_centre_crops_of_small_and_large_images_are_torchvisions(h, w, size):
     image = torch.arange(1, h * w + 1, dtype=torch.int32).view(1, h, w)

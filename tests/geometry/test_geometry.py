@@ -159,6 +159,8 @@ def test_a_border_without_options_is_black():
         ),
         (lambda: dm.RandomResizedCrop(8, scale=(0.5, 1.1)), ValueError, "scale must be"),
         (lambda: dm.RandomResizedCrop(8, scale=0.5), TypeError, "scale must be a pair"),
+        (lambda: dm.RandomResizedCrop(8, scale=(0.1, 0.2, 0.3)), TypeError, "scale must be a pair"),
+        (lambda: dm.RandomResizedCrop(8, scale=("0", 1)), TypeError, "scale must be a pair"),
         (lambda: dm.RandomResizedCrop(8, ratio=(2, 1)), ValueError, r"ratio must be .* 0 < low <= high, got \(2, 1\)"),
         (lambda: dm.RandomResizedCrop(8, ratio=(1, math.inf)), ValueError, "ratio must be"),
         (

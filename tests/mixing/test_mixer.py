@@ -49,6 +49,13 @@ def test_all_permutations_of_three_come_equally_often_with_partner_permutation()
     assert stats.chisquare(counts).pvalue > 0.01
 
 
+def test_calls_without_a_generator_hardly_ever_repeat_a_draw():
+    """Their seeds come from torch; of a few hundred seeds a thousand calls would see all more than once."""
+    torch.manual_seed(0)
+    images, labels = torch.zeros(4, 1), torch.arange(4)
+    assert len({tuple(MixUp()(images, labels)[1][:, 2].tolist()) for _ in range(1000)}) == 1000
+
+
 @pytest.mark.parametrize(
     ("batch_size", "generator", "error", "match"),
     [
