@@ -59,9 +59,10 @@ def test_centre_crops_of_small_and_large_images_are_torchvisions(h, w, size):
         {"padding": (3, 5)},
         {"padding": (1, 2, 3, 4)},
         {"padding": (20, 1, 2, 3), "pad_if_needed": True},
+        {"pad_if_needed": True},
     ],
 )
-@pytest.mark.parametrize("size", [8, (9, 20)])
+@pytest.mark.parametrize("size", [8, (9, 20), (30, 35)])
 def test_random_crops_begin_where_torchvisions_do_for_the_same_random_numbers(monkeypatch, options, size):
     rng = np.random.default_rng(0)
     height, width = rng.integers(8, 40, (2, 200)).astype(np.int32)
@@ -200,6 +201,20 @@ def test_images_of_one_size_need_no_crop(tmp_path):
             _ = pipeline.size
         ((images, _),) = dm.Loader(same, pipeline, batch_size=3, device="cpu")
         assert images.shape == (3, 3, *shape)
+
+
+def test_images_as_they_are_are_not_resized():
+    geometry = dm.KeepSize()
+    assert (geometry.output, geometry.interpolation, geometry.border) == (None, None, None)
+    windows = geometry.windows(*one(20, 30), np.empty((1, 0)))
+    assert windows.interpolation is None
+    assert (*windows.anchor[0], *windows.shape[0], *windows.resized[0], *windows.offset[0]) == (
+        0,
+        0,
+        *[20, 30] * 2,
+        0,
+        0,
+    )
 
 
 @pytest.mark.parametrize("geometry", [dm.KeepSize(), dm.Resize(10)])

@@ -32,9 +32,10 @@ def replay(monkeypatch, uniform):
 @pytest.mark.parametrize(
     "options", [{}, {"scale": (0.35, 1.0)}, {"scale": (0.9, 1.0), "ratio": (0.5, 0.6)}, {"ratio": (1.0, 1.0)}]
 )
-def test_windows_equal_torchvisions_for_the_same_random_numbers(monkeypatch, options):
+@pytest.mark.parametrize("largest", [900, 4])
+def test_windows_equal_torchvisions_for_the_same_random_numbers(monkeypatch, options, largest):
     rng = np.random.default_rng(0)
-    height, width = rng.integers(1, 900, (2, 500))
+    height, width = rng.integers(1, largest, (2, 500))
     geometry = dm.RandomResizedCrop(224, **options)
     uniform = rng.random((500, geometry.uniforms))
     ours = geometry.windows(height.astype(np.int32), width.astype(np.int32), uniform)
