@@ -106,6 +106,12 @@ def test_draw_names_the_argument_that_is_wrong(batch_size, generator, error, mat
         ),
         (
             torch.rand(2, 3),
+            torch.ones(2, 1, 4).long(),
+            ValueError,
+            r"labels must be of lam's shape \(2,\), got a int64 tensor of shape \(2, 1, 4\)",
+        ),
+        (
+            torch.rand(2, 3),
             torch.ones(2).bool(),
             TypeError,
             r"labels must be an integer tensor \(B,\), got a bool tensor of shape \(2,\)",
