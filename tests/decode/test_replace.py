@@ -266,9 +266,7 @@ def test_a_jpeg_without_an_end_marker_is_replaced(files):
     made = loader(indexed(files))
     epoch(made)
     size = files[20].stat().st_size
-    assert made.bad_samples == [
-        dm.BadSample(20, str(files[20]), f"truncated at byte {size}: no end marker; replaced")
-    ]
+    assert made.bad_samples == [dm.BadSample(20, str(files[20]), f"truncated at byte {size}: no end marker; replaced")]
 
 
 def test_a_kept_file_that_goes_bad_later_is_replaced(files):
