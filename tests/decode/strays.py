@@ -1,6 +1,9 @@
 """One odd file among good JPEGs of one batch, and what a Loader makes of it."""
 
 import io
+import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -134,3 +137,15 @@ class Strays:
         differing = [row for row in rows if not torch.equal(images[row], expected[row])]
         if differing:
             yield f"rows {differing} differ"
+
+
+def look(kinds, pipeline, places):
+    """The complaints about files of these kinds at these places, in turn."""
+    said = []
+    with tempfile.TemporaryDirectory() as folder:
+        strays = Strays(Path(folder), pipeline)
+        for kind in kinds:
+            for place in places:
+                print(f"{kind} at {place}", file=sys.stderr, flush=True)  # noqa: T201  what a process was at
+                said += strays.complaints(kind, place)
+    return said

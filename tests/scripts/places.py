@@ -5,22 +5,13 @@ python -m tests.scripts.places --runs 20
 
 import argparse
 import sys
-import tempfile
 import time
-from pathlib import Path
 
 from tests.decode.own_process import run
-from tests.decode.strays import COUNT, PIPELINES, Strays
+from tests.decode.strays import COUNT, PIPELINES, look
 
 KINDS = ("GIF", "AVIF", "broken JPEG")
 SECONDS = 550
-
-
-def look(kind, pipeline, runs):
-    """The complaints about so many runs at each place, all in one process."""
-    with tempfile.TemporaryDirectory() as folder:
-        strays = Strays(Path(folder), pipeline)
-        return [said for place in range(COUNT) for _ in range(runs) for said in strays.complaints(kind, place)]
 
 
 def main():
@@ -34,7 +25,7 @@ def main():
             for start in range(0, options.runs, options.per_process):
                 runs = min(options.per_process, options.runs - start)
                 try:
-                    complaints = run(look, kind, pipeline, runs, seconds=SECONDS)
+                    complaints = run(look, [kind], pipeline, list(range(COUNT)) * runs, seconds=SECONDS)
                 except AssertionError as error:  # the process ended otherwise than it should
                     complaints = [f"{kind}, {pipeline}: {error}"]
                 for said in complaints:
