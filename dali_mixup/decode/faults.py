@@ -87,13 +87,6 @@ class Faults:
                 raise BadSampleError(self.replaced.values(), "no file of the data set can be decoded:")
             batch, rows = self.plan.batch(batch.epoch, order, batch.step, replaced), list(reasons)
 
-    def find_bad(self, batch: CheckedBatch) -> list[BadSample]:
-        """All files of a batch that isn't delivered that nobody decodes, also those that DALI would have refused."""
-        rows = [row for row in range(len(batch.plan.indices)) if row not in batch.pixels and row not in batch.bad]
-        looks = self.inspector.decode(batch.plan, self._find_refused(batch.plan, rows))
-        bad = batch.bad | self._samples(batch.plan, looks.reasons)
-        return [bad[row] for row in sorted(bad)]
-
     def find_refused(self, batch: CheckedBatch) -> list[int]:
         """The numbers of the files of a failed batch that DALI doesn't decode by themselves, or that have changed."""
         indices = batch.plan.indices.tolist()

@@ -369,3 +369,34 @@ def test_a_warning_that_is_an_error_loses_no_batch(files, pipeline):
     state = made.state_dict()
     made.load_state_dict(state)
     assert torch.equal(epoch(made)[0], expected[state["position"] :])
+
+
+def settle(paths, geometry, **options):
+    return dm.Loader(indexed(paths), dm.ImagePipeline(geometry=geometry), device="cpu", batch_size=2, **options)
+
+
+@pytest.mark.parametrize("geometry", [dm.KeepSize(), dm.Resize(24)], ids=["KeepSize", "Resize"])
+def test_a_size_cannot_be_taken_from_bad_files_only(files, geometry):
+    for path in files[:3]:
+        break_file(path, "empty")
+    with pytest.raises(dm.DatasetError, match="good|image"):
+        settle(files[:3], geometry, on_bad_sample="replace", max_bad_fraction=1.0)
+
+
+def test_a_bomb_has_no_say_in_the_size_that_the_others_have(files):
+    for i, path in enumerate(files[:5]):
+        path.write_bytes(jpeg_bytes(40, 60, seed=i))
+    content = bytearray(files[3].read_bytes())
+    frame = content.index(b"\xff\xc0")
+    content[frame + 5 : frame + 9] = (60_000).to_bytes(2) * 2
+    files[3].write_bytes(content + bytes(8_000_000))
+    made = settle(files[:5], dm.Resize(20), on_bad_sample="replace", max_bad_fraction=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dm.BadFileWarning)
+        assert {images.shape[2:] for images, _ in made} == {(20, 30)}
+    assert [(number, reason[:15]) for number, _, reason in made.bad_samples] == [(3, "too many pixels")]
+
+
+def test_images_of_different_sizes_are_named_two_of_them(files):
+    with pytest.raises(ValueError, match=r"0[0-9]\.jpg.*0[0-9]\.jpg"):
+        settle(files[:4], dm.Resize(20))
