@@ -169,7 +169,7 @@ class Decoder:
         if failed is None or isinstance(error, BadSampleError):
             raise error
         if failed.bad:
-            raise BadSampleError(failed.bad.values()) from error
+            raise BadSampleError(self.faults.name_bad(failed)) from error
         refused = self.faults.find_refused(failed)
         if not refused:
             raise error
