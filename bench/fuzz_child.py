@@ -164,13 +164,13 @@ def _draw_file(
     if rng.random() < 0.5 or not number:  # the first is always good, so that something can replace
         path.write_bytes(rng.choice(starts).content)
         return path, None, None
-    for _ in range(TRIES if way.is_tame(number) else 1):
+    left = TRIES if way.is_tame(number) else 1
+    while True:
         mutant = draw_mutant(starts, rng)
         path.write_bytes(mutant.content)
-        pixels = read_with_pillow(str(path))
-        if pixels is not None:
-            break
-    return path, mutant, pixels
+        pixels, left = read_with_pillow(str(path)), left - 1
+        if pixels is not None or not left:
+            return path, mutant, pixels
 
 
 def _write_expected(
@@ -206,7 +206,7 @@ def deliver(paths: Sequence[str], way: Way) -> Delivered:
     )
     images, files, refused = {}, {}, {}
     reset_peak()
-    for first, batch in _batches(loader, len(paths)):
+    for first, batch in _batches(loader, len(paths), way.batch_size):
         if isinstance(batch, dm.BadSampleError):
             refused |= {sample.number: sample.reason for sample in batch.samples}
             continue
@@ -218,7 +218,7 @@ def deliver(paths: Sequence[str], way: Way) -> Delivered:
     return Delivered(images=images, files=files, refused=refused, peak=peak_bytes(), own=own)
 
 
-def _batches(loader: dm.Loader, samples: int) -> Iterator[tuple[int, Any]]:
+def _batches(loader: dm.Loader, samples: int, batch_size: int) -> Iterator[tuple[int, Any]]:
     """(position, batch or the error in its place)."""
     position = 0
     while position < samples:
@@ -230,7 +230,7 @@ def _batches(loader: dm.Loader, samples: int) -> Iterator[tuple[int, Any]]:
                 position += len(batch[0])
         except dm.BadSampleError as error:
             yield position, error
-            position += loader.batch_size
+            position += batch_size
 
 
 def _compare(

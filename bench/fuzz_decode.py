@@ -24,6 +24,7 @@ from bench.measure import Timing
 from bench.report import format_table
 from dali_mixup.commands.progress import open_bar
 
+CHILD = "bench.fuzz_child"
 ROUNDS_PER_CHILD = 16
 HANG_SECONDS = 180.0
 POLL_SECONDS = 0.2
@@ -118,7 +119,7 @@ def run_child(tally: DecodeTally, *, seed: int, rounds: int, keep: str | None = 
         folder = Path(keep or scratch)
         folder.mkdir(parents=True, exist_ok=True)
         environment = os.environ | ({"FUZZ_KEEP": "1"} if keep else {})
-        command = [sys.executable, "-m", "bench.fuzz_child", str(seed), str(rounds), str(folder)]
+        command = [sys.executable, "-m", CHILD, str(seed), str(rounds), str(folder)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         current, at = {"seed": seed, "phase": "start"}, seed
         try:
@@ -156,8 +157,9 @@ def _watched(process: subprocess.Popen) -> Iterator[dict[str, Any]]:
 
     def read() -> None:
         assert process.stdout is not None  # noqa: S101  it is a pipe
-        for line in process.stdout:
-            lines.put(line)
+        with process.stdout as out:
+            for line in out:
+                lines.put(line)
         lines.put(None)
 
     threading.Thread(target=read, daemon=True).start()
