@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -78,6 +79,10 @@ class Decoder:
         prefetch: int,
         gpu_decode: GpuDecode,
     ):
+        if sys.flags.optimize > 1:
+            raise RuntimeError(
+                "a Loader can't run under python -OO, which strips docstrings that DALI needs; use python -O"
+            )
         self.plan = plan
         self.faults = faults
         self.device = device

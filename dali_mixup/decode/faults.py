@@ -89,11 +89,17 @@ class Faults:
 
     def find_refused(self, batch: CheckedBatch) -> list[int]:
         """The numbers of the files of a failed batch that DALI doesn't decode by themselves, or that have changed."""
-        indices = batch.plan.indices.tolist()
-        rows = [row for row in range(len(indices)) if row not in batch.pixels]
+        indices, rows = batch.plan.indices.tolist(), _rows_of_dali(batch)
         changed = [row for row in rows if self.inspector.why_bad(indices[row])]
         refused = self._find_refused(batch.plan, [row for row in rows if row not in changed])
         return [indices[row] for row in (*changed, *refused)]
+
+    def name_bad(self, batch: CheckedBatch) -> list[BadSample]:
+        """All bad files of a batch, also those that nobody has tried to decode because others are bad."""
+        indices, paths = batch.plan.indices.tolist(), self.plan.dataset.paths
+        looks = self.inspector.decode(batch.plan, self._find_refused(batch.plan, _rows_of_dali(batch)))
+        found = {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in looks.reasons.items()}
+        return [sample for _, sample in sorted((batch.bad | found).items())]
 
     def suspect(self, indices: Iterable[int]) -> bool:
         """Have `check` try these files by themselves from now on; whether that is new for one of them."""
@@ -150,3 +156,7 @@ class Faults:
                 f"{len(self.replaced)} of {total} files can't be decoded, more than max_bad_fraction={limit} allows; "
                 "repair them, leave them out with exclude=, or allow more:",
             )
+
+
+def _rows_of_dali(batch: CheckedBatch) -> list[int]:
+    return [row for row in range(len(batch.plan.indices)) if row not in batch.pixels and row not in batch.bad]
