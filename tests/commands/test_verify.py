@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -9,6 +10,9 @@ import dali_mixup as dm
 from dali_mixup.__main__ import main
 from dali_mixup.commands.verify import find_damaged
 from tests.commands.files import noise, save
+from tests.conftest import jpeg_bytes
+from tests.decode.made_files import files
+from tests.mutants import KINDS
 
 
 @pytest.fixture
@@ -68,3 +72,24 @@ def test_verify_refuses_a_file_that_claims_too_many_pixels_without_decoding_it(t
     assert find_damaged(dm.ImageFolder(tmp_path / "bomb")) == {
         0: "too many pixels: 60000 x 60000 is more than max_pixels=100000000"
     }
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_verify_finds_what_a_loader_replaces_and_nothing_else(tmp_path):
+    contents = list(files().values())
+    for seed, kind in enumerate(list(KINDS) * 4):
+        rng = np.random.default_rng(seed)
+        photo = jpeg_bytes(61, 47, seed, progressive=seed % 3 == 0, restart_marker_rows=seed % 2)
+        contents.append(KINDS[kind](photo, rng))
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    for i, content in enumerate(contents):
+        (tmp_path / "photos" / "a" / f"{i:03}.jpg").write_bytes(content)
+    dataset = dm.ImageFolder(tmp_path / "photos", cache=False, progress=False)
+    found = dataset.bad_files | find_damaged(dataset)
+    options = {"on_bad_sample": "replace", "max_bad_fraction": 1.0, "device": "cpu"}
+    made = dm.Loader(dataset, dm.ImagePipeline(geometry=dm.Resize((24, 24))), batch_size=32, **options)
+    assert sum(len(targets) for _, targets in made) == len(contents)
+    replaced = {number: reason.removesuffix("; replaced") for number, _, reason in made.bad_samples}
+    assert sorted(found) == sorted(replaced)
+    assert {i: (found[i], replaced[i]) for i in found if found[i] != replaced[i]} == {}
+    assert 60 < len(found) < len(contents) - 60

@@ -145,10 +145,10 @@ def test_a_file_may_change_between_epochs(files, policy):
     files[3].write_bytes(jpeg_bytes(41, 50))
     made.set_epoch(9)
     if policy == "raise":
-        with pytest.raises(dm.BadSampleError, match="sample 3: .*changed since it was indexed: 41 x 50"):
+        with pytest.raises(dm.BadSampleError, match=r"sample 3: .*changed since it was indexed: 41 x 50"):
             list(made)
     else:
-        with pytest.warns(dm.BadFileWarning, match="sample 3: .*changed since it was indexed: 41 x 50.*; replaced"):
+        with pytest.warns(dm.BadFileWarning, match=r"sample 3: .*changed since it was indexed: 41 x 50.*; replaced"):
             list(made)
     files[3].write_bytes(original)
     made.set_epoch(20)
