@@ -42,7 +42,7 @@ def broken(content):
     return content[:middle] + b"\xff\xc4" + content[middle + 2 :]
 
 
-# `photo` has no name of its own before the first marker, so what precedes that stands behind the start marker.
+# Bytes before a first marker stand behind the start marker, without which Pillow takes a file for no JPEG.
 GOOD = {
     "GIF": encoded("GIF"),
     "AVIF": encoded("AVIF"),

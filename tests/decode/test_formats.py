@@ -1,6 +1,7 @@
 """Files of every kind beside each other in one batch: whole and in windows, each is what torchvision reads or bad."""
 
 import functools
+import io
 import tempfile
 import warnings
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 import dali_mixup as dm
 from tests.decode.made_files import SIZE, files
 from tests.decode.own_process import run
+from tests.drawn_photos import ENCODINGS, draw_photo
 from tests.oracles import by_torchvision
 
 GEOMETRIES = {"whole": dm.KeepSize(), "windows": dm.RandomResizedCrop(24), "crops": dm.CropPad(32, padding=4)}
@@ -94,18 +96,15 @@ def test_each_kind_is_what_torchvision_reads_or_bad(delivered, geometry, policy)
 
 @functools.cache
 def noisy_photos(seed=0, count=120):
-    """A photo with 512 random bytes in the middle of its scan, each time others."""
-    rng, buffer = np.random.default_rng(seed), []
-    from tests.drawn_photos import ENCODINGS, draw_photo
-
-    for i in range(4):
-        with tempfile.TemporaryFile() as file:
-            draw_photo(240, 320, rng).save(file, "JPEG", **ENCODINGS[i])
-            file.seek(0)
-            buffer.append(file.read())
+    """Photos with 512 random bytes in the middle of the scan."""
+    rng, photos = np.random.default_rng(seed), []
+    for options in ENCODINGS[:4]:
+        buffer = io.BytesIO()
+        draw_photo(240, 320, rng).save(buffer, "JPEG", **options)
+        photos.append(buffer.getvalue())
     noisy = []
     for i in range(count):
-        content = bytearray(buffer[i % 4])
+        content = bytearray(photos[i % 4])
         start = int(rng.integers(len(content) // 4, len(content) - 600))
         content[start : start + 512] = rng.bytes(512)
         noisy.append(bytes(content))
