@@ -10,10 +10,18 @@ Each example is a valid file with some damage, or bytes that never were an image
 The first example that breaks one of these is reduced to the smallest one that hypothesis finds, printed in hex, and
 ends the run. Formats and damages are listed in `bench.fuzz_files`, promises in `bench.fuzz_probe`.
 
+With `--decode` whole small files of each format (`bench.fuzz_mutants`) are damaged and delivered by a real Loader on
+the CPU, in processes that may die: in batches of 1, 8 and 64, each beside good files, whole and in windows, in both
+modes of `on_bad_sample`, with and without `augment`. The run goes on to its end and counts. It fails if a process dies,
+hangs, takes more memory than four batches beyond what the same batches take without mutants, or if a good neighbour
+comes otherwise than without them. Each mutant is compared with Pillow bit for bit.
+
 Examples:
     python -m bench.fuzz --minutes 1
     python -m bench.fuzz path/to/images --minutes 60 --json fuzz.json
     python -m bench.fuzz --seed 12345
+    python -m bench.fuzz --decode --minutes 60 --json bench/results/fuzz_decode.json
+    python -m bench.fuzz --decode --seed 12345 --rounds 1 --keep files
 """
 
 import os
@@ -38,6 +46,7 @@ except ImportError as error:
         "bench.fuzz must have hypothesis to draw its examples; install it with: pip install hypothesis"
     ) from error
 
+from bench.fuzz_decode import describe_decode, fuzz_decode
 from bench.fuzz_files import damaged_files, draw_files, read_photos
 from bench.fuzz_probe import BrokenPropertyError, Tally, check
 
@@ -56,6 +65,16 @@ class Options:
         lambda: random.SystemRandom().randrange(2**31),
         "of the first round (default a new one each time, which is printed)",
     )
+    decode: bool = option(False, "deliver whole files with a Loader")
+    rounds: int | None = option(None, "with --decode: end after so many")
+    keep: str | None = option(None, "with --decode: a folder in which the files stay")
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "keep"):
+            if getattr(self, name) is not None and not self.decode:
+                raise ValueError(f"--{name} must be given with --decode")
+        if self.decode and self.photos:
+            raise ValueError("PHOTOS must be given without --decode, which draws its files")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +143,18 @@ def fuzz(seeds: Sequence[bytes], tally: Tally, *, seconds: float, number: int) -
 
 def measure(options: Options) -> Iterator[Found]:
     """All that a run has seen."""
+    return _measure_decode(options) if options.decode else _measure_probe(options)
+
+
+def _measure_decode(options: Options) -> Iterator[Found]:
+    print(f"seed {options.seed}", flush=True)
+    limits = {"rounds": options.rounds, "keep": options.keep}
+    for tally, timing in fuzz_decode(seconds=60 * options.minutes, seed=options.seed, **limits):
+        result = Result(name="decode", timings=(timing,))
+        yield Found(results=[result], derived=tally.plain(), passed=tally.passed)
+
+
+def _measure_probe(options: Options) -> Iterator[Found]:
     seeds = draw_files() + (read_photos(options.photos) if options.photos else ())
     print(f"seed {options.seed}, {len(seeds)} files to start from", flush=True)
     tally, start = Tally(), time.monotonic()
@@ -139,6 +170,8 @@ def measure(options: Options) -> Iterator[Found]:
 def describe(report: Report) -> str:
     """How often each reason came, then the limits, then what went wrong."""
     found, (result,) = report.derived, report.results
+    if result.name == "decode":
+        return describe_decode(found, result.timings[0])
     rows = [[reason or "(good)", str(count)] for reason, count in found["reasons"].items()]
     lines = [
         format_table(["reason, # for a number", "files"], rows),

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     try:
         code = options.run(options)
-        sys.stdout.flush()  # here, where a closed pipe is no error
+        print(end="", flush=True)  # here, where a closed pipe is no error
         return code
     except BadSampleError as error:
         return _fail(error, 1)

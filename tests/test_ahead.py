@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -96,12 +97,22 @@ def test_ctrl_c_while_waiting_ends_within_a_second():
         SUSPENDED.replace("itertools.count()", "iter(lambda: __import__('time').sleep(0.2), 1)")
         + "\nfor item in items: pass"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "None\n"
-    start = time.monotonic()
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
-    assert time.monotonic() - start < 2  # a second, and what the interpreter needs to end on a busy machine
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs ignore Ctrl-C, and so would their children
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        try:
+            assert process.stdout.readline() == "None\n"
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+            assert time.monotonic() - start < 2  # a second, and what the interpreter needs to end on a busy machine
+        finally:
+            process.kill()
     assert errors.strip().endswith("KeyboardInterrupt")
 
 

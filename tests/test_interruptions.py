@@ -18,6 +18,7 @@ import torch
 import dali_mixup as dm
 from bench.interrupt import PHASES, interrupt
 from tests.conftest import jpeg_bytes, noise
+from tests.scripts.train_until_killed import STEPS
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "tests" / "scripts"
@@ -96,10 +97,10 @@ def test_a_training_killed_twenty_times_sees_the_stream_of_one_that_never_was(da
     done = run("train_until_killed.py", damaged, tmp_path, 0, timeout=300)
     assert done.returncode == 0, done.stderr
     whole = dict(line.split(" ", 1) for line in (tmp_path / "whole.log").read_text().splitlines())
-    assert list(whole) == [str(step) for step in range(1, 261)]
-    assert len(set(whole.values())) == 260
+    assert list(whole) == [str(step) for step in range(1, STEPS + 1)]
+    assert len(set(whole.values())) == STEPS
     lines = (tmp_path / "killed.log").read_text().splitlines()
-    assert len(lines) > 260  # steps after the last checkpoint came again
+    assert len(lines) > STEPS  # steps after the last checkpoint came again
     assert {line.split(" ", 1)[0] for line in lines} == set(whole)
     assert all(whole[step] == seen for step, seen in (line.split(" ", 1) for line in lines))
 

@@ -91,3 +91,18 @@ def test_a_bug_keeps_its_traceback(folder, monkeypatch):
     monkeypatch.setattr("dali_mixup.commands.index.run", fail)
     with pytest.raises(TypeError, match="a bug"):
         main(["index", str(folder)])
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_error(closed, folder):
+    command = f'exec "{sys.executable}" -m dali_mixup index "{folder}" --no-cache {closed}'
+    assert subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
+
+
+def test_stripped_docstrings_which_dali_needs_are_refused_in_words(folder):
+    code = (
+        "import sys, dali_mixup as dm\n"
+        "dm.Loader(dm.ImageFolder(sys.argv[1]), dm.ImagePipeline(geometry=dm.RandomResizedCrop(8)), batch_size=2)"
+    )
+    done = subprocess.run([sys.executable, "-OO", "-c", code, folder], capture_output=True, text=True, check=False)
+    assert "RuntimeError: a Loader can't run under python -OO" in done.stderr

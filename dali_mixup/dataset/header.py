@@ -11,7 +11,7 @@ from dali_mixup.dataset.jpeg import FIRST_READ, START, look_at_jpeg
 from dali_mixup.dataset.pillow import look_with_pillow
 from dali_mixup.dataset.pillow import open_with_pillow as open_with_pillow
 from dali_mixup.dataset.png import SIGNATURE, look_at_png
-from dali_mixup.dataset.verdict import Finding, Verdict, ask_pillow, bad, most_bytes
+from dali_mixup.dataset.verdict import LONGEST_SIDE, Finding, Verdict, ask_pillow, bad, most_bytes
 from dali_mixup.dataset.webp import is_webp, look_at_webp
 
 
@@ -64,8 +64,11 @@ def _look(fd: int, status: os.stat_result) -> Finding:
         return bad("empty file")
     found = _parse(fd, head, status.st_size)
     if found.verdict is Verdict.PILLOW and not found.height:
-        opinion = look_with_pillow(fd)
-        return bad(found.reason) if found.reason and opinion.verdict is Verdict.BAD else opinion
+        reason, found = found.reason, look_with_pillow(fd)
+        if reason and found.verdict is Verdict.BAD:
+            return bad(reason)
+    if max(found.height, found.width) > LONGEST_SIDE:
+        return bad(f"claims {found.height} x {found.width} pixels")
     if found.verdict is not Verdict.BAD and status.st_size > most_bytes(found.height, found.width):
         return found._replace(verdict=Verdict.PILLOW)  # it stops reading at the image's end
     return found

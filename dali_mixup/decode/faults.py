@@ -1,7 +1,7 @@
 """Bad files: which ones a Loader met, and what it does about them."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,17 +68,15 @@ class Faults:
         Raises:
             BadSampleError: more files are bad than `max_bad_fraction` allows.
         """
-        paths = self.plan.dataset.paths
         candidates: dict[int, Iterator[int]] = {}
         replaced: dict[int, int] = {}  # by position
         pixels: dict[int, np.ndarray] = {}
         rows: Iterable[int] = range(len(batch.indices))
         while True:
             reasons = self._look(batch, rows, pixels)
-            indices = batch.indices.tolist()
             if not reasons or not self.replaces:
-                bad = {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in reasons.items()}
-                return CheckedBatch(plan=batch, pixels=pixels, bad=bad)
+                return CheckedBatch(plan=batch, pixels=pixels, bad=self._samples(batch, reasons))
+            indices = batch.indices.tolist()
             for row, reason in reasons.items():
                 index, position = indices[row], batch.step.first + row
                 self._report(index, reason)
@@ -91,17 +89,27 @@ class Faults:
 
     def find_refused(self, batch: CheckedBatch) -> list[int]:
         """The numbers of the files of a failed batch that DALI doesn't decode by themselves, or that have changed."""
-        indices = batch.plan.indices.tolist()
-        rows = [row for row in range(len(indices)) if row not in batch.pixels]
+        indices, rows = batch.plan.indices.tolist(), _rows_of_dali(batch)
         changed = [row for row in rows if self.inspector.why_bad(indices[row])]
         refused = self._find_refused(batch.plan, [row for row in rows if row not in changed])
         return [indices[row] for row in (*changed, *refused)]
+
+    def name_bad(self, batch: CheckedBatch) -> list[BadSample]:
+        """All bad files of a batch, also those that nobody has tried to decode because others are bad."""
+        indices, paths = batch.plan.indices.tolist(), self.plan.dataset.paths
+        looks = self.inspector.decode(batch.plan, self._find_refused(batch.plan, _rows_of_dali(batch)))
+        found = {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in looks.reasons.items()}
+        return [sample for _, sample in sorted((batch.bad | found).items())]
 
     def suspect(self, indices: Iterable[int]) -> bool:
         """Have `check` try these files by themselves from now on; whether that is new for one of them."""
         new = set(indices) - self._suspects
         self._suspects |= new
         return bool(new)
+
+    def _samples(self, batch: BatchPlan, reasons: Mapping[int, str]) -> dict[int, BadSample]:
+        paths, indices = self.plan.dataset.paths, batch.indices.tolist()
+        return {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in reasons.items()}
 
     def _look(self, batch: BatchPlan, rows: Iterable[int], pixels: dict[int, np.ndarray]) -> dict[int, str]:
         """Why files of these rows can't be decoded; what Pillow decodes of them is added to `pixels`."""
@@ -148,3 +156,7 @@ class Faults:
                 f"{len(self.replaced)} of {total} files can't be decoded, more than max_bad_fraction={limit} allows; "
                 "repair them, leave them out with exclude=, or allow more:",
             )
+
+
+def _rows_of_dali(batch: CheckedBatch) -> list[int]:
+    return [row for row in range(len(batch.plan.indices)) if row not in batch.pixels and row not in batch.bad]

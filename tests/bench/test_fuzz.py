@@ -6,12 +6,17 @@ import json
 import re
 import sys
 import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from random import Random
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench import fuzz, fuzz_probe
+from bench import fuzz, fuzz_child, fuzz_decode, fuzz_probe
 from bench.fuzz import run_round
 from bench.fuzz_files import (
     KINDS,
@@ -23,8 +28,11 @@ from bench.fuzz_files import (
     repair_png,
     split_segments,
 )
+from bench.fuzz_mutants import DAMAGES, draw_images, draw_mutant, split_chunks
 from bench.fuzz_probe import BrokenPropertyError, Tally, check
 from dali_mixup.dataset.header import Header, probe
+from dali_mixup.dataset.pillow import UndecodableError
+from dali_mixup.decode import inspector
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +196,8 @@ def test_the_command_line_counts_every_file_and_its_reason(tmp_path, folder, see
     assert "BROKEN" not in shown
     found = json.loads((tmp_path / "out.json").read_text())
     derived, items = found["derived"], found["results"][0]["timings"][0]["items"]
-    assert found["settings"] == {"photos": str(folder), "minutes": 0.0001, "seed": 5, "start_files": len(seeds) + 23}
+    given = {"photos": str(folder), "minutes": 0.0001, "seed": 5, "decode": False, "rounds": None, "keep": None}
+    assert found["settings"] == given | {"start_files": len(seeds) + 23}
     assert items >= 200
     assert sum(derived["reasons"].values()) == items
     assert derived["failure"] is None
@@ -211,3 +220,167 @@ def test_without_hypothesis_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "fuzz_without", module := importlib.util.module_from_spec(spec))
     with pytest.raises(SystemExit, match="must have hypothesis"):
         spec.loader.exec_module(module)
+
+
+REPLACES = 29  # the seed of a round in batches of 8, centre crops, with replacements
+
+
+@pytest.fixture(scope="module")
+def starts():
+    return draw_images()
+
+
+def test_whole_images_of_each_format_are_good_and_small(starts):
+    assert len({start.format for start in starts}) >= 25
+    for start in starts:
+        with Image.open(io.BytesIO(start.content)) as image:
+            assert image.convert("RGB").size == image.size
+            assert max(image.size) <= 120
+        assert len(start.content) < 1 << 17
+
+
+def test_chunks_make_up_the_file(starts):
+    for start in starts:
+        assert b"".join(split_chunks(start.content)) == start.content
+        assert len(split_chunks(start.content)) >= 3, start.format
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_damage_works_on_whole_images_and_on_nothing(starts, damage):
+    rng = Random(0)
+    changed = sum(DAMAGES[damage](start.content, rng, starts[0].content) != start.content for start in starts)
+    assert changed > 3
+    assert isinstance(DAMAGES[damage](b"", rng, b""), bytes)
+
+
+def test_mutants_depend_on_the_seed_alone_and_come_from_all_formats(starts):
+    drawn, again = ([draw_mutant(starts, rng) for _ in range(500)] for rng in (Random(3), Random(3)))
+    assert drawn == again
+    assert {mutant.format for mutant in drawn} == {start.format for start in starts}
+
+
+def test_the_loader_delivers_mutants_as_pillow_reads_them(tmp_path, capsys):
+    out = str(tmp_path / "out.json")
+    command = ["--decode", "--minutes", "5", "--rounds", "2", "--seed", "5", "--json", out]
+    assert fuzz.main([*command, "--keep", str(tmp_path / "kept")]) == 0
+    derived = json.loads(Path(out).read_text())["derived"]
+    total = sum((Counter(count) for count in derived["formats"].values()), Counter())
+    assert derived["rounds"] == 2
+    assert min(total["delivered"], total["refused"]) > 5
+    assert total["mutants"] > 40
+    assert derived["findings"] == derived["failures"] == []
+    shown = capsys.readouterr().out
+    assert f"{total['mutants']} mutants in 2 rounds" in shown
+    assert re.search(rf"^all +{total['mutants']} ", shown, re.MULTILINE)
+    assert len(list((tmp_path / "kept").iterdir())) >= 64
+
+
+@pytest.mark.parametrize("wrong", [["--rounds", "2"], ["--keep", "x"], ["--decode", "photos"]])
+def test_options_of_the_other_mode_are_refused(wrong, capsys):
+    with pytest.raises(SystemExit):
+        fuzz.main(wrong)
+    assert "must be given with" in capsys.readouterr().err
+
+
+def brighter(path, size, real=inspector.decode_with_pillow):
+    pixels = real(path, size).copy()
+    pixels[pixels.shape[0] // 2] ^= 1
+    return pixels
+
+
+def black(path, size, real=inspector.decode_with_pillow):
+    try:
+        return real(path, size)
+    except UndecodableError:
+        return np.zeros((*size, 3), np.uint8)
+
+
+def refusing(path, size):
+    raise UndecodableError("no")
+
+
+@pytest.mark.parametrize(
+    ("defect", "kinds"),
+    [
+        (brighter, {"pixels differ", "a good neighbour changed"}),
+        (black, {"delivered where Pillow refuses"}),
+        (refusing, {"refused where Pillow delivers", "a good neighbour changed"}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::dali_mixup.BadFileWarning", "ignore::UserWarning:PIL")
+def test_a_wrong_decoder_is_found(starts, tmp_path, monkeypatch, defect, kinds):
+    """The run without mutants is left as it is, as if it were the mutants that made the difference."""
+    real, calls = fuzz_child.deliver, []
+
+    def deliver(paths, way):
+        calls.append(paths)
+        with monkeypatch.context() as patched:
+            if len(calls) == 2:
+                patched.setattr(inspector, "decode_with_pillow", defect)
+            return real(paths, way)
+
+    monkeypatch.setattr(fuzz_child, "deliver", deliver)
+    tally = fuzz_decode.DecodeTally()
+    tally.add(fuzz_child.run_round(REPLACES, starts, tmp_path))
+    assert {finding["kind"] for finding in tally.findings} == kinds
+    assert {finding["seed"] for finding in tally.findings} == {REPLACES}
+    assert tally.passed == ("a good neighbour changed" not in kinds)
+
+
+@pytest.mark.filterwarnings("ignore::dali_mixup.BadFileWarning", "ignore::UserWarning:PIL")
+def test_growing_memory_is_a_failure(starts, tmp_path, monkeypatch):
+    real, calls = fuzz_child.deliver, []
+
+    def deliver(paths, way):
+        calls.append(paths)
+        return replace(real(paths, way), peak=(1 << 30) * len(calls))
+
+    monkeypatch.setattr(fuzz_child, "deliver", deliver)
+    tally = fuzz_decode.DecodeTally()
+    tally.add(fuzz_child.run_round(REPLACES, starts, tmp_path))
+    assert [failure["kind"] for failure in tally.failures] == ["memory"]
+    assert tally.memory_ratio == 64
+    assert not tally.passed
+
+
+DEATHS = {
+    "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+    "hang": ("time.sleep(60)", "hang: nothing for 3 s"),
+    "memory": ("kept = bytearray(b'x') * (400 << 20); time.sleep(60)", "memory: 0.4 GiB"),
+    "error": ("say('end', error='no')", "no"),
+}
+
+
+@pytest.mark.parametrize("kind", DEATHS)
+def test_the_end_of_a_process_is_a_failure_with_its_seed(kind, tmp_path, monkeypatch, capsys):
+    death, text = DEATHS[kind]
+    (tmp_path / "dying.py").write_text(
+        f"""import json, os, signal, sys, time
+seed, count = int(sys.argv[1]), int(sys.argv[2])
+def say(event, **more):
+    print(json.dumps(dict(event=event, seed=seed, **more)), flush=True)
+for seed in range(seed, seed + count):
+    say("begin", way="none")
+    say("phase", phase="with mutants")
+    if seed == 12:
+        print("so it ends", file=sys.stderr, flush=True)
+        {death}
+    else:
+        say("end", way="none", counts={{}}, findings=[], memory_ratio=0)
+"""
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    for name, value in (("CHILD", "dying"), ("HANG_SECONDS", 3.0), ("MOST_BYTES", 300 << 20)):
+        monkeypatch.setattr(fuzz_decode, name, value)
+    out = tmp_path / "out.json"
+    command = ["--decode", "--seed", "10", "--rounds", "5", "--minutes", "5", "--json", str(out)]
+    assert fuzz.main(command) == 1
+    derived = json.loads(out.read_text())["derived"]
+    (failure,) = derived["failures"]
+    assert (failure["kind"], failure["text"], failure["seed"]) == (kind, text, 12)
+    assert failure["again"] == [kind]
+    assert derived["rounds"] == 4
+    if kind != "error":
+        assert failure["phase"] == "with mutants"
+        assert "so it ends" in failure["stderr"]
+    assert f"FAILED (--decode --seed 12 --rounds 1): {kind}: {text}" in capsys.readouterr().out

@@ -101,6 +101,12 @@ def test_a_size_that_the_data_cannot_hold_is_bad(tmp_path, size):
     )
 
 
+def test_few_pixels_that_the_data_cannot_hold_are_pillows_affair(tmp_path):
+    header = struct.pack(">IIBBBBB", 300, 200, 8, 2, 0, 0, 0)
+    content = SIGNATURE + chunk("IHDR", header) + chunk("IDAT", zlib.compress(bytes(100))) + chunk("IEND")
+    assert verdict(tmp_path, content) == Verdict.PILLOW
+
+
 def test_a_chunk_longer_than_the_file_is_not_dalis_and_holds_no_more_than_the_file(tmp_path):
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     content = SIGNATURE + chunk("IHDR", header) + struct.pack(">I", 2**31 - 1) + b"IDAT" + bytes(200)

@@ -7,9 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from dali_mixup.translation.trying import held_by, seeded
+from dali_mixup.translation.trying import find_within, seeded
 
 MARK, OTHER = object(), object()
+
+
+def held_by(value):
+    """What is right below a value."""
+    return list(find_within(value, lambda other: other is not value, depth=1))
 
 
 def closing_over(value):
