@@ -7,6 +7,7 @@ from scipy import stats
 
 import dali_mixup as dm
 from dali_mixup.plan.plan import Plan
+from dali_mixup.plan.sampler import Sampled
 from dali_mixup.plan.step import Step
 from tests.conftest import picture
 
@@ -191,6 +192,15 @@ def test_mixups_numbers_are_the_same_in_every_version(dataset):
     draws = [made.batch(0, None, step).draw for step in made.steps()]
     assert [draw.lam[0].item() for draw in draws] == [0.8714034557342529, 1.0, 1.0, 0.060343820601701736, 1.0, 1.0]
     assert draws[1].partner.tolist() == [1, 3, 0, 2]
+
+
+@pytest.mark.parametrize("lengths", [[5, 3, 1], [1, 5, 2], [2, 3, 5], [4], []])
+def test_the_largest_batch_is_that_of_a_batch_sampler_or_the_batch_size(dataset, lengths):
+    ends = np.cumsum(lengths, dtype=np.int64)
+    sampled = Sampled(indices=np.zeros(sum(lengths), np.int64), ends=ends)
+    assert plan(dataset).largest_batch(sampled) == max(lengths, default=1)
+    assert plan(dataset).largest_batch(None) == 4
+    assert plan(dataset).largest_batch(Sampled(indices=np.zeros(9, np.int64), ends=None)) == 4
 
 
 def test_windows_of_images_of_one_pixel_have_one_pixel(tmp_path):
