@@ -78,9 +78,10 @@ def test_padded_crops_equal_numpys(tmp_path, mode):
             assert np.abs(ours - (expected[:, ::-1] if batch.flips[row] else expected)).max() < 0.01
 
 
-def test_orientation_in_a_files_exif_is_passed_over_as_pillow_passes_over_it(tmp_path):
+@pytest.mark.parametrize("orientation", [2, 3, 4, 6])  # mirrored, upside down, both, turned by a quarter
+def test_orientation_in_a_files_exif_is_passed_over_as_pillow_passes_over_it(tmp_path, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
+    exif[0x0112] = orientation
     picture(20, 30, seed=1).save(tmp_path / "turned.jpg", quality=95, exif=exif)
     pipeline = dm.ImagePipeline(geometry=dm.Resize((20, 30)))
     (ours,) = pixels(whole(loader(dm.FileList([tmp_path / "turned.jpg"], [0]), pipeline)), pipeline)
