@@ -14,6 +14,8 @@ from dali_mixup.dataset.png import SIGNATURE, look_at_png
 from dali_mixup.dataset.verdict import Finding, Verdict, ask_pillow, bad, most_bytes
 from dali_mixup.dataset.webp import is_webp, look_at_webp
 
+LONGEST_SIDE = (1 << 31) - 1  # of which an index knows
+
 
 class Header(NamedTuple):
     """What the probe knows of a file.
@@ -65,9 +67,11 @@ def _look(fd: int, status: os.stat_result) -> Finding:
     found = _parse(fd, head, status.st_size)
     if found.verdict is Verdict.PILLOW and not found.height:
         opinion = look_with_pillow(fd)
-        return bad(found.reason) if found.reason and opinion.verdict is Verdict.BAD else opinion
-    if found.verdict is not Verdict.BAD and status.st_size > most_bytes(found.height, found.width):
-        return found._replace(verdict=Verdict.PILLOW)  # it stops reading at the image's end
+        found = bad(found.reason) if found.reason and opinion.verdict is Verdict.BAD else opinion
+    elif found.verdict is not Verdict.BAD and status.st_size > most_bytes(found.height, found.width):
+        found = found._replace(verdict=Verdict.PILLOW)  # it stops reading at the image's end
+    if max(found.height, found.width) > LONGEST_SIDE:
+        return bad(f"claims {found.height} x {found.width} pixels")
     return found
 
 
