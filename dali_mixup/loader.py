@@ -15,7 +15,7 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.faults import Faults
 from dali_mixup.decode.inspector import Inspector
-from dali_mixup.errors import BadSample, check_int, must_be
+from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
 from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard
@@ -128,7 +128,7 @@ class Loader:
         if chosen.mixup is not None and dataset.targets.dtype == np.int64:
             chosen.mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         self.shard = pick_shard(chosen.shard)
-        pipeline = pipeline.settled(dataset.heights, dataset.widths)
+        pipeline = _settle(pipeline, dataset, chosen.max_pixels)
         _check_images_are_large_enough(dataset, pipeline)
 
         self.dataset, self.pipeline, self.mixup = dataset, pipeline, chosen.mixup
@@ -373,6 +373,30 @@ class Loader:
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:
     if not isinstance(value, expected):
         raise TypeError(must_be(name, rule, value))
+
+
+def _settle(pipeline: ImagePipeline, dataset: FileList, max_pixels: int) -> ImagePipeline:
+    """The pipeline with a fixed output size, that of all images; bad files have no say in it.
+
+    Raises:
+        DatasetError: the images have no one size, or there are none.
+    """
+    area = dataset.heights.astype(np.int64) * dataset.widths
+    good = np.flatnonzero((area > 0) & (area <= max_pixels))
+    if pipeline.geometry.output is None and not len(good):
+        raise DatasetError(f"{pipeline.geometry} takes its size from the images, and all {len(dataset)} files are bad")
+    heights, widths = dataset.heights[good], dataset.widths[good]
+    try:
+        return pipeline.settled(heights, widths)
+    except ValueError as error:
+        for other in np.unique(np.stack([heights, widths], 1), axis=0, return_index=True)[1].tolist():
+            pair = [0, other]
+            try:
+                pipeline.settled(heights[pair], widths[pair])
+            except ValueError:
+                names = [dataset.paths[int(good[i])] for i in pair]
+                raise DatasetError(f"{error}; two that differ are {names[0]} and {names[1]}") from error
+        raise
 
 
 def _seed_of_rank(seed: int, rank: int) -> int:

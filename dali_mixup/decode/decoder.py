@@ -97,6 +97,7 @@ class Decoder:
         self._taken: deque[Turn] = deque()  # turns that weren't delivered yet, planned and checked in a thread
         self._checked: Generator[CheckedBatch, None, None] = run_ahead(iter(()), ahead=0)
         self._in_flight: deque[CheckedBatch] = deque()  # what DALI works on
+        self._failure: Exception | None = None  # of the batch after those in flight
         self._checkpoint: bytes | None = None
         self._largest = plan.batch_size
         self._stuck = 0  # failures in a row that taught nothing new
@@ -134,9 +135,7 @@ class Decoder:
                 (images,) = self._graph.run()
             except (RuntimeError, StopIteration) as error:
                 self._recover(error)
-            except (
-                BaseException
-            ):  # such as a warning that is an error, while a later batch was prepared: that one would be lost
+            except BaseException:  # Ctrl-C, while a later batch was prepared: that one would be lost
                 self.close()
                 raise
         done = self._in_flight.popleft()
@@ -158,6 +157,7 @@ class Decoder:
         self._checked.close()
         self._in_flight.clear()
         self._taken.clear()
+        self._failure = None
         if had_graph and self.plan.pipeline.augment is not None:
             gc.collect()  # DALI's nodes form cycles: megabytes per graph, left for hours
 
@@ -165,9 +165,10 @@ class Decoder:
         """After an error no graph goes on: raise what is wrong, or go back to the failed batch without bad files."""
         self._checked.close()  # no turn is taken from now on
         turns, failed = list(self._taken), self._in_flight[0] if self._in_flight else None
+        failure = self._failure or error
         self.close()
-        if failed is None or isinstance(error, BadSampleError):
-            raise error
+        if failed is None:
+            raise failure
         if failed.bad:
             raise BadSampleError(self.faults.name_bad(failed)) from error
         refused = self.faults.find_refused(failed)
@@ -202,7 +203,11 @@ class Decoder:
 
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
-        batch = next(self._checked)  # its StopIteration ends DALI's epoch
+        try:
+            batch = next(self._checked)
+        except Exception as error:  # DALI delivers the batches before it, and ends
+            self._failure = self._failure or error
+            raise StopIteration from error
         self._in_flight.append(batch)
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
@@ -227,10 +232,15 @@ class Decoder:
 
 
 def _check_batches(turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults: Faults) -> Iterator[CheckedBatch]:
-    """Plan and check batch by batch; runs in a thread, ahead of DALI."""
+    """Plan and check batch by batch; runs in a thread, ahead of DALI. What an epoch taught is kept at its end."""
+    epoch = None
     for turn in turns:
+        if epoch not in (None, turn.epoch):
+            faults.inspector.remember()
+        epoch = turn.epoch
         taken.append(turn)
         yield faults.check(plan.batch(*turn), turn.order)
+    faults.inspector.remember()
 
 
 def _turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:

@@ -1,7 +1,7 @@
 """Bad files: which ones a Loader met, and what it does about them."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,17 +68,15 @@ class Faults:
         Raises:
             BadSampleError: more files are bad than `max_bad_fraction` allows.
         """
-        paths = self.plan.dataset.paths
         candidates: dict[int, Iterator[int]] = {}
         replaced: dict[int, int] = {}  # by position
         pixels: dict[int, np.ndarray] = {}
         rows: Iterable[int] = range(len(batch.indices))
         while True:
             reasons = self._look(batch, rows, pixels)
-            indices = batch.indices.tolist()
             if not reasons or not self.replaces:
-                bad = {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in reasons.items()}
-                return CheckedBatch(plan=batch, pixels=pixels, bad=bad)
+                return CheckedBatch(plan=batch, pixels=pixels, bad=self._samples(batch, reasons))
+            indices = batch.indices.tolist()
             for row, reason in reasons.items():
                 index, position = indices[row], batch.step.first + row
                 self._report(index, reason)
@@ -108,6 +106,10 @@ class Faults:
         new = set(indices) - self._suspects
         self._suspects |= new
         return bool(new)
+
+    def _samples(self, batch: BatchPlan, reasons: Mapping[int, str]) -> dict[int, BadSample]:
+        paths, indices = self.plan.dataset.paths, batch.indices.tolist()
+        return {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in reasons.items()}
 
     def _look(self, batch: BatchPlan, rows: Iterable[int], pixels: dict[int, np.ndarray]) -> dict[int, str]:
         """Why files of these rows can't be decoded; what Pillow decodes of them is added to `pixels`."""

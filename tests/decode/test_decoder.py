@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dali_mixup as dm
-from tests.conftest import noise
+from tests.conftest import noise, picture
 
 WINDOWS = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
 NOISY = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5, augment=noise)
@@ -92,3 +92,70 @@ def test_a_graph_is_built_for_the_largest_batch(dataset, builds):
     made = dm.Loader(dataset, WINDOWS, batch_sampler=[[1, 2], [3, 4, 5, 6, 7], [0]], device="cpu")
     assert [len(targets) for _, targets in made] == [2, 5, 1]
     assert [graph.max_batch_size for graph in builds] == [5]
+
+
+def damaged_png(path):
+    """Chunks are whole, so that it is DALI's, and their contents aren't."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"IDAT") + 4
+    content[start + 20 : start + 40] = bytes(20)
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / f"{i:02}.png" for i in range(32)]
+    for i, path in enumerate(paths):
+        picture(40, 50, seed=i).save(path)
+    return paths
+
+
+def listed(files):
+    return dm.FileList(files, list(range(len(files))), cache=False)
+
+
+@PIPELINES
+@pytest.mark.parametrize("prefetch", [1, 2, 6])
+@pytest.mark.parametrize(
+    ("damage", "options"),
+    [
+        (lambda path: path.unlink(), {}),
+        (damaged_png, {}),
+        (lambda path: path.unlink(), {"on_bad_sample": "replace", "max_bad_fraction": 0.0}),
+    ],
+    ids=["missing", "refused by DALI", "too many"],
+)
+@pytest.mark.filterwarnings("ignore::dali_mixup.BadFileWarning")
+def test_an_error_comes_after_all_batches_before_it(files, pipeline, prefetch, damage, options):
+    options |= {"prefetch": prefetch, "shuffle": False}
+    expected, _ = epoch(loader(listed(files), pipeline, **options))
+    made = loader(listed(files), pipeline, **options)
+    damage(files[22])
+    seen = []
+    with pytest.raises(dm.BadSampleError, match=r"\n  sample 22: .*22.png: "):
+        seen.extend(images for images, _ in made)
+    assert len(seen) == 5
+    assert torch.equal(torch.cat(seen), expected[:20])
+    assert made.state_dict()["position"] == 20
+
+
+@PIPELINES
+def test_a_warning_that_is_an_error_comes_after_all_batches_before_it(files, pipeline):
+    made = loader(listed(files), pipeline, shuffle=False, prefetch=4, on_bad_sample="replace", max_bad_fraction=0.5)
+    files[22].unlink()
+    seen = []
+    with pytest.raises(dm.BadFileWarning, match=r"sample 22: .*; replaced"):
+        seen.extend(images for images, _ in made)
+    assert len(seen) == 5
+    made.load_state_dict(made.state_dict())
+    assert sum(len(targets) for _, targets in made) == 32 - 20
+
+
+def test_all_bad_files_of_a_batch_are_named_also_what_only_dali_refuses(files):
+    made = loader(listed(files), WINDOWS, shuffle=False)
+    damaged_png(files[21])
+    files[23].unlink()
+    made.load_state_dict({**made.state_dict(), "position": 20})
+    with pytest.raises(dm.BadSampleError, match="2 files of this batch") as caught:
+        next(iter(made))
+    assert [sample.number for sample in caught.value.samples] == [21, 23]
