@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import dali_mixup as dm
+from dali_mixup.decode.faults import Faults
 from tests.conftest import noise, picture
 
 WINDOWS = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
@@ -88,6 +89,14 @@ def test_random_operators_of_the_user_begin_anew_in_each_epoch(dataset, builds):
     assert len(builds) == 3
 
 
+def test_seeds_of_the_users_operators_are_the_same_in_every_version(dataset, builds):
+    """A saved state means these numbers."""
+    made = loader(dataset, NOISY, seed=7)
+    for _ in range(2):
+        epoch(made)
+    assert [graph.seed for graph in builds] == [2084595035, 119997945]
+
+
 def test_a_graph_is_built_for_the_largest_batch(dataset, builds):
     made = dm.Loader(dataset, WINDOWS, batch_sampler=[[1, 2], [3, 4, 5, 6, 7], [0]], device="cpu")
     assert [len(targets) for _, targets in made] == [2, 5, 1]
@@ -159,3 +168,28 @@ def test_all_bad_files_of_a_batch_are_named_also_what_only_dali_refuses(files):
     with pytest.raises(dm.BadSampleError, match="2 files of this batch") as caught:
         next(iter(made))
     assert [sample.number for sample in caught.value.samples] == [21, 23]
+
+
+@pytest.mark.parametrize(("failures", "raised"), [([4], False), ([4, 3], False), ([5], True), ([4, 4], True)])
+def test_a_batch_that_fails_again_and_again_ends_the_run(files, monkeypatch, failures, raised):
+    """Its file decodes by itself: the first failure makes it a suspect, three more in a row may be an accident."""
+    from nvidia.dali.pipeline import Pipeline
+
+    run, left = Pipeline.run, list(failures)
+
+    def fail(pipeline):
+        images = run(pipeline)
+        if left and left[0]:
+            left[0] -= 1
+            raise RuntimeError("by accident")
+        del left[:1]
+        return images
+
+    monkeypatch.setattr(Pipeline, "run", fail)
+    monkeypatch.setattr(Faults, "find_refused", lambda *_: [30])
+    made = loader(listed(files), PADDED, shuffle=False)
+    if raised:
+        with pytest.raises(RuntimeError, match="by accident"):
+            epoch(made)
+    else:
+        assert epoch(made)[1].tolist() == list(range(32))

@@ -33,6 +33,14 @@ def test_resized_sizes_are_torchvisions(h, w, options):
         assert [int(side[0]) for side in dm.Resize(size, max_size).resized(*one(h, w))] == expected
 
 
+@pytest.mark.parametrize("options", [(None, 256), (100, 256)])
+def test_the_short_side_of_a_long_image_keeps_one_pixel(options):
+    """torchvision gets 0 there, and an error."""
+    for h, w in ((1, 3000), (3000, 1)):
+        resized = dm.Resize(*options).resized(*one(h, w))
+        assert [int(side[0]) for side in resized] == [max(1, 256 * side // 3000) for side in (h, w)]
+
+
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([32, (17, 60), (60, 17)]))
 def test_centre_crops_of_small_and_large_images_are_torchvisions(h, w, size):
     image = torch.arange(1, h * w + 1, dtype=torch.int32).view(1, h, w)
@@ -51,9 +59,10 @@ def test_centre_crops_of_small_and_large_images_are_torchvisions(h, w, size):
         {"padding": (3, 5)},
         {"padding": (1, 2, 3, 4)},
         {"padding": (20, 1, 2, 3), "pad_if_needed": True},
+        {"pad_if_needed": True},
     ],
 )
-@pytest.mark.parametrize("size", [8, (9, 20)])
+@pytest.mark.parametrize("size", [8, (9, 20), (30, 35)])
 def test_random_crops_begin_where_torchvisions_do_for_the_same_random_numbers(monkeypatch, options, size):
     rng = np.random.default_rng(0)
     height, width = rng.integers(8, 40, (2, 200)).astype(np.int32)
@@ -194,12 +203,40 @@ def test_images_of_one_size_need_no_crop(tmp_path):
         assert images.shape == (3, 3, *shape)
 
 
+def test_images_as_they_are_are_not_resized():
+    geometry = dm.KeepSize()
+    assert (geometry.output, geometry.interpolation, geometry.border) == (None, None, None)
+    windows = geometry.windows(*one(20, 30), np.empty((1, 0)))
+    assert windows.interpolation is None
+    assert (*windows.anchor[0], *windows.shape[0], *windows.resized[0], *windows.offset[0]) == (
+        0,
+        0,
+        *[20, 30] * 2,
+        0,
+        0,
+    )
+
+
 @pytest.mark.parametrize("geometry", [dm.KeepSize(), dm.Resize(10)])
 def test_images_of_several_sizes_need_one(drawn, geometry):
     with pytest.raises(
         ValueError, match=r"geometry must give all images the same size, and .* gives 5 sizes from .* x .*; add a crop"
     ):
         dm.Loader(drawn, dm.ImagePipeline(geometry=geometry), batch_size=1)
+
+
+def test_sizes_that_differ_are_named_from_the_smallest_to_the_largest():
+    height, width = np.array([113, 61, 60, 61], np.int32), np.array([59, 61, 80, 61], np.int32)
+    with pytest.raises(ValueError, match=r"KeepSize\(\) gives 3 sizes from 60 x 80 to 113 x 59; add a crop"):
+        dm.KeepSize().settled(height, width)
+
+
+@pytest.mark.parametrize("resize", [None, dm.Resize(7), dm.Resize(20, 30), dm.Resize((20, 20))], ids=repr)
+def test_a_centre_crop_without_fill_needs_the_short_side_resized(resize):
+    """Only then no image is smaller than the crop."""
+    with pytest.raises(ValueError, match="fill must be a level from 0 to 255, or three, unless an int resizes"):
+        dm.CenterCrop(8, resize, fill=None)
+    assert dm.CenterCrop(8, dm.Resize(8), fill=None).border is None
 
 
 def test_images_too_small_for_a_random_crop_are_named(drawn):

@@ -6,10 +6,13 @@ import torch
 import torchvision.transforms.v2.functional as functional
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+from torchvision.models import ResNet50_Weights
 from torchvision.transforms import RandomCrop
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 
 import dali_mixup as dm
+from dali_mixup.geometry.geometry import INTERPOLATIONS, Border
 
 SIDES = st.integers(1, 3000)
 
@@ -29,9 +32,10 @@ def replay(monkeypatch, uniform):
 @pytest.mark.parametrize(
     "options", [{}, {"scale": (0.35, 1.0)}, {"scale": (0.9, 1.0), "ratio": (0.5, 0.6)}, {"ratio": (1.0, 1.0)}]
 )
-def test_windows_equal_torchvisions_for_the_same_random_numbers(monkeypatch, options):
+@pytest.mark.parametrize("largest", [900, 4])
+def test_windows_equal_torchvisions_for_the_same_random_numbers(monkeypatch, options, largest):
     rng = np.random.default_rng(0)
-    height, width = rng.integers(1, 900, (2, 500))
+    height, width = rng.integers(1, largest, (2, 500))
     geometry = dm.RandomResizedCrop(224, **options)
     uniform = rng.random((500, geometry.uniforms))
     ours = geometry.windows(height.astype(np.int32), width.astype(np.int32), uniform)
@@ -112,6 +116,37 @@ def test_images_too_small_for_a_padded_crop_are_found():
     assert not dm.CropPad(8, padding=4, padding_mode="constant").too_small(height, width).any()
 
 
+def test_random_interpolation_is_bilinear_or_bicubic_whatever_the_window():
+    """As timm draws it: each for half of the images."""
+    geometry, rng = dm.RandomResizedCrop(8, interpolation="random"), np.random.default_rng(0)
+    side = np.full(2000, 100, np.int32)
+    windows = geometry.windows(side, side, rng.random((2000, geometry.uniforms)))
+    names = [INTERPOLATIONS[code] for code in windows.interpolation]
+    assert set(names) == {"bilinear", "bicubic"}
+    assert stats.binomtest(names.count("bicubic"), 2000, 0.5).pvalue > 0.01
+    for column in (*windows.anchor.T, *windows.shape.T):
+        assert stats.spearmanr(column, windows.interpolation).pvalue > 0.001
+
+
+def test_what_is_left_out_is_torchvisions():
+    preset = ResNet50_Weights.IMAGENET1K_V1.transforms()
+    assert dm.ResizeCenterCrop() == dm.ResizeCenterCrop(*preset.resize_size, *preset.crop_size, "bilinear")
+    theirs, ours = TorchvisionCrop(8), dm.RandomResizedCrop(8)
+    assert (ours.scale, ours.ratio, ours.interpolation) == (theirs.scale, theirs.ratio, theirs.interpolation.value)
+    theirs, ours = RandomCrop(8), dm.RandomCrop(8)
+    for name in ("pad_if_needed", "fill", "padding_mode"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.margins == (0, 0, 0, 0)  # torchvision's None
+
+
+def test_padding_left_out_is_that_of_cifar_recipes():
+    assert dm.CropPad(32) == dm.RandomCrop(32, 4, padding_mode="reflect")
+
+
+def test_a_border_without_options_is_black():
+    assert Border() == Border(mode="constant", fill=(0, 0, 0), margins=(0, 0, 0, 0))
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -125,6 +160,8 @@ def test_images_too_small_for_a_padded_crop_are_found():
         ),
         (lambda: dm.RandomResizedCrop(8, scale=(0.5, 1.1)), ValueError, "scale must be"),
         (lambda: dm.RandomResizedCrop(8, scale=0.5), TypeError, "scale must be a pair"),
+        (lambda: dm.RandomResizedCrop(8, scale=(0.1, 0.2, 0.3)), TypeError, "scale must be a pair"),
+        (lambda: dm.RandomResizedCrop(8, scale=("0", 1)), TypeError, "scale must be a pair"),
         (lambda: dm.RandomResizedCrop(8, ratio=(2, 1)), ValueError, r"ratio must be .* 0 < low <= high, got \(2, 1\)"),
         (lambda: dm.RandomResizedCrop(8, ratio=(1, math.inf)), ValueError, "ratio must be"),
         (

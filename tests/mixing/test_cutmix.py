@@ -224,6 +224,12 @@ def test_images_without_height_and_width_at_the_end_are_an_error(images, error, 
         CutMix()(images, torch.arange(2))
 
 
+@pytest.mark.parametrize("shape", [(8, 3), (4, 8, 3), (8, 4, 3), (2, 8, 8, 3)])
+def test_small_sides_are_no_channels_where_others_stand_before_them(shape):
+    mixed, _ = CutMix()(torch.rand(2, *shape), torch.arange(2))
+    assert mixed.shape == (2, *shape)
+
+
 def test_a_draw_of_another_kind_or_size_is_an_error():
     with pytest.raises(TypeError, match="draw must be one that CutMix draws, got MixUpDraw"):
         CutMix()(torch.rand(2, 3, 8, 8), torch.arange(2), draw=MixUp().draw(2, rng()))

@@ -180,6 +180,11 @@ def test_set_epoch_gives_the_pass_again():
     [
         ({"mixup": 0.4}, TypeError, "mixup must be dali_mixup's MixUp, CutMix, RandomChoice, or None, got 0.4"),
         ({"keys": "data"}, TypeError, "keys must be the names of the images and of the labels, or None, got 'data'"),
+        (
+            {"keys": ("data",)},
+            TypeError,
+            r"keys must be the names of the images and of the labels, or None, got \('data",
+        ),
         ({"layout": "HWC"}, ValueError, 'layout must be "NCHW" or "NHWC", got \'HWC\''),
     ],
 )

@@ -49,6 +49,13 @@ def test_all_permutations_of_three_come_equally_often_with_partner_permutation()
     assert stats.chisquare(counts).pvalue > 0.01
 
 
+def test_calls_without_a_generator_hardly_ever_repeat_a_draw():
+    """Their seeds come from torch; of a few hundred seeds a thousand calls would see all more than once."""
+    torch.manual_seed(0)
+    images, labels = torch.zeros(4, 1), torch.arange(4)
+    assert len({tuple(MixUp()(images, labels)[1][:, 2].tolist()) for _ in range(1000)}) == 1000
+
+
 @pytest.mark.parametrize(
     ("batch_size", "generator", "error", "match"),
     [
@@ -96,6 +103,12 @@ def test_draw_names_the_argument_that_is_wrong(batch_size, generator, error, mat
             torch.ones(2, 4).long(),
             ValueError,
             r"labels must be of lam's shape \(2,\), got a int64 tensor of shape \(2, 4\)",
+        ),
+        (
+            torch.rand(2, 3),
+            torch.ones(2, 1, 4).long(),
+            ValueError,
+            r"labels must be of lam's shape \(2,\), got a int64 tensor of shape \(2, 1, 4\)",
         ),
         (
             torch.rand(2, 3),

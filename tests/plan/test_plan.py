@@ -1,3 +1,5 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,9 @@ from scipy import stats
 
 import dali_mixup as dm
 from dali_mixup.plan.plan import Plan
+from dali_mixup.plan.sampler import Sampled
 from dali_mixup.plan.step import Step
+from tests.conftest import picture
 
 TRAIN = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
 
@@ -188,6 +192,38 @@ def test_mixups_numbers_are_the_same_in_every_version(dataset):
     draws = [made.batch(0, None, step).draw for step in made.steps()]
     assert [draw.lam[0].item() for draw in draws] == [0.8714034557342529, 1.0, 1.0, 0.060343820601701736, 1.0, 1.0]
     assert draws[1].partner.tolist() == [1, 3, 0, 2]
+
+
+@pytest.mark.parametrize("lengths", [[5, 3, 1], [1, 5, 2], [2, 3, 5], [4], []])
+def test_the_largest_batch_is_that_of_a_batch_sampler_or_the_batch_size(dataset, lengths):
+    ends = np.cumsum(lengths, dtype=np.int64)
+    sampled = Sampled(indices=np.zeros(sum(lengths), np.int64), ends=ends)
+    assert plan(dataset).largest_batch(sampled) == max(lengths, default=1)
+    assert plan(dataset).largest_batch(None) == 4
+    assert plan(dataset).largest_batch(Sampled(indices=np.zeros(9, np.int64), ends=None)) == 4
+
+
+def test_windows_of_images_of_one_pixel_have_one_pixel(tmp_path):
+    picture(1, 1, 0).save(tmp_path / "dot.png")
+    picture(1, 30, 1).save(tmp_path / "line.png")
+    made = plan(dm.FileList([tmp_path / "dot.png", tmp_path / "line.png"] * 20, [0, 1] * 20), shuffle=False)
+    for (_, number, (top, left, height, width), _, _), wide in zip(rows(made), [1, 30] * 20, strict=True):
+        assert (top, height) == (0, 1), number
+        assert 0 <= left < left + width <= wide, number
+
+
+def test_operations_belong_to_positions_and_stand_there_with_transforms_alone(dataset):
+    def operations(batch_size, transforms):
+        pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), transforms=transforms)
+        made = plan(dataset, pipeline=pipeline, batch_size=batch_size)
+        return [made.batch(0, made.order(0), step).operations for step in made.steps()]
+
+    transforms = (dm.ColorJitter(brightness=0.5), dm.RandomGrayscale(0.5))
+    small, large = (list(chain.from_iterable(operations(size, transforms))) for size in (3, 8))
+    assert len(small) == 23
+    assert repr(small) == repr(large)
+    assert len(set(map(repr, small))) > 10
+    assert operations(8, ()) == [None] * 3
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 1.0])

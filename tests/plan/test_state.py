@@ -101,5 +101,6 @@ def test_a_state_of_another_sampler_or_rank_is_refused(dataset):
             loader(dataset, shuffle=False, sampler=weighted, shard=(0, 2)).load_state_dict(
                 {**state, "order": torch.tensor(order)}
             )
-    with pytest.raises(TypeError, match=r"state\['order'\] must be None or a int64 tensor"):
-        loader(dataset, shuffle=False, sampler=weighted, shard=(0, 2)).load_state_dict({**state, "order": [1, 2]})
+    for order in ([1, 2], torch.tensor([1, 2], dtype=torch.int32), torch.tensor([[1, 2]])):
+        with pytest.raises(TypeError, match=r"state\['order'\] must be None or a int64 tensor \(N,\)"):
+            loader(dataset, shuffle=False, sampler=weighted, shard=(0, 2)).load_state_dict({**state, "order": order})
