@@ -13,8 +13,9 @@ ends the run. Formats and damages are listed in `bench.fuzz_files`, promises in 
 With `--decode` whole small files of each format (`bench.fuzz_mutants`) are damaged and delivered by a real Loader on
 the CPU, in processes that may die: in batches of 1, 8 and 64, each beside good files, whole and in windows, in both
 modes of `on_bad_sample`, with and without `augment`. The run goes on to its end and counts. It fails if a process dies,
-hangs, takes more memory than four batches beyond what the same batches take without mutants, or if a good neighbour
-comes otherwise than without them. Each mutant is compared with Pillow bit for bit.
+hangs, raises anything but a BadSampleError, takes more memory than four batches beyond what the same batches take
+without mutants, or if a good neighbour comes otherwise than without them. Each mutant is compared with Pillow bit for
+bit.
 
 Examples:
     python -m bench.fuzz --minutes 1

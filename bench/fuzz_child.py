@@ -11,6 +11,7 @@ import faulthandler
 import json
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,7 +35,7 @@ CENTRE, WINDOW = 96, 40  # output sides in pixels
 MAX_PIXELS = 1 << 20
 SMALLEST_OWN = 16 << 20  # bytes of a batch: less is lost in what the allocator keeps
 KINDS = ("delivered where Pillow refuses", "refused where Pillow delivers", "pixels differ", "not named")
-NEIGHBOUR, ERROR = "a good neighbour changed", "another error than BadSampleError"
+NEIGHBOUR = "a good neighbour changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,7 +293,11 @@ def main(seed: int, rounds: int, folder: Path) -> None:
         try:
             found = run_round(number, starts, folder)
         except Exception as error:  # noqa: BLE001  it is a finding, and the next round goes on
-            found = {"seed": number, "error": f"{type(error).__name__}: {error}"[:2000]}
+            found = {
+                "seed": number,
+                "error": f"{type(error).__name__}: {error}"[:2000],
+                "traceback": traceback.format_exc(),
+            }
         say(event="end", **found)
         for path in folder.iterdir():
             if not os.environ.get("FUZZ_KEEP"):

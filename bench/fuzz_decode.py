@@ -75,7 +75,8 @@ class DecodeTally:
     def add(self, found: dict[str, Any]) -> None:
         """A round that came to its end."""
         if "error" in found:
-            self.failures.append({"kind": "error", "seed": found["seed"], "text": found["error"]})
+            text = {"text": found["error"], "traceback": found["traceback"]}
+            self.failures.append({"kind": "error", "seed": found["seed"], **text})
             return
         self.rounds += 1
         self.ways[found["way"]] += 1

@@ -100,11 +100,12 @@ class Loader:
             it shares out nothing, and only keeps the ranks' crops and weights apart.
         on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded.
             "replace" puts another sample in its place, of the same class where there is one, warns once per file and
-            lists it in `bad_samples`; a file that PyTurboJPEG or Pillow reads is kept. All other samples stay as they
-            are, bit for bit.
+            lists it in `bad_samples`. All other samples stay as they are, bit for bit. In both ways a file that isn't
+            DALI's (a GIF, a JPEG with damage inside) is decoded by Pillow, and bad only if Pillow refuses it.
         max_bad_fraction: with more bad files than this part of the data set, "replace" stops with a `BadSampleError`,
             too.
-        max_pixels: a file whose header claims more pixels is a bad sample; nothing is allocated for it.
+        max_pixels: a file whose header claims more pixels, or that the geometry would resize to more, is a bad sample;
+            nothing is allocated for it.
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
 
     Raises:

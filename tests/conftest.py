@@ -17,6 +17,7 @@ import_torchvision()
 
 PHOTOS = Path(os.environ.get("DALI_MIXUP_PHOTOS") or Path(__file__).parents[2] / "shared" / "data" / "photos")
 MADE_FOR_GPUS = Path(__file__).parent / "gpu"
+collect_ignore = ["scripts"]  # they hold no tests, and one imports a tool that nobody else needs
 
 
 def pytest_collection_modifyitems(items):

@@ -204,10 +204,12 @@ class Decoder:
     def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
         """DALI asks for the next batch's inputs, in order."""
         try:
-            batch = next(self._checked)
+            batch = next(self._checked, None)
         except Exception as error:  # DALI delivers the batches before it, and ends
-            self._failure = self._failure or error
+            self._failure = error
             raise StopIteration from error
+        if batch is None:
+            raise StopIteration  # DALI's epoch ends
         self._in_flight.append(batch)
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration

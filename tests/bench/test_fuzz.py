@@ -346,8 +346,8 @@ def test_growing_memory_is_a_failure(starts, tmp_path, monkeypatch):
 DEATHS = {
     "crash": ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
     "hang": ("time.sleep(60)", "hang: nothing for 3 s"),
-    "memory": ("kept = bytearray(b'x') * (400 << 20); time.sleep(60)", "memory: 0.4 GiB"),
-    "error": ("say('end', error='no')", "no"),
+    "memory": ("kept = bytearray(b'x') * (400 << 20); time.sleep(60)", r"memory: 0\.\d GiB"),
+    "error": ("say('end', error='no', traceback='')", "no"),
 }
 
 
@@ -377,10 +377,11 @@ for seed in range(seed, seed + count):
     assert fuzz.main(command) == 1
     derived = json.loads(out.read_text())["derived"]
     (failure,) = derived["failures"]
-    assert (failure["kind"], failure["text"], failure["seed"]) == (kind, text, 12)
+    assert (failure["kind"], failure["seed"]) == (kind, 12)
+    assert re.fullmatch(text, failure["text"])
     assert failure["again"] == [kind]
     assert derived["rounds"] == 4
     if kind != "error":
         assert failure["phase"] == "with mutants"
         assert "so it ends" in failure["stderr"]
-    assert f"FAILED (--decode --seed 12 --rounds 1): {kind}: {text}" in capsys.readouterr().out
+    assert f"FAILED (--decode --seed 12 --rounds 1): {kind}: {failure['text']}" in capsys.readouterr().out

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import dali_mixup as dm
 from dali_mixup.dataset.header import probe
 from dali_mixup.dataset.verdict import Verdict
 from tests.conftest import jpeg_bytes, picture
+from tests.made_pngs import SIGNATURE, chunk
 
 FORMATS = {"JPEG": Verdict.SCAN_FIRST, "PNG": Verdict.DALI, "WEBP": Verdict.DALI} | dict.fromkeys(
     ("AVIF", "BMP", "GIF", "JPEG2000", "PCX", "PPM", "SGI", "TGA", "TIFF"), Verdict.PILLOW
@@ -83,6 +85,18 @@ def test_things_that_are_no_files_get_their_reason(tmp_path):
     assert probe(tmp_path / "gone.jpg").reason == "missing"
     assert probe(tmp_path / "pipe.jpg").reason == "not a regular file"
     assert probe(tmp_path).reason == "not a regular file"
+
+
+@pytest.mark.parametrize("first", [b"", chunk("gAMA", bytes(4))])
+def test_a_side_that_no_index_can_hold_is_named(tmp_path, first):
+    """Of one bit per pixel in rows of less than a byte; behind another chunk a header is Pillow's to read."""
+    header = struct.pack(">IIBBBBB", 3, 1 << 31, 1, 0, 0, 0, 0)
+    path = tmp_path / "tall.png"
+    path.write_bytes(SIGNATURE + first + chunk("IHDR", header) + chunk("IDAT", zlib.compress(b"")) + chunk("IEND"))
+    assert probe(str(path))[:2] == (0, 0)
+    assert probe(str(path)).reason == "claims 2147483648 x 3 pixels"
+    with pytest.warns(dm.BadFileWarning, match="claims 2147483648 x 3 pixels"):
+        assert list(dm.FileList([str(path)], [0], cache=False, progress=False).bad_files) == [0]
 
 
 def test_a_huge_png_is_named_and_not_decoded(tmp_path):
@@ -167,8 +181,6 @@ def test_a_photo_takes_one_open_and_one_read(tmp_path, monkeypatch):
 def test_a_side_that_no_column_holds_is_bad(tmp_path, side):
     path = tmp_path / "image.qoi"
     path.write_bytes(b"qoif" + struct.pack(">IIBB", side, 3, 3, 0) + bytes(99))
-    with Image.open(path) as image:
-        assert image.width == side
     header = probe(path)
     assert (header.height, header.width, header.verdict) == (0, 0, Verdict.BAD)
     assert header.reason == f"claims 3 x {side} pixels"
