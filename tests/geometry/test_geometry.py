@@ -153,6 +153,8 @@ def test_a_border_without_options_is_black():
         (lambda: dm.RandomResizedCrop(0), ValueError, "size must be an int of at least 1, got 0"),
         (lambda: dm.RandomResizedCrop(22.4), TypeError, "size must be an int of at least 1, got 22.4"),
         (lambda: dm.RandomResizedCrop((8, 0)), ValueError, "size must be an int of at least 1, got 0"),
+        (lambda: dm.RandomResizedCrop((8,)), TypeError, r"size must be an int of at least 1, got \(8,\)"),
+        (lambda: dm.RandomResizedCrop((8, 8, 3)), TypeError, r"size must be an int of at least 1, got \(8, 8, 3\)"),
         (
             lambda: dm.RandomResizedCrop(8, scale=(0, 1)),
             ValueError,

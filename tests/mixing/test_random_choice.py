@@ -33,6 +33,17 @@ def test_a_mixer_without_a_share_never_comes():
     assert RandomChoice([MixUp(), CutMix()], p=[0, 1]).choose(Zero()) == CutMix()
 
 
+def test_a_choice_of_one_is_that_one():
+    mixup, images, labels = MixUp(0.8), torch.rand(4, 3), torch.arange(4)
+    choice, generator = RandomChoice([mixup]), rng(0)
+    generator.random()  # what the choice takes
+    expected = mixup(images, labels, generator=generator)
+    for ours, theirs in zip(choice(images, labels, generator=rng(0)), expected, strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(ValueError, match=r"targets must be below 2\*\*24"):
+        choice.check_labels("targets", torch.tensor([2**24]))
+
+
 def test_a_batch_is_mixed_by_the_mixer_that_was_drawn():
     choice, images, labels = RandomChoice([MixUp(0.8), CutMix(0.5)]), torch.rand(4, 3, 8, 8), torch.arange(4)
     kinds = set()
