@@ -283,7 +283,7 @@ def _levels_off(image: torch.Tensor, other: torch.Tensor) -> float:
     return round(255 * float((image - other).abs().max()), 2)
 
 
-def main(seed: int, rounds: int, folder: Path) -> None:
+def run_rounds(seed: int, rounds: int, folder: Path) -> None:
     """Rounds with the seeds from `seed` on."""
     faulthandler.enable()
     warnings.simplefilter("ignore")
@@ -305,4 +305,4 @@ def main(seed: int, rounds: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    run_rounds(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))

@@ -24,6 +24,8 @@ def decode(paths, anchors, shapes, device_id, gpu_decode=None):
     """Windows (h, w, 3) uint8."""
     inputs = {
         "path": [np.frombuffer(str(path).encode(), np.uint8) for path in paths],
+        "is_decoded": np.zeros(len(paths), np.bool_),
+        "pixels": [np.empty((0, 0, 3), np.uint8)] * len(paths),
         "anchor": np.array(anchors, np.int32),
         "shape": np.array(shapes, np.int32),
     }
