@@ -27,7 +27,8 @@ from dali_mixup.mixing.draws import Draw
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.plan.step import Step
 from dali_mixup.stage.cpu import CpuStage
-from dali_mixup.stage.whole_batch import TorchStage, build_gpu_stage
+from dali_mixup.stage.gpu import build_gpu_stage
+from dali_mixup.stage.whole_batch import TorchStage
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}

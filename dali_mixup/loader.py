@@ -25,8 +25,8 @@ from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
 from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.cpu import CpuStage
+from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.stage.threads import split_threads
-from dali_mixup.stage.whole_batch import build_gpu_stage
 from dali_mixup.transforms.pixels import send
 
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its

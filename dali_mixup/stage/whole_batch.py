@@ -87,14 +87,3 @@ class TorchStage(WholeBatchStage):
             pixels = torch.where(inside_boxes(draw)[..., None], pixels[draw.partner], pixels)
         normalized = torch.addcmul(self.shift, pixels, self.scale).permute(0, 3, 1, 2)
         return normalized.to(self.dtype, memory_format=self.memory_format)
-
-
-def build_gpu_stage(
-    pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
-) -> WholeBatchStage:
-    """Triton comes with torch's GPU builds; without it torch expressions give the same batches."""
-    try:
-        from dali_mixup.stage.triton_kernel import TritonStage as Stage
-    except ImportError:
-        Stage = TorchStage  # noqa: N806
-    return Stage(pipeline, dtype=dtype, memory_format=memory_format, device=device)

@@ -10,7 +10,8 @@ import torch
 import dali_mixup as dm
 from bench.stage import plan_finished
 from dali_mixup.stage.cpu import CpuStage
-from dali_mixup.stage.whole_batch import TorchStage, build_gpu_stage
+from dali_mixup.stage.gpu import build_gpu_stage
+from dali_mixup.stage.whole_batch import TorchStage
 from dali_mixup.transforms.operations import apply_batch
 from dali_mixup.transforms.transforms import count_uniforms, plan_operations
 from tests.gpu.place import DEVICE, ON_GPU, needs_cuda, nothing_waits
