@@ -58,11 +58,14 @@ class Inspector:
         looks = Looks()
         indices, rows = batch.indices.tolist(), list(rows)
         hopeless, stamps = self.hopeless[batch.indices].tolist(), self._stamps(batch.indices)
+        too_large = (batch.windows.resized.astype(np.int64).prod(1) > self.max_pixels).tolist()
         work: dict[int, Future[np.ndarray | str | None]] = {}
         for row in rows:
             index = indices[row]
             reason = self.why_hopeless(index) if hopeless[row] else self._why_changed(index, stamps[row])
-            reason = reason or self._why_too_large(batch, row)
+            if too_large[row] and not reason:
+                height, width = batch.windows.resized[row].tolist()
+                reason = too_many_pixels(height, width, self.max_pixels, "resized to")
             if reason:
                 looks.reasons[row] = reason
             elif self._verdicts[index] != Verdict.DALI:
@@ -156,10 +159,6 @@ class Inspector:
         if not reason:
             self._touched[index] = now
         return reason
-
-    def _why_too_large(self, batch: BatchPlan, row: int) -> str:
-        height, width = batch.windows.resized[row].tolist()
-        return too_many_pixels(height, width, self.max_pixels, "resized to")
 
 
 def _window(batch: BatchPlan, row: int) -> tuple[list[int], list[int]]:
