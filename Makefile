@@ -2,7 +2,7 @@
 # make demo    train with mixup and without on drawn images; make demo DATA=folder on yours
 #              (python -m bench.cifar10 DATA: CIFAR-10 with mixup, in one script to copy)
 # make test    all tests
-# make soak    20,000 batches in each of six ways, and an hour of fuzzing: about an hour and a half
+# make soak    20,000 batches in each of six ways, and two hours of fuzzing: about two hours and a half
 # make lint    what CI checks
 # make gpu-check PHOTOS=folder   on a machine with a GPU: all that needs one, into gpu-check/; CIFAR=folder trains on CIFAR-10, too
 # make clean   remove everything that the other targets made
@@ -40,6 +40,7 @@ test: setup
 
 soak: setup
 	$(BIN)/python -m bench.fuzz --minutes 60 --json bench/results/fuzz.json
+	$(BIN)/python -m bench.fuzz --decode --minutes 60 --json bench/results/fuzz_decode.json
 	$(BIN)/python -m bench.soak --json bench/results/soak.json --plot bench/results/soak.png
 
 lint: setup
