@@ -2,8 +2,7 @@
 
 Each example is a valid file with some damage, or bytes that never were an image. Of every one is asked that the probe
 
-- returns a `Header` and raises nothing, with a reason if it gives no size; a size and a reason only for a TIFF that
-  DALI misreads,
+- returns a `Header` and raises nothing, with a size or a reason, never both,
 - gives the same answer twice, the size that Pillow finds, and the size of the file,
 - needs less than a second of the processor and less than 64 MiB, and leaves no file open.
 

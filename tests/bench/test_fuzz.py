@@ -114,7 +114,7 @@ def says(**wrong):
         (hoards, r"must take at most 64 MiB, got (9\d|1\d\d) MiB"),
         (dawdles, r"must take at most 0.05 s, got 0.\d\d s"),
         (hangs, r"must come back, got nothing within 0.2 s"),
-        (says(height=3, width=4, reason="odd"), r"both for TIFFs only, got Header\(height=3"),
+        (says(height=3, width=4, reason="odd"), r"a size or a reason, not both, got Header\(height=3"),
         (says(height=0, width=0, reason=""), r"must give a size above 0, or 0 x 0 and a reason"),
         (says(file_size=-1), r"must give a file_size of \d+, got -1"),
         (returns_a_tuple, r"must return a Header, got \("),
