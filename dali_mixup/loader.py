@@ -15,10 +15,11 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.faults import Faults
 from dali_mixup.decode.inspector import Inspector
+from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
 from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
 from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.placement import pick_device, pick_shard
+from dali_mixup.placement import pick_device, pick_shard, send
 from dali_mixup.plan.epoch_sampler import EpochSampler
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
@@ -27,7 +28,6 @@ from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.stage.threads import split_threads
-from dali_mixup.transforms.pixels import send
 
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
 # last one.
@@ -381,8 +381,7 @@ def _settle(pipeline: ImagePipeline, dataset: FileList, max_pixels: int) -> Imag
     Raises:
         DatasetError: the images have no one size, or there are none.
     """
-    area = dataset.heights.astype(np.int64) * dataset.widths
-    good = np.flatnonzero((area > 0) & (area <= max_pixels))
+    good = np.flatnonzero(~are_hopeless(dataset.heights, dataset.widths, max_pixels))
     if pipeline.geometry.output is None and not len(good):
         raise DatasetError(f"{pipeline.geometry} takes its size from the images, and all {len(dataset)} files are bad")
     heights, widths = dataset.heights[good], dataset.widths[good]

@@ -6,6 +6,7 @@ import numpy as np
 
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.dataset.files import FileList
+from dali_mixup.dataset.jpeg import START
 from dali_mixup.dataset.pillow import UndecodableError, decode_with_pillow
 from dali_mixup.dataset.scan import scan
 from dali_mixup.dataset.verdict import Verdict
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from turbojpeg import TurboJPEG
 
 GRAY = 6  # TurboJPEG's pixel format
-START_OF_JPEG = b"\xff\xd8"
 
 
 def find_damaged(dataset: FileList) -> dict[int, str]:
@@ -56,7 +56,7 @@ def why_damaged(path: str, size: tuple[int, int], verdict: Verdict, jpeg: "Turbo
         if verdict in (Verdict.DALI, Verdict.SCAN_FIRST):
             with open(path, "rb") as file:
                 data = file.read()
-            if data.startswith(START_OF_JPEG):
+            if data.startswith(START):
                 irregular = scan(data)
                 if not irregular and _is_decoded(data, size, jpeg):
                     return ""

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from dali_mixup.dataset.jpeg import FIRST_READ, START, look_at_jpeg
 from dali_mixup.dataset.pillow import look_with_pillow
-from dali_mixup.dataset.pillow import open_with_pillow as open_with_pillow
 from dali_mixup.dataset.png import SIGNATURE, look_at_png
-from dali_mixup.dataset.verdict import LONGEST_SIDE, Finding, Verdict, ask_pillow, bad, most_bytes
+from dali_mixup.dataset.verdict import LONGEST_SIDE, Finding, Verdict, ask_pillow, bad, most_bytes, why_unreadable
 from dali_mixup.dataset.webp import is_webp, look_at_webp
 
 
@@ -42,15 +41,13 @@ def probe(path: str | bytes) -> Header:
     try:
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
-        return Header(
-            0, 0, -1, -1, "missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror}"
-        )
+        return Header(0, 0, -1, -1, why_unreadable(error))
     try:
         status = os.fstat(fd)
         try:
             height, width, verdict, reason = _look(fd, status)
         except OSError as error:
-            height, width, verdict, reason = bad(f"unreadable: {error.strerror or error}")
+            height, width, verdict, reason = bad(why_unreadable(error))
     finally:
         os.close(fd)
     return Header(height, width, status.st_size, status.st_mtime_ns, reason, verdict)

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from dali_mixup.dataset import webp
-from dali_mixup.dataset.verdict import SPARE_BYTES, Finding, Verdict, bad, most_bytes
+from dali_mixup.dataset import png, webp
+from dali_mixup.dataset.verdict import SPARE_BYTES, Finding, Verdict, bad, most_bytes, why_unreadable
 from dali_mixup.errors import must_be
 
 # What Pillow tries first, then the rest in its own order. EPS isn't among them, for which Pillow would start
@@ -29,7 +29,6 @@ TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
 LARGEST_TILE = 1 << 22  # pixels, if the image has fewer
 LARGEST_ICON = 1024  # pixels on a side: Pillow decodes an icon when it opens it, whatever its directory says
 ICONS = b"\0\0\1\0"
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _quiet = threading.Lock()
 
 Result = TypeVar("Result")
@@ -75,9 +74,7 @@ def decode_with_pillow(path: str | bytes, size: tuple[int, int]) -> np.ndarray:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise UndecodableError(
-            "missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror}"
-        ) from error
+        raise UndecodableError(why_unreadable(error)) from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise UndecodableError("not a regular file")
@@ -204,7 +201,7 @@ def _check_icons(file: IO[bytes]) -> None:
     for at in range(0, len(entries) - 15, 16):
         file.seek(int.from_bytes(entries[at + 12 : at + 16], "little"))
         image = file.read(24)
-        order, place = ("big", 16) if image.startswith(PNG_SIGNATURE) else ("little", 4)
+        order, place = ("big", 16) if image.startswith(png.SIGNATURE) else ("little", 4)
         width, height = (int.from_bytes(image[i : i + 4], order) for i in (place, place + 4))
         if width > LARGEST_ICON or height > 2 * LARGEST_ICON:
             raise UndecodableError(f"an icon of {height} x {width} pixels")

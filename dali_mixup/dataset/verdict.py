@@ -55,6 +55,11 @@ def cannot_hold(height: int, width: int, file_size: int) -> Finding:
     return bad(f"claims {height} x {width} pixels, which {file_size} bytes can't hold")
 
 
+def why_unreadable(error: OSError) -> str:
+    """The reason for a file that can't be opened or read."""
+    return "missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror or error}"
+
+
 def most_bytes(height: int, width: int) -> int:
     """More than what a file of that many pixels needs; what is longer is never read whole."""
     return SPARE_BYTES + BYTES_PER_PIXEL * height * width

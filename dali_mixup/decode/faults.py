@@ -96,10 +96,9 @@ class Faults:
 
     def name_bad(self, batch: CheckedBatch) -> list[BadSample]:
         """All bad files of a batch, also those that nobody has tried to decode because others are bad."""
-        indices, paths = batch.plan.indices.tolist(), self.plan.dataset.paths
         looks = self.inspector.decode(batch.plan, self._find_refused(batch.plan, _rows_of_dali(batch)))
-        found = {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in looks.reasons.items()}
-        return [sample for _, sample in sorted((batch.bad | found).items())]
+        found = batch.bad | self._samples(batch.plan, looks.reasons)
+        return [sample for _, sample in sorted(found.items())]
 
     def suspect(self, indices: Iterable[int]) -> bool:
         """Have `check` try these files by themselves from now on; whether that is new for one of them."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import check_bool, check_probability
 
 
@@ -54,5 +55,5 @@ def largest_size(heights: np.ndarray, widths: np.ndarray, max_pixels: int) -> tu
     >>> largest_size(np.array([0, 30, 65000]), np.array([0, 40, 65000]), max_pixels=100_000_000)
     (30, 40)
     """
-    plausible = heights.astype(np.int64) * widths <= max_pixels
+    plausible = ~are_hopeless(heights, widths, max_pixels)
     return int(heights[plausible].max(initial=0)), int(widths[plausible].max(initial=0))

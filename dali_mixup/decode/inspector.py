@@ -1,7 +1,6 @@
 """Files before DALI reads them: which ones it gets, and the pixels of the others, which Pillow decodes."""
 
 import os
-import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from dali_mixup.dataset.pillow import UndecodableError, decode_with_pillow
 from dali_mixup.dataset.scan import scan
 from dali_mixup.dataset.sizes import remember_verdicts
 from dali_mixup.dataset.verdict import Verdict, most_bytes
-from dali_mixup.decode.reasons import too_many_pixels
+from dali_mixup.decode.reasons import are_hopeless, too_many_pixels
 from dali_mixup.plan.plan import BatchPlan
 
 
@@ -42,16 +41,12 @@ class Inspector:
 
     def __init__(self, dataset: FileList, *, max_pixels: int, num_threads: int):
         self.dataset, self.max_pixels, self.num_threads = dataset, max_pixels, num_threads
-        area = dataset.heights.astype(np.int64) * dataset.widths
-        self.hopeless = (area == 0) | (area > max_pixels)
+        self.hopeless = are_hopeless(dataset.heights, dataset.widths, max_pixels)
         self._verdicts = dataset.sizes.verdict.copy()
         self._irregular: dict[int, str] = {}  # what `scan` says of files that are Pillow's because of it
-        self._touched: dict[
-            int, tuple[int, int]
-        ] = {}  # size and time of files that changed and kept their size in pixels
+        self._touched: dict[int, tuple[int, int]] = {}  # size and time of files that changed, with as many pixels
         self._learnt = False  # anything that isn't remembered yet
         self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
 
     def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
         """Look at the files of these rows; scans and Pillow's work are shared out among threads."""
@@ -69,7 +64,7 @@ class Inspector:
             if reason:
                 looks.reasons[row] = reason
             elif self._verdicts[index] != Verdict.DALI:
-                work[row] = self._submit(index, batch, row)
+                work[row] = self._threads().submit(self._inspect, index, *_window(batch, row))
         self._collect(work, looks)
         return looks
 
@@ -103,9 +98,6 @@ class Inspector:
             unchanged[list(self._touched)] = Verdict.BAD  # the index knows another file
             dataset = self.dataset
             remember_verdicts(dataset.paths, dataset.sizes, unchanged, cache_folder=dataset.cache_folder)
-
-    def _submit(self, index: int, batch: BatchPlan, row: int) -> Future:
-        return self._threads().submit(self._inspect, index, *_window(batch, row))
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:

@@ -10,17 +10,16 @@ from dali_mixup.geometry.geometry import (
     Border,
     Interpolation,
     OwnSize,
+    PaddingMode,
     Windows,
     check_fill,
     check_size,
     height_width,
     rgb,
 )
-from dali_mixup.geometry.resize import Resize, only_size, whole_images
+from dali_mixup.geometry.resize import Resize, only_size, sides_after, whole_images
 
 Padding = int | tuple[int, int] | tuple[int, int, int, int]
-PaddingMode = Literal["constant", "edge", "reflect", "symmetric"]
-PADDING_MODES = get_args(PaddingMode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class CenterCrop(OwnSize):
 
     def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:  # noqa: ARG002
         """Windows for images of `height`, `width` (B,); `uniform` (B, 0) is not used."""
-        sides = self.resize.resized(height, width) if self.resize else (height, width)
+        sides = sides_after(self.resize, height, width)
         margins = (side.astype(np.int64) - size for side, size in zip(sides, height_width(self.size), strict=True))
         # what is missing is halved downwards, what is too much half to even
         top, left = (np.where(margin < 0, -(-margin // 2), np.rint(margin / 2)) for margin in margins)
@@ -123,14 +122,13 @@ class RandomCrop(OwnSize):
     padding: Padding = 0
     pad_if_needed: bool = False
     fill: int | tuple[int, int, int] = 0
-    padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+    padding_mode: PaddingMode = "constant"
     resize: Resize | None = None
 
     def __post_init__(self) -> None:
         check_size("size", self.size)
         _check_resize(self.resize)
-        if self.padding_mode not in PADDING_MODES:
-            raise ValueError(must_be("padding_mode", '"constant", "edge", "reflect" or "symmetric"', self.padding_mode))
+        check_choice("padding_mode", self.padding_mode, get_args(PaddingMode))
         if self.pad_if_needed and self.padding_mode != "constant":
             raise ValueError(must_be("pad_if_needed", 'False where padding_mode is not "constant"', self.pad_if_needed))
         if isinstance(self.padding, tuple) and len(self.padding) not in (2, 4):
@@ -163,7 +161,7 @@ class RandomCrop(OwnSize):
 
     def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:
         """Whole images are decoded; `offset` reaches outside of them by the padding."""
-        sides = self.resize.resized(height, width) if self.resize else (height, width)
+        sides = sides_after(self.resize, height, width)
         left, top, right, bottom = self.margins
         offsets = []
         for side, size, before, after, number in zip(
@@ -176,7 +174,7 @@ class RandomCrop(OwnSize):
 
     def too_small(self, height: np.ndarray, width: np.ndarray) -> np.ndarray:
         """(N,) bool: images that hold no such crop."""
-        sides = self.resize.resized(height, width) if self.resize else (height, width)
+        sides = sides_after(self.resize, height, width)
         left, top, right, bottom = self.margins
         size_h, size_w = height_width(self.size)
         small = (sides[0] + top + bottom < size_h) | (sides[1] + left + right < size_w)

@@ -12,6 +12,7 @@ import numpy as np
 from dali_mixup.errors import check_choice, check_int, must_be
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+PaddingMode = Literal["constant", "edge", "reflect", "symmetric"]
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)  # `Windows` counts them in this order
 
 
@@ -26,7 +27,7 @@ class Border:
         margins: how far a crop reaches over at the left, top, right and bottom, in all modes but "constant".
     """
 
-    mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+    mode: PaddingMode = "constant"
     fill: tuple[int, int, int] = (0, 0, 0)
     margins: tuple[int, int, int, int] = (0, 0, 0, 0)
 

@@ -86,6 +86,11 @@ class Resize(OwnSize):
         return Resize(only_size(self, *self.resized(height, width)), None, self.interpolation)
 
 
+def sides_after(resize: Resize | None, height: np.ndarray, width: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Height and width (B,) of images after a resize, if there is one."""
+    return resize.resized(height, width) if resize else (height, width)
+
+
 def whole_images(
     height: np.ndarray,
     width: np.ndarray,
@@ -96,7 +101,7 @@ def whole_images(
     return Windows(
         anchor=np.zeros((len(height), 2), np.int32),
         shape=pairs(height, width),
-        resized=pairs(*resize.resized(height, width)) if resize else pairs(height, width),
+        resized=pairs(*sides_after(resize, height, width)),
         offset=pairs(*offset) if offset else np.zeros((len(height), 2), np.int32),
         interpolation=interpolation_codes(resize.interpolation, len(height)) if resize else None,
     )

@@ -66,16 +66,10 @@ def _stage_kernel(
 class TritonStage(WholeBatchStage):
     """The stage as one kernel, on the stream of the caller."""
 
-    def __init__(
-        self,
-        pipeline: ImagePipeline,
-        *,
-        dtype: torch.dtype,
-        memory_format: torch.memory_format,
-        device: torch.device,
-    ):
-        super().__init__(pipeline, dtype=dtype, memory_format=memory_format, device=device)
-        self.scale, self.shift = (part.tolist() for part in pipeline.normalization(torch.float64))
+    def prepare(self, pipeline: ImagePipeline) -> tuple[list[float], list[float]]:
+        """See `WholeBatchStage`."""
+        scale, shift = pipeline.normalization(torch.float64)
+        return scale.tolist(), shift.tolist()
 
     def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """See `WholeBatchStage`."""

@@ -4,6 +4,7 @@ Torch's expressions serve a GPU without triton, and the faster stages are compar
 """
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 
@@ -34,7 +35,8 @@ class WholeBatchStage(ABC):
         memory_format: torch.memory_format,
         device: torch.device,
     ):
-        self.pipeline, self.dtype, self.memory_format, self.device = pipeline, dtype, memory_format, device
+        self.dtype, self.memory_format, self.device = dtype, memory_format, device
+        self.scale, self.shift = self.prepare(pipeline)
 
     def __call__(self, images: torch.Tensor, batch: BatchPlan) -> torch.Tensor:
         """Finish a batch.
@@ -52,6 +54,10 @@ class WholeBatchStage(ABC):
         return self.finish(images, None if batch.draw is None else batch.draw.to(self.device))
 
     @abstractmethod
+    def prepare(self, pipeline: ImagePipeline) -> tuple[Any, Any]:
+        """Scale and shift of R, G and B, in the form that `finish` needs."""
+
+    @abstractmethod
     def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """(lam * x + (1 - lam) * x[partner]) / 255, or x with x[partner] in its box, minus mean, over std.
 
@@ -67,16 +73,10 @@ class WholeBatchStage(ABC):
 class TorchStage(WholeBatchStage):
     """The stage in torch's expressions."""
 
-    def __init__(
-        self,
-        pipeline: ImagePipeline,
-        *,
-        dtype: torch.dtype,
-        memory_format: torch.memory_format,
-        device: torch.device,
-    ):
-        super().__init__(pipeline, dtype=dtype, memory_format=memory_format, device=device)
-        self.scale, self.shift = (part.to(device) for part in pipeline.normalization(torch.float32))
+    def prepare(self, pipeline: ImagePipeline) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `WholeBatchStage`."""
+        scale, shift = pipeline.normalization(torch.float32)
+        return scale.to(self.device), shift.to(self.device)
 
     def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """See `WholeBatchStage`."""

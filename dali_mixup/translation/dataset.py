@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Subset
 
 from dali_mixup.dataset.files import FileList
-from dali_mixup.dataset.header import open_with_pillow
+from dali_mixup.dataset.pillow import open_with_pillow
 from dali_mixup.errors import DatasetError, must_be
 from dali_mixup.translation.trying import seeded
 
