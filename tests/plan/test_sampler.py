@@ -1,7 +1,6 @@
 """A user's sampler or batch sampler decides the order; everything else stays the Loader's."""
 
 import io
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +11,9 @@ from torch.utils.data.distributed import DistributedSampler
 
 import dali_mixup as dm
 from tests.conftest import noise
+from tests.plan.loaders import TRAIN, flat, labels, loader
 
-TRAIN = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
 NOISY = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5, augment=noise)
-
-
-@pytest.fixture
-def numbered(dataset):
-    """Each file's label is its number."""
-    return dm.FileList(dataset.paths, list(range(len(dataset))))
-
-
-def loader(dataset, pipeline=TRAIN, **options):
-    options = {"device": "cpu", "num_threads": 1, **options}
-    return dm.Loader(dataset, pipeline, **({} if "batch_sampler" in options else {"batch_size": 4}) | options)
-
-
-def labels(batches):
-    return [targets.tolist() for _, targets in batches]
-
-
-def flat(batches):
-    return list(chain.from_iterable(labels(batches)))
 
 
 def seeded(number):
