@@ -205,6 +205,7 @@ class Decoder:
         """DALI asks for the next batch's inputs, in order."""
         try:
             batch = next(self._checked, None)
+            self.faults.warn_of(batch.news if batch else ())
         except Exception as error:  # DALI delivers the batches before it, and ends
             self._failure = error
             raise StopIteration from error

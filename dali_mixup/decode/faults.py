@@ -19,11 +19,13 @@ class CheckedBatch:
         plan: of the batch, with replacements where files are bad.
         pixels: by row, windows (h, w, 3) uint8 that Pillow decoded.
         bad: by row, files that nothing replaces. DALI is not to read any file of the batch.
+        news: replaced files of which nobody had warned when the batch was checked.
     """
 
     plan: BatchPlan
     pixels: dict[int, np.ndarray]
     bad: dict[int, BadSample]
+    news: list[BadSample]
 
 
 class Faults:
@@ -48,9 +50,10 @@ class Faults:
         self.max_bad_fraction = max_bad_fraction
         self.replaced: dict[int, BadSample] = {}
         self._suspects: set[int] = set()  # DALI refused a window of them, and each further one is tried by itself first
+        self._said = set(plan.dataset.bad_files)  # of which a warning has told; the index did of these
         if self.replaces:
             for index in np.flatnonzero(inspector.hopeless).tolist():
-                self._report(index, inspector.why_hopeless(index))
+                self.warn_of(self._report(index, inspector.why_hopeless(index)))
             self._check_fraction()
 
     @property
@@ -60,6 +63,8 @@ class Faults:
 
     def check(self, batch: BatchPlan, order: np.ndarray | None) -> CheckedBatch:
         """Find what DALI is to decode of a batch, with others in the place of bad files where they are replaced.
+
+        It runs ahead, in a thread; so warnings are left to who takes the batch, in whose time the user's filters hold.
 
         Args:
             batch: as it was planned.
@@ -71,20 +76,25 @@ class Faults:
         candidates: dict[int, Iterator[int]] = {}
         replaced: dict[int, int] = {}  # by position
         pixels: dict[int, np.ndarray] = {}
+        news: list[BadSample] = []
         rows: Iterable[int] = range(len(batch.indices))
         while True:
             reasons = self._look(batch, rows, pixels)
             if not reasons or not self.replaces:
-                return CheckedBatch(plan=batch, pixels=pixels, bad=self._samples(batch, reasons))
+                return CheckedBatch(plan=batch, pixels=pixels, bad=self._samples(batch, reasons), news=news)
             indices = batch.indices.tolist()
             for row, reason in reasons.items():
                 index, position = indices[row], batch.step.first + row
-                self._report(index, reason)
+                news += self._report(index, reason)
                 following = candidates.setdefault(position, self.plan.replacements(batch.epoch, position, index))
                 replaced[position] = next((i for i in following if i != index), -1)
-            self._check_fraction()
-            if -1 in replaced.values():
-                raise BadSampleError(self.replaced.values(), "no file of the data set can be decoded:")
+            try:
+                self._check_fraction()
+                if -1 in replaced.values():
+                    raise BadSampleError(self.replaced.values(), "no file of the data set can be decoded:")
+            except BadSampleError:
+                self.warn_of(news)
+                raise
             batch, rows = self.plan.batch(batch.epoch, order, batch.step, replaced), list(reasons)
 
     def find_refused(self, batch: CheckedBatch) -> list[int]:
@@ -99,6 +109,13 @@ class Faults:
         looks = self.inspector.decode(batch.plan, self._find_refused(batch.plan, _rows_of_dali(batch)))
         found = batch.bad | self._samples(batch.plan, looks.reasons)
         return [sample for _, sample in sorted(found.items())]
+
+    def warn_of(self, samples: Iterable[BadSample]) -> None:
+        """Warn of replaced files, once of each."""
+        for number, path, reason in samples:
+            if number not in self._said:
+                self._said.add(number)
+                warnings.warn(f"sample {number}: {path}: {reason}", BadFileWarning, stacklevel=2)
 
     def suspect(self, indices: Iterable[int]) -> bool:
         """Have `check` try these files by themselves from now on; whether that is new for one of them."""
@@ -138,14 +155,11 @@ class Faults:
         )
         return [row for row, error in zip(rows, errors, strict=True) if error]
 
-    def _report(self, index: int, reason: str) -> None:
-        """List a file, and warn the first time unless the index has."""
-        if index in self.replaced:
-            return
-        reason = f"{reason}; replaced"
-        sample = self.replaced[index] = BadSample(index, self.plan.dataset.paths[index], reason)
-        if index not in self.plan.dataset.bad_files:
-            warnings.warn(f"sample {index}: {sample.path}: {reason}", BadFileWarning, stacklevel=2)
+    def _report(self, index: int, reason: str) -> list[BadSample]:
+        """List a file; what to warn of: it, unless that was done."""
+        if index not in self.replaced:
+            self.replaced[index] = BadSample(index, self.plan.dataset.paths[index], f"{reason}; replaced")
+        return [] if index in self._said else [self.replaced[index]]
 
     def _check_fraction(self) -> None:
         limit, total = self.max_bad_fraction or 0.0, len(self.plan.dataset)
