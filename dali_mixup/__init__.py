@@ -4,9 +4,10 @@
 targets. Importing this package does not import DALI; building a `Loader` does.
 """
 
+from dali_mixup.dataset.bytes_dataset import BytesDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.decode.gpu_decode import GpuDecode
-from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
+from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
 from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
@@ -44,6 +45,7 @@ __all__ = [
     "BadFileWarning",
     "BadSample",
     "BadSampleError",
+    "BytesDataset",
     "CenterCrop",
     "ColorJitter",
     "CropPad",
@@ -72,6 +74,7 @@ __all__ = [
     "RandomOperation",
     "RandomResizedCrop",
     "RandomVerticalFlip",
+    "ReadError",
     "Resize",
     "ResizeCenterCrop",
     "TrivialAugmentWide",
