@@ -4,6 +4,7 @@
 targets. Importing this package does not import DALI; building a `Loader` does.
 """
 
+from dali_mixup.dataset.arrays import ArrayDataset
 from dali_mixup.dataset.bytes_dataset import BytesDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.decode.gpu_decode import GpuDecode
@@ -41,6 +42,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Accuracy",
+    "ArrayDataset",
     "AutoAugment",
     "BadFileWarning",
     "BadSample",
