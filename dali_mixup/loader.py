@@ -11,10 +11,8 @@ import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
-from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
-from dali_mixup.decode.decoder import Decoder
-from dali_mixup.decode.faults import Faults
-from dali_mixup.decode.inspector import Inspector
+from dali_mixup.dataset.dataset import ImageDataset
+from dali_mixup.decode.open_decoder import open_decoder
 from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
 from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
@@ -78,7 +76,7 @@ class Loader:
     box are drawn per rank's batch.
 
     Args:
-        dataset: an `ImageFolder`, a `FileList`, a `BytesDataset`.
+        dataset: an `ImageFolder`, a `FileList`, a `BytesDataset`, an `ArrayDataset`.
         pipeline: what happens to an image.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
@@ -143,23 +141,16 @@ class Loader:
             rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
             raise ValueError(must_be("batch_size", rule, self.batch_size))
         threads = split_threads(chosen.num_threads)
-        if not isinstance(dataset, EncodedDataset):
-            raise NotImplementedError("pixels")
-        inspector = Inspector(dataset, max_pixels=chosen.max_pixels, num_threads=threads.decode)
-        self._faults = Faults(
+        self._decoder = open_decoder(
             self.plan,
-            inspector,
-            device_id=None if self.device.type == "cpu" else self.device.index,
-            max_bad_fraction=chosen.max_bad_fraction if chosen.on_bad_sample == "replace" else None,
-        )
-        self._decoder = Decoder(
-            self.plan,
-            self._faults,
             device=self.device,
             num_threads=threads.decode,
             prefetch=chosen.prefetch,
             gpu_decode=chosen.gpu_decode,
+            max_pixels=chosen.max_pixels,
+            max_bad_fraction=chosen.max_bad_fraction if chosen.on_bad_sample == "replace" else None,
         )
+        self._faults = self._decoder.faults
         output = {"dtype": self.dtype, "memory_format": self.memory_format}
         if self.device.type == "cpu":
             self._stage = CpuStage(pipeline, **output, num_threads=threads.stage, keep=KEPT_BUFFERS)

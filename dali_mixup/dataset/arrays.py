@@ -104,8 +104,8 @@ class ArrayDataset(PixelDataset):
 
     def cut(self, numbers: np.ndarray, windows: Windows) -> list[np.ndarray]:
         """See `PixelDataset`."""
-        if isinstance(self._stack, torch.Tensor):  # one transfer for all of them, if it is on a GPU
-            images: Iterable[np.ndarray] = _on_host(self._stack[torch.from_numpy(numbers).to(self._stack.device)])
+        if isinstance(self._stack, torch.Tensor):
+            images: Iterable[np.ndarray] = self.whole(numbers)
         else:
             images = (_on_host(self._image(number)) for number in numbers.tolist())
         return [
