@@ -8,6 +8,7 @@ from dali_mixup.geometry.geometry import Border, Windows, inside
 from dali_mixup.placement import send
 
 PIXEL = np.dtype("V3")  # of three bytes, which numpy moves at once
+GROUP = 2**16  # pixels of the images that are cut at once; their places stay in a core's second cache
 
 
 def gather_on_host(
@@ -16,9 +17,9 @@ def gather_on_host(
     windows: Windows,
     flips: np.ndarray,
     *,
-    size: tuple[int, int],
     border: Border | None,
-) -> np.ndarray:
+    out: np.ndarray,
+) -> None:
     """Finished crops of images of one size.
 
     Args:
@@ -26,21 +27,23 @@ def gather_on_host(
         numbers: (B,) int64, of its images.
         windows: of each.
         flips: (B,) bool, which ones are mirrored.
-        size: height and width of the crops.
         border: what stands outside of the windows; black without.
-
-    Returns:
-        (B, *size, 3) uint8.
+        out: where to write them, (B, h, w, 3) uint8.
     """
-    whole = dataset.whole(numbers)
-    count, height, width, _ = whole.shape
-    framed = np.empty((count, height + 1, width + 1, 3), np.uint8)  # the last row and column are what is outside
-    framed[:, :height, :width] = whole
-    framed[:, height] = framed[:, :, width] = (border or Border()).fill
+    height, width = int(dataset.heights[0]), int(dataset.widths[0])
+    size = out.shape[1:3]
     rows, columns = find_places(windows, flips, size=size, border=border, outside=(height, width))
-    starts = np.arange(count)[:, None] * (height + 1) + rows
-    places = starts[:, :, None] * (width + 1) + columns[:, None, :]
-    return framed.reshape(-1, 3).view(PIXEL)[:, 0].take(places).view(np.uint8).reshape(count, *size, 3)
+    group = max(1, GROUP // (size[0] * size[1]))
+    framed = np.empty((min(group, len(numbers)), height + 1, width + 1, 3), np.uint8)
+    framed[:, height] = framed[:, :, width] = (border or Border()).fill  # the last row and column: what is outside
+    pixels = framed.reshape(-1, 3).view(PIXEL)[:, 0]
+    for start in range(0, len(numbers), group):
+        part = slice(start, min(start + group, len(numbers)))
+        count = part.stop - start
+        framed[:count, :height, :width] = dataset.whole(numbers[part])
+        lines = np.arange(count)[:, None] * (height + 1) + rows[part]
+        places = lines[:, :, None] * (width + 1) + columns[part, None]
+        out[part] = pixels.take(places).view(np.uint8).reshape(count, *size, 3)
 
 
 def gather_on_device(

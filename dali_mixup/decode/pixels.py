@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
+from dali_mixup.buffers import BufferPool
 from dali_mixup.dataset.dataset import PixelDataset
 from dali_mixup.decode.faults import CheckedBatch, Faults
 from dali_mixup.decode.gather import gather_on_device, gather_on_host
@@ -70,7 +71,7 @@ class PixelDecoder:
         pool = ThreadPoolExecutor(num_threads, thread_name_prefix="dali_mixup pixels")
         self._cut: Callable[[BatchPlan], Images] | None = partial(_cut_windows, dataset, pool, num_threads)
         if are_gathered(dataset, plan.pipeline, device):
-            gather = partial(_gather, dataset, plan.pipeline, pool, num_threads)
+            gather = partial(_gather, dataset, plan.pipeline, BufferPool(prefetch + 1), pool, num_threads)
             self._cut = None if _is_on(dataset, device) else gather
         self._taken: deque[Turn] = deque()  # turns that weren't delivered yet
         self._batches: Generator[tuple[CheckedBatch, Images | None], None, None] = run_ahead(iter(()), ahead=0)
@@ -132,16 +133,24 @@ def _cut_windows(dataset: PixelDataset, pool: ThreadPoolExecutor, num_threads: i
 
 
 def _gather(
-    dataset: PixelDataset, pipeline: ImagePipeline, pool: ThreadPoolExecutor, num_threads: int, batch: BatchPlan
+    dataset: PixelDataset,
+    pipeline: ImagePipeline,
+    buffers: BufferPool,
+    pool: ThreadPoolExecutor,
+    num_threads: int,
+    batch: BatchPlan,
 ) -> Images:
     """The finished crops."""
+    images = buffers.take((len(batch.indices), *pipeline.size, 3), torch.uint8)
+    out = images.numpy()
 
-    def gather(rows: list[int]) -> np.ndarray:
+    def gather(rows: list[int]) -> None:
         numbers, windows, flips = batch.indices[rows], batch.windows.rows(rows), batch.flips[rows]
-        border = pipeline.geometry.border
-        return gather_on_host(dataset, numbers, windows, flips, size=pipeline.size, border=border)
+        part = out[rows[0] : rows[-1] + 1]
+        gather_on_host(dataset, numbers, windows, flips, border=pipeline.geometry.border, out=part)
 
-    return torch.from_numpy(np.concatenate(_in_threads(gather, batch, pool, num_threads)))
+    _in_threads(gather, batch, pool, num_threads)
+    return images
 
 
 def _gather_on_device(dataset: PixelDataset, pipeline: ImagePipeline, batch: BatchPlan) -> torch.Tensor:
