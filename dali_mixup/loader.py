@@ -12,6 +12,7 @@ import torch
 
 from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset.dataset import ImageDataset
+from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.open_decoder import open_decoder
 from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
@@ -153,7 +154,8 @@ class Loader:
         self._faults = self._decoder.faults
         output = {"dtype": self.dtype, "memory_format": self.memory_format}
         if self.device.type == "cpu":
-            self._stage = CpuStage(pipeline, **output, num_threads=threads.stage, keep=KEPT_BUFFERS)
+            stage_threads = threads.stage if isinstance(self._decoder, Decoder) else threads.decode  # all cores are its
+            self._stage = CpuStage(pipeline, **output, num_threads=stage_threads, keep=KEPT_BUFFERS)
         else:
             self._stage = build_gpu_stage(pipeline, **output, device=self.device)
         self._cursor = Cursor(0, 0)  # the next batch to deliver

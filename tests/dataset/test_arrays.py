@@ -209,7 +209,11 @@ def zeros(*shape, dtype=np.uint8):
         ((zeros(2, 0, 4, 3), [0, 1]), ValueError, "images must be of at least one pixel"),
         ((zeros(0, 4, 4, 3), []), dm.DatasetError, r"images must be at least one image, got a uint8 array of shape"),
         (([], []), dm.DatasetError, r"images must be at least one image, got \[\]"),
-        (([zeros(4, 4, 3), zeros(4, 4, 3, 1)], [0, 1]), ValueError, r"images\[1\] must be of shape \(H, W, 3\) or \(3,"),
+        (
+            ([zeros(4, 4, 3), zeros(4, 4, 3, 1)], [0, 1]),
+            ValueError,
+            r"images\[1\] must be of shape \(H, W, 3\) or \(3,",
+        ),
         (([zeros(4, 4, 3), "a.png"], [0, 1]), TypeError, r"images\[1\] must be a uint8 array or tensor, got 'a.png'"),
         ((iter([]), []), TypeError, "images must be a uint8 array or tensor, or a sequence of them"),
         ((zeros(2, 4, 4, 3), [0]), dm.DatasetError, r"targets must be one per sample \(2 samples\)"),
