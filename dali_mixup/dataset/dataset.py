@@ -100,7 +100,7 @@ class Encoded(NamedTuple):
         whole: whether it is all of the image.
     """
 
-    data: bytes
+    data: bytes | memoryview
     top: int = 0
     left: int = 0
     whole: bool = True
