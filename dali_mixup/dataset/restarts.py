@@ -5,6 +5,7 @@ row of blocks begins with one, the segments that cover a window, behind a header
 file that decodes to these pixels alone.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ RESTART_INTERVAL = 0xDD
 BLOCK = 8
 CONTEXT = 1  # pixels around a window that its smoothed chroma depends on
 LONGEST_HEADER = 2**16 - 1
+USUAL_INTERVAL = 8
 
 
 class Segments(NamedTuple):
@@ -42,38 +44,76 @@ class Segments(NamedTuple):
     starts: np.ndarray
 
 
+class _Header(NamedTuple):
+    """A JPEG up to its first scan: positions of the frame header and of the scan's data, sizes, and what is coded."""
+
+    frame: int
+    end: int
+    height: int
+    width: int
+    unit: tuple[int, int]  # height and width in pixels of what is coded together
+    interval: int
+    interleaved: bool  # the first scan holds all components
+
+
 def find_segments(data: bytes) -> Segments | None:
     """The segments of a regular JPEG; None for one that can't be cut.
 
     That is any but a baseline one in one scan in which each row of blocks begins with a segment.
     """
+    header = _read_header(data)
+    if header is None or data[header.frame + 1] not in (BASELINE, EXTENDED):
+        return None
+    if not header.interval or not header.interleaved:
+        return None
+    tall, wide = header.unit
+    across, down = -(-header.width // wide), -(-header.height // tall)
+    scan = np.frombuffer(data, np.uint8)[header.end :]
+    ends = header.end + 2 + np.flatnonzero((scan[:-1] == 0xFF) & (scan[1:] >= RESTART) & (scan[1:] < RESTART + 8))
+    if across % header.interval or len(ends) + 1 != down * (across // header.interval):
+        return None
+    if data[-2:] != bytes([0xFF, END_OF_IMAGE]):
+        return None
+    starts = np.concatenate([[header.end], ends, [len(data)]]).astype(np.uint32)
+    return Segments(header.end, header.frame, tall, wide * header.interval, starts)
+
+
+def interval_of(data: bytes) -> int:
+    """After how many units a JPEG is to have restart markers, so that it can be cut; 0 if it never can."""
+    header = _read_header(data)
+    return 0 if header is None else best_interval(-(-header.width // header.unit[1]))
+
+
+def best_interval(across: int) -> int:
+    """After how many of the units in a row restart markers are best: the divisor that is nearest to eight by ratio.
+
+    Short intervals cost bytes, long ones cut roughly.
+
+    >>> [best_interval(across) for across in (1, 7, 20, 32, 47)]
+    [1, 7, 10, 8, 1]
+    """
+    return min((n for n in range(1, across + 1) if across % n == 0), key=lambda n: abs(math.log(n / USUAL_INTERVAL)))
+
+
+def _read_header(data: bytes) -> _Header | None:
+    """None for what is damaged."""
     at, frame, interval = 2, 0, 0
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != START_OF_SCAN:
-        marker = data[at + 1]
-        if marker in START_OF_FRAME:
-            if marker not in (BASELINE, EXTENDED):
-                return None
+        if data[at + 1] in START_OF_FRAME:
             frame = at
-        elif marker == RESTART_INTERVAL:
+        elif data[at + 1] == RESTART_INTERVAL:
             interval = int.from_bytes(data[at + 4 : at + 6])
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    if not frame or not interval or data[at + 1 : at + 2] != bytes([START_OF_SCAN]):
+    if not frame or data[at : at + 2] != bytes([0xFF, START_OF_SCAN]):
         return None
-    header = at + 2 + int.from_bytes(data[at + 2 : at + 4])
     height, width = int.from_bytes(data[frame + 5 : frame + 7]), int.from_bytes(data[frame + 7 : frame + 9])
     components = data[frame + 9]
-    if data[at + 4] != components or header > LONGEST_HEADER:
+    factors = data[frame + 11 : frame + 11 + 3 * components : 3] if components > 1 else b"\x11"
+    unit = BLOCK * max(each & 15 for each in factors), BLOCK * max(each >> 4 for each in factors)
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4])
+    if end > LONGEST_HEADER or not all(unit):
         return None
-    factors = data[frame + 11 : frame + 11 + 3 * components : 3]
-    across, down = (max(f >> 4 for f in factors), max(f & 15 for f in factors)) if components > 1 else (1, 1)
-    units = -(-width // (BLOCK * across))
-    found = np.frombuffer(data, np.uint8)[header:]
-    ends = header + 2 + np.flatnonzero((found[:-1] == 0xFF) & (found[1:] >= RESTART) & (found[1:] < RESTART + 8))
-    rows = -(-height // (BLOCK * down))
-    if units % interval or len(ends) + 1 != rows * (units // interval) or data[-2:] != bytes([0xFF, END_OF_IMAGE]):
-        return None
-    starts = np.concatenate([[header], ends, [len(data)]]).astype(np.uint32)
-    return Segments(header, frame, BLOCK * down, BLOCK * across * interval, starts)
+    return _Header(frame, end, height, width, unit, interval, data[at + 4] == components)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,6 +184,7 @@ class SegmentTable:
             image=np.concatenate([np.arange(len(numbers)), image]),
             patched=np.concatenate([markers, frame.ravel()]),
             patches=np.concatenate([values, size.astype(">u2").view(np.uint8).ravel()]),
+            segment_of=image[piece],
         )
 
 
@@ -161,6 +202,7 @@ class Cuts:
         image: (P,) int64, which of the B it belongs to.
         patched: positions in memory with other values than in the images: markers and sizes.
         patches: uint8, these values.
+        segment_of: (S,) int64, which of the B each segment belongs to; the first S of `patched` are their ends.
     """
 
     corner: np.ndarray
@@ -172,6 +214,7 @@ class Cuts:
     image: np.ndarray
     patched: np.ndarray
     patches: np.ndarray
+    segment_of: np.ndarray
 
     def read(self, files: Sequence[tuple[int, int]]) -> list[Encoded | str]:
         """Read the pieces and put them together.
@@ -194,6 +237,9 @@ class Cuts:
             except OSError as error:
                 reasons[image] = why_unreadable(error)
         whole = np.frombuffer(memory, np.uint8)
+        marks = self.patched[: len(self.segment_of)]
+        stray = (whole[marks - 1] != 0xFF) | (whole[marks] & 0xF0 != RESTART & 0xF0)
+        reasons = {int(image): "damaged: a restart marker is missing" for image in self.segment_of[stray]} | reasons
         whole[self.patched] = self.patches
         places = zip(self.at.tolist(), self.sizes.tolist(), self.corner.tolist(), strict=True)
         return [
