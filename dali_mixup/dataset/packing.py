@@ -209,22 +209,26 @@ def _write_shards(
     keys = _keys(dataset)
     shard = None
     sample = -1
-    for sample, before, packed in images:
-        shard = shard or _Shard(folder, number)
-        if isinstance(packed, str):
-            found = BadSample(sample, dataset.name(sample), packed)
-            if not skip_bad:
-                raise BadSampleError([found], UNREADABLE.format(1))
-            shard.bad.append(found)
-        else:
-            shard.before += before
-            shard.add(sample, keys[sample], packed, _target(dataset.targets[sample]))
-        if shard.file.tell() >= most_bytes:
+    try:
+        for sample, before, packed in images:
+            shard = shard or _Shard(folder, number)
+            if isinstance(packed, str):
+                found = BadSample(sample, dataset.name(sample), packed)
+                if not skip_bad:
+                    raise BadSampleError([found], UNREADABLE.format(1))
+                shard.bad.append(found)
+            else:
+                shard.before += before
+                shard.add(sample, keys[sample], packed, _target(dataset.targets[sample]))
+            if shard.file.tell() >= most_bytes:
+                shard.finish(sample + 1)
+                shard, number = None, number + 1
+            yield
+        if shard is not None:
             shard.finish(sample + 1)
-            shard, number = None, number + 1
-        yield
-    if shard is not None:
-        shard.finish(sample + 1)
+    finally:
+        if shard is not None:
+            shard.file.close()
 
 
 def _repacked(
