@@ -43,7 +43,9 @@ END = bytes(2 * BLOCK)
 MB = 10**6
 AHEAD = 4  # images per thread that are being packed or wait to be written
 SETTINGS = "settings.json"
-UNREADABLE = "{} of the images can't be read; repair them, leave them out with exclude=, or pack with skip_bad:"
+UNREADABLE = (
+    "{} of the images can't be read; repair them, leave them out with exclude=, or pack with skip_bad (--skip-bad):"
+)
 INSTALL = "install jpegtran (Debian and Ubuntu: sudo apt-get install libjpeg-turbo-progs)"
 
 
