@@ -251,7 +251,7 @@ class Inspector(SizeInspector):
 
     def _open(self, index: int, encoded: Encoded | None) -> AbstractContextManager[Source]:
         """A sample, as it was read or as it is now."""
-        return self.dataset.open(index) if encoded is None else nullcontext(BytesSource(encoded.data))
+        return self.dataset.open(index) if encoded is None else nullcontext(BytesSource(bytes(encoded.data)))
 
 
 def _window(batch: BatchPlan, row: int) -> tuple[list[int], list[int]]:
