@@ -1,16 +1,16 @@
-"""`dali-mixup index`: what an ImageFolder holds, and which of its files are bad."""
+"""`dali-mixup index`: what an ImageFolder or a file of arrays holds, and which of the files are bad."""
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
 from dali_mixup.commands.arguments import Commands, add_command, writable
+from dali_mixup.commands.arrays import SUFFIX, open_arrays
 from dali_mixup.commands.folders import find_splits, open_images
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
-from dali_mixup.dataset.files import ImageFolder
+from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
 from dali_mixup.dataset.quarantine import write_quarantine
 from dali_mixup.errors import BadSample
 
@@ -26,6 +26,7 @@ examples:
   dali-mixup index photos --verify --quarantine bad.jsonl
                                                 and list the bad ones for ImageFolder("photos", exclude="bad.jsonl")
   dali-mixup index imagenet --all > report.txt
+  dali-mixup index digits.npz                   of arrays: np.savez("digits.npz", images=images, targets=labels)
 
 """
 
@@ -37,7 +38,7 @@ def add_parser(commands: Commands) -> None:
         "folder",
         type=Path,
         metavar="FOLDER",
-        help="one folder of images per class, or one that holds train/, val/, test/",
+        help="one folder of images per class, or one that holds train/, val/, test/, or an .npz file of arrays",
     )
     parser.add_argument("--verify", action="store_true", help="decode each file to its end")
     parser.add_argument(
@@ -53,18 +54,17 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the report of each ImageFolder in `options.folder`; the exit code is 1 if there are bad files."""
+    """Print the report of each data set in `options.folder`; the exit code is 1 if there are bad files."""
     bad: list[BadSample] = []
     for root in find_splits(options.folder).values():
+        if root.suffix == SUFFIX:
+            _print_contents(root, open_arrays(root), "image", show_all=options.all)
+            continue
         dataset = open_images(root, cache=options.cache)
         reasons = dict(dataset.bad_files)
         if options.verify:
             reasons |= find_damaged(dataset)
-        print(
-            f"{printable(str(root))}: {plural(len(dataset), 'file')} in {plural(len(dataset.classes or []), 'class')}\n"
-        )
-        print(_count_classes(dataset, show_all=options.all), end="\n\n")
-        print(_measure_sizes(dataset), end="\n\n")
+        _print_contents(root, dataset, "file", show_all=options.all)
         print(_list_bad(dataset, reasons, verified=options.verify), end="\n\n")
         bad += [BadSample(i, dataset.paths[i], reason) for i, reason in sorted(reasons.items())]
     if options.quarantine:
@@ -73,31 +73,40 @@ def run(options: argparse.Namespace) -> int:
     return BAD if bad else 0
 
 
-def _count_classes(dataset: ImageFolder, *, show_all: bool) -> str:
-    """Files per class; of many classes the first and the last ones."""
-    names = dataset.classes or []
-    counts = np.bincount(dataset.targets, minlength=len(names))
+def _print_contents(root: Path, dataset: ImageDataset, noun: str, *, show_all: bool) -> None:
+    """How many samples there are, of which classes and sizes."""
+    has_classes = dataset.targets.dtype == np.int64
+    names = dataset.classes or [f"class {i}" for i in range(dataset.targets.max() + 1 if has_classes else 0)]
+    print(f"{printable(str(root))}: {plural(len(dataset), noun)} in {plural(len(names), 'class')}\n")
+    if has_classes:
+        print(_count_classes(dataset.targets, names, noun, show_all=show_all), end="\n\n")
+    print(_measure_sizes(dataset), end="\n\n")
+
+
+def _count_classes(targets: np.ndarray, names: list[str], noun: str, *, show_all: bool) -> str:
+    """Samples per class; of many classes the first and the last ones."""
+    counts = np.bincount(targets, minlength=len(names))
     rows = [(printable(name), f"{count:,}") for name, count in zip(names, counts, strict=True)]
     if len(rows) > CLASSES_SHOWN and not show_all:
         half = CLASSES_SHOWN // 2
         rows = [*rows[:half], (f"... {len(rows) - 2 * half} more (--all)", ""), *rows[-half:]]
     spread = f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
-    return draw_table([("class", "files"), *rows]) + f"\nfiles per class: {spread}"
+    return draw_table([("class", f"{noun}s"), *rows]) + f"\n{noun}s per class: {spread}"
 
 
-def _measure_sizes(dataset: ImageFolder) -> str:
-    """Quantiles over the good files."""
+def _measure_sizes(dataset: ImageDataset) -> str:
+    """Quantiles over the good samples."""
     good = np.setdiff1d(np.arange(len(dataset)), list(dataset.bad_files))
     if not len(good):
         return "no file is an image"
     height, width = dataset.heights[good].astype(np.int64), dataset.widths[good].astype(np.int64)
-    kilobytes = np.array([os.stat(dataset.paths[i]).st_size for i in good]) / 1000
     columns = {
         "height": (height, ".0f"),
         "width": (width, ".0f"),
         "megapixels": (height * width / 1e6, ".3f"),
-        "kB": (kilobytes, ",.1f"),
     }
+    if isinstance(dataset, EncodedDataset):
+        columns["kB"] = (dataset.sizes.file_size[good] / 1000, ",.1f")
     rows = [
         (name, *(format(value, form) for value in np.quantile(values, list(QUANTILES.values()), method="nearest")))
         for name, (values, form) in columns.items()
@@ -105,9 +114,9 @@ def _measure_sizes(dataset: ImageFolder) -> str:
     return draw_table([("size", *QUANTILES), *rows])
 
 
-def _list_bad(dataset: ImageFolder, reasons: dict[int, str], *, verified: bool) -> str:
+def _list_bad(dataset: ImageDataset, reasons: dict[int, str], *, verified: bool) -> str:
     looked = "each file was decoded" if verified else "headers only; --verify decodes each file"
     if not reasons:
         return f"bad files: none ({looked})"
-    lines = [f"  {printable(dataset.paths[i])}: {reason}" for i, reason in sorted(reasons.items())]
+    lines = [f"  {printable(dataset.name(i))}: {reason}" for i, reason in sorted(reasons.items())]
     return "\n".join([f"bad files: {len(lines):,} ({looked})", *lines])
