@@ -142,6 +142,8 @@ class Loader:
             rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
             raise ValueError(must_be("batch_size", rule, self.batch_size))
         threads = split_threads(chosen.num_threads)
+        if pipeline.decode == "scaled" and self.device.type != "cpu":
+            raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', pipeline.decode))
         self._decoder = open_decoder(
             self.plan,
             device=self.device,
@@ -267,6 +269,7 @@ class Loader:
             "dataset": self._fingerprint,
             "seed": self.seed,
             "shuffle": self.plan.shuffle,
+            "decode": self.pipeline.decode,
             "sampler": None if sampler is None else type(sampler.source).__name__,
             **({} if sampler is None else {"rank": self.shard[0]}),
         }

@@ -48,7 +48,10 @@ def open_decoder(
     if isinstance(dataset, PixelDataset):
         inspector = PixelInspector(dataset, max_pixels=max_pixels)
     elif isinstance(dataset, EncodedDataset):
-        inspector = Inspector(dataset, max_pixels=max_pixels, num_threads=num_threads)
+        scaled = (
+            plan.pipeline.size if plan.pipeline.decode == "scaled" and plan.pipeline.geometry.interpolation else None
+        )
+        inspector = Inspector(dataset, max_pixels=max_pixels, num_threads=num_threads, scaled=scaled)
     else:
         raise TypeError(must_be("dataset", "of encoded images or of pixels", dataset))
     faults = Faults(plan, inspector, device_id=device_id, max_bad_fraction=max_bad_fraction)
