@@ -6,6 +6,7 @@ targets. Importing this package does not import DALI; building a `Loader` does.
 
 from dali_mixup.dataset.bytes_dataset import BytesDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
+from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
 from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
@@ -77,6 +78,7 @@ __all__ = [
     "ReadError",
     "Resize",
     "ResizeCenterCrop",
+    "TarDataset",
     "TrivialAugmentWide",
     "from_dataloader",
     "from_torchvision",

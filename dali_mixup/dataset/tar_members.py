@@ -109,7 +109,7 @@ def _extension(source: Source, start: int, size: int) -> bytes:
 
 
 def _records(content: bytes, start: int) -> dict[bytes, bytes]:
-    """PAX records: `<length> <key>=<value>\\n`, the length in decimal digits and of all of the record."""
+    """PAX records: lines `<length> <key>=<value>`, the length in decimal digits and of the whole line."""
     records, at = {}, 0
     while found := RECORD.match(content, at):
         end = at + int(found[1])
