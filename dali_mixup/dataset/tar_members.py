@@ -82,7 +82,7 @@ def _is_sum_right(block: bytes) -> bool:
         stated = int(block[148:156].split(b"\0", 1)[0] or b"0", 8)
     except ValueError:
         return False
-    return stated in (total, total - 256 * sum(byte > 127 for byte in block))
+    return stated == total or stated == total - 256 * sum(byte > 127 for byte in block)
 
 
 def _number(field: bytes, at: int) -> int:
