@@ -6,6 +6,9 @@ targets. Importing this package does not import DALI; building a `Loader` does.
 
 from dali_mixup.dataset.bytes_dataset import BytesDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
+from dali_mixup.dataset.packed import PackedDataset
+from dali_mixup.dataset.packing import PackReport, pack
+from dali_mixup.dataset.repack import Shrink
 from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
@@ -65,6 +68,8 @@ __all__ = [
     "MixUpDraw",
     "MixUpIterator",
     "MixUpLoss",
+    "PackReport",
+    "PackedDataset",
     "RandomChoice",
     "RandAugment",
     "RandomApply",
@@ -78,11 +83,13 @@ __all__ = [
     "ReadError",
     "Resize",
     "ResizeCenterCrop",
+    "Shrink",
     "TarDataset",
     "TrivialAugmentWide",
     "from_dataloader",
     "from_torchvision",
     "mix",
+    "pack",
     "paste",
     "stack_targets",
     "unstack_targets",

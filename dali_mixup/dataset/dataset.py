@@ -29,6 +29,8 @@ class ImageDataset(ABC):
         heights: (N,) int32, in pixels, before any EXIF rotation; 0 for a bad image.
         widths: (N,) int32.
         bad_files: dict from the number of a sample that can't be an image to the reason.
+        names: `PathList` of the samples' own names, by which another store of the same images knows them, too; None if
+            they have none.
     """
 
     targets: np.ndarray
@@ -36,6 +38,7 @@ class ImageDataset(ABC):
     heights: np.ndarray
     widths: np.ndarray
     bad_files: dict[int, str]
+    names: PathList | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -100,7 +103,7 @@ class Encoded(NamedTuple):
         whole: whether it is all of the image.
     """
 
-    data: bytes
+    data: bytes | memoryview
     top: int = 0
     left: int = 0
     whole: bool = True
@@ -129,7 +132,7 @@ class ReadableDataset(EncodedDataset):
         (found,) = self.read([number])
         if isinstance(found, str):
             raise OSError(found)
-        return nullcontext(BytesSource(found.data))
+        return nullcontext(BytesSource(bytes(found.data)))
 
 
 class PixelDataset(ImageDataset):

@@ -76,6 +76,7 @@ class FileList(EncodedDataset):
             self.paths, checked = PathList(self.paths.encoded(i).tobytes() for i in keep), checked[keep]
             if not len(keep):
                 raise DatasetError("paths must hold at least one file that isn't excluded, got none")
+        self.names = self.paths
         self.cache_folder = default_cache_folder() if cache else None
         self._describe(checked, classes, read_sizes(self.paths, cache_folder=self.cache_folder, progress=progress))
 

@@ -1,6 +1,7 @@
 """What DALI is given of encoded images."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ NO_FILE = np.zeros(1, np.uint8)
 
 def files_to_decode(
     dataset: ImageDataset, batch: BatchPlan, encoded: Mapping[int, Encoded], rows: Sequence[int]
-) -> dict[str, list[np.ndarray] | np.ndarray]:
+) -> dict[str, Any]:
     """The inputs of DALI's decoder for some rows of a batch.
 
     Returns:

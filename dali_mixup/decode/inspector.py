@@ -196,7 +196,7 @@ class Inspector:
 
     def _open(self, index: int, encoded: Encoded | None) -> AbstractContextManager[Source]:
         """A sample, as it was read or as it is now."""
-        return self.dataset.open(index) if encoded is None else nullcontext(BytesSource(encoded.data))
+        return self.dataset.open(index) if encoded is None else nullcontext(BytesSource(bytes(encoded.data)))
 
     def _known_size(self, index: int) -> tuple[int, int]:
         return int(self.dataset.heights[index]), int(self.dataset.widths[index])
