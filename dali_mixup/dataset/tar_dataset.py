@@ -2,11 +2,10 @@
 
 import copy
 import os
-import resource
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from dali_mixup.dataset.dataset import Encoded, ReadableDataset, fingerprint_of
+from dali_mixup.dataset.open_files import OpenFiles
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.sizes import default_cache_folder, warn_of_unkept
 from dali_mixup.dataset.tar_cache import cache_file, remember_verdicts
@@ -26,8 +26,6 @@ from dali_mixup.errors import BadFileWarning, DatasetError, ReadError, must_be, 
 from dali_mixup.geometry.geometry import Windows
 
 IMAGE = ("jpg", "jpeg", "png", "webp")
-MOST_OPEN = 4096
-SHARE_OF_LIMIT = 4  # a quarter of the files that this process may open
 
 
 class TarDataset(ReadableDataset):
@@ -98,7 +96,7 @@ class TarDataset(ReadableDataset):
             raise DatasetError(must_be("urls", rule, urls, "name other extensions in image="))
         self.tars, self._stamps = PathList(paths), [scan.stamp for scan in scans]
         self._short_names = self.tars.below(self.tars.common_folder())
-        self._opened = _keep_open()
+        self._files = OpenFiles(self.tars)
         index = make_index(paths, scans, None if isinstance(target, str) else target)
         checked = check_targets(index.targets, len(index.names), classes)
         self._describe_index(replace(index, targets=checked), classes)
@@ -111,11 +109,11 @@ class TarDataset(ReadableDataset):
 
     def name(self, number: int) -> str:
         """Tar and member: `train-0007.tar: n014/x.jpg`."""
-        return f"{self._short_names[self._index.tar[number]]}: {self.names[number]}"
+        return f"{self._short_names[self._index.tar[number]]}: {self._index.names[number]}"
 
     def fingerprint(self) -> str:
         """See `ImageDataset`; of the names in the tars, so that a tar of a folder has the one of its files."""
-        return fingerprint_of(self.names, self.targets)
+        return fingerprint_of(self._index.names, self.targets)
 
     def subset(self, numbers: Sequence[int] | np.ndarray) -> "TarDataset":
         """Some of the samples, in this order: to leave bad ones out, or to share them out for validation.
@@ -137,17 +135,9 @@ class TarDataset(ReadableDataset):
         tars, starts = self._index.tar[chosen].tolist(), self._index.start[chosen].tolist()
         found: list[Encoded | str] = [""] * len(numbers)
         for tar, places in groupby(np.lexsort((starts, tars)).tolist(), key=tars.__getitem__):
-            opened = self._open_tar(tar)
-            for at in places:
-                length = int(self.sizes.file_size[numbers[at]])
-                try:
-                    data = os.pread(opened.fd, length, starts[at])
-                except OSError as error:
-                    found[at] = why_unreadable(error)
-                    continue
-                if len(data) < length:
-                    raise ReadError(f"{self.name(numbers[at])}: {len(data)} of its {length} bytes can be read")
-                found[at] = Encoded(data)
+            with self._hold(tar) as fd:
+                for at in places:
+                    found[at] = self._read(fd, numbers[at], starts[at])
         return found
 
     def remember(self, verdicts: np.ndarray) -> None:
@@ -165,53 +155,35 @@ class TarDataset(ReadableDataset):
                     warn_of_unkept(self._cache_folder, error)
                     return
 
+    def _read(self, fd: int, number: int, start: int) -> Encoded | str:
+        length = int(self.sizes.file_size[number])
+        try:
+            data = os.pread(fd, length, start)
+        except OSError as error:
+            return why_unreadable(error)
+        if len(data) < length:
+            raise ReadError(f"{self.name(number)}: only {len(data)} of {length} bytes can be read")
+        return Encoded(data)
+
     def _describe_index(self, index: TarIndex, classes: Sequence[str] | None) -> None:
         self._index, self.names = index, index.names
         self._describe(index.targets, classes, index.sizes)
 
-    def _open_tar(self, tar: int) -> "_OpenTar":
-        """A tar that is as it was when it was scanned."""
-        path = self.tars[tar]
+    @contextmanager
+    def _hold(self, tar: int) -> Iterator[int]:
+        """The file descriptor of a tar that is as it was when it was scanned."""
         try:
-            opened = self._opened(path)
-            status = os.fstat(opened.fd)
+            with self._files.hold([tar]) as fds:
+                status = os.fstat(fds[tar])
+                if (status.st_size, status.st_mtime_ns) == self._stamps[tar]:
+                    yield fds[tar]
+                    return
         except OSError as error:
-            raise ReadError(f"{path}: {why_unreadable(error)}") from error
-        if (status.st_size, status.st_mtime_ns) != self._stamps[tar]:
-            raise ReadError(f"{path} changed since it was scanned; build the {type(self).__name__} again")
-        return opened
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_opened"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._opened = _keep_open()
+            raise ReadError(f"{self.tars[tar]}: {why_unreadable(error)}") from error
+        self._files.forget()  # it may be put back
+        raise ReadError(f"{self.tars[tar]} changed since it was scanned; build the {type(self).__name__} again")
 
     def __repr__(self) -> str:
         samples = f"{len(self)} sample{'s' * (len(self) > 1)} in {len(self.tars)} tar{'s' * (len(self.tars) > 1)}"
         classes = "" if self.classes is None else f", {len(self.classes)} class{'es' * (len(self.classes) > 1)}"
         return f"{type(self).__name__}({samples}{classes})"
-
-
-class _OpenTar:
-    """An open file that is closed when nobody uses it any more.
-
-    So a thread may go on reading from a file that others pushed out of the cache of open ones.
-    """
-
-    def __init__(self, fd: int):
-        self.fd = fd
-
-    def __del__(self):
-        os.close(self.fd)
-
-
-def _open(path: str) -> _OpenTar:
-    return _OpenTar(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-
-
-def _keep_open() -> Callable[[str], _OpenTar]:
-    """Opens tars, and keeps those of late open, but no more than a part of what this process may."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return lru_cache(MOST_OPEN if limit == resource.RLIM_INFINITY else min(MOST_OPEN, limit // SHARE_OF_LIMIT))(_open)

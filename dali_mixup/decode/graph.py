@@ -182,8 +182,7 @@ def _decode(
     """
     options = {"jpeg_fancy_upsampling": True, **(gpu_options or {})}
     return fn.decoders.image_slice(
-        # a mapped file that shrinks would kill the process
-        file if in_memory else fn.io.file.read(file, dont_use_mmap=True),
+        _bytes(file, in_memory=in_memory),
         anchor,
         shape,
         axes=(0, 1),
@@ -193,6 +192,14 @@ def _decode(
         use_fast_idct=False,
         **options,
     )
+
+
+def _bytes(file: DataNode, *, in_memory: bool) -> DataNode:
+    """The bytes of a file by an operator of one name, so that a checkpoint of one graph fits the other."""
+    if in_memory:
+        return cast(DataNode, fn.reinterpret(file, dtype=types.UINT8, name="bytes"))
+    # a mapped file that shrinks would kill the process
+    return cast(DataNode, fn.io.file.read(file, dont_use_mmap=True, name="bytes"))
 
 
 def _filter(interpolation: str | None) -> dict[str, Any]:
