@@ -1,18 +1,18 @@
-"""`dali-mixup index`: what an ImageFolder holds, and which of its files are bad."""
+"""`dali-mixup index`: what a folder of images, tars or a pack hold, and which of the images are bad."""
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 
 from dali_mixup.commands.arguments import Commands, add_command, writable
-from dali_mixup.commands.folders import find_splits, open_images
+from dali_mixup.commands.folders import find_splits, open_source
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
+from dali_mixup.dataset.dataset import EncodedDataset
 from dali_mixup.dataset.files import ImageFolder
 from dali_mixup.dataset.quarantine import write_quarantine
-from dali_mixup.errors import BadSample
+from dali_mixup.errors import BadSample, DatasetError, describe, must_be
 
 CLASSES_SHOWN = 20
 QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
@@ -26,6 +26,7 @@ examples:
   dali-mixup index photos --verify --quarantine bad.jsonl
                                                 and list the bad ones for ImageFolder("photos", exclude="bad.jsonl")
   dali-mixup index imagenet --all > report.txt
+  dali-mixup index "train-{000000..000146}.tar"
 
 """
 
@@ -36,8 +37,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "folder",
         type=Path,
-        metavar="FOLDER",
-        help="one folder of images per class, or one that holds train/, val/, test/",
+        metavar="SOURCE",
+        help="one folder of images per class, tars (a folder of them or a pattern), a pack, or one that holds train/, "
+        "val/, test/",
     )
     parser.add_argument("--verify", action="store_true", help="decode each file to its end")
     parser.add_argument(
@@ -53,45 +55,52 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the report of each ImageFolder in `options.folder`; the exit code is 1 if there are bad files."""
+    """Print the report of each source in `options.folder`; the exit code is 1 if there are bad files."""
     bad: list[BadSample] = []
     for root in find_splits(options.folder).values():
-        dataset = open_images(root, cache=options.cache)
+        dataset = open_source(root, cache=options.cache)
+        if options.quarantine and not isinstance(dataset, ImageFolder):
+            remedy = f"a {type(dataset).__name__} takes no exclude="
+            raise DatasetError(must_be("--quarantine", "for folders of images", str(options.quarantine), remedy))
         reasons = dict(dataset.bad_files)
         if options.verify:
             reasons |= find_damaged(dataset)
         print(
-            f"{printable(str(root))}: {plural(len(dataset), 'file')} in {plural(len(dataset.classes or []), 'class')}\n"
+            f"{printable(str(root))}: {plural(len(dataset), 'file')}{_count_classes(dataset, show_all=options.all)}\n"
         )
-        print(_count_classes(dataset, show_all=options.all), end="\n\n")
         print(_measure_sizes(dataset), end="\n\n")
         print(_list_bad(dataset, reasons, verified=options.verify), end="\n\n")
-        bad += [BadSample(i, dataset.paths[i], reason) for i, reason in sorted(reasons.items())]
+        bad += [BadSample(i, dataset.name(i), reason) for i, reason in sorted(reasons.items())]
     if options.quarantine:
         write_quarantine(options.quarantine, bad)
         print(f"{plural(len(bad), 'file')} listed in {printable(str(options.quarantine))}")
     return BAD if bad else 0
 
 
-def _count_classes(dataset: ImageFolder, *, show_all: bool) -> str:
-    """Files per class; of many classes the first and the last ones."""
-    names = dataset.classes or []
-    counts = np.bincount(dataset.targets, minlength=len(names))
+def _count_classes(dataset: EncodedDataset, *, show_all: bool) -> str:
+    """How many classes there are, and files per class; of many classes the first and the last ones."""
+    if dataset.targets.dtype != np.int64:
+        return f", targets: {describe(dataset.targets)}"
+    labels, counts = np.unique(dataset.targets, return_counts=True)
+    names = [f"class {label}" for label in labels.tolist()]
+    if dataset.classes is not None:
+        names, counts = dataset.classes, np.bincount(dataset.targets, minlength=len(dataset.classes))
     rows = [(printable(name), f"{count:,}") for name, count in zip(names, counts, strict=True)]
     if len(rows) > CLASSES_SHOWN and not show_all:
         half = CLASSES_SHOWN // 2
         rows = [*rows[:half], (f"... {len(rows) - 2 * half} more (--all)", ""), *rows[-half:]]
     spread = f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
-    return draw_table([("class", "files"), *rows]) + f"\nfiles per class: {spread}"
+    table = draw_table([("class", "files"), *rows])
+    return f" in {plural(len(names), 'class')}\n\n{table}\nfiles per class: {spread}"
 
 
-def _measure_sizes(dataset: ImageFolder) -> str:
+def _measure_sizes(dataset: EncodedDataset) -> str:
     """Quantiles over the good files."""
     good = np.setdiff1d(np.arange(len(dataset)), list(dataset.bad_files))
     if not len(good):
         return "no file is an image"
     height, width = dataset.heights[good].astype(np.int64), dataset.widths[good].astype(np.int64)
-    kilobytes = np.array([os.stat(dataset.paths[i]).st_size for i in good]) / 1000
+    kilobytes = dataset.sizes.file_size[good] / 1000
     columns = {
         "height": (height, ".0f"),
         "width": (width, ".0f"),
@@ -105,9 +114,9 @@ def _measure_sizes(dataset: ImageFolder) -> str:
     return draw_table([("size", *QUANTILES), *rows])
 
 
-def _list_bad(dataset: ImageFolder, reasons: dict[int, str], *, verified: bool) -> str:
+def _list_bad(dataset: EncodedDataset, reasons: dict[int, str], *, verified: bool) -> str:
     looked = "each file was decoded" if verified else "headers only; --verify decodes each file"
     if not reasons:
         return f"bad files: none ({looked})"
-    lines = [f"  {printable(dataset.paths[i])}: {reason}" for i, reason in sorted(reasons.items())]
+    lines = [f"  {printable(dataset.name(i))}: {reason}" for i, reason in sorted(reasons.items())]
     return "\n".join([f"bad files: {len(lines):,} ({looked})", *lines])

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from dali_mixup.commands.arguments import Commands, add_command, add_mixup, add_out, at_least
-from dali_mixup.commands.folders import find_splits, open_good_images
+from dali_mixup.commands.folders import find_splits, open_good_source
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
-from dali_mixup.dataset.files import FileList
+from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.errors import check_int, must_be
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.loader import Loader
@@ -28,6 +28,7 @@ examples:
   dali-mixup preview photos --out grid.png
   dali-mixup preview photos --out grid.png --tiles 8 --size 224 --alpha 1 --seed 3
   dali-mixup preview photos --out grid.png --cutmix --alpha 1
+  dali-mixup preview "train-{000000..000146}.tar" --out grid.png
 
 The images come from a Loader's first batch, which is three times as large as the grid: the third that is mixed
 the most is shown.
@@ -39,7 +40,10 @@ def add_parser(commands: Commands) -> None:
     """The options of `preview`."""
     parser = add_command(commands, "preview", PURPOSE, examples=EXAMPLES, run=run)
     parser.add_argument(
-        "folder", type=Path, metavar="FOLDER", help="one folder of images per class, or one that holds train/"
+        "folder",
+        type=Path,
+        metavar="SOURCE",
+        help="one folder of images per class, tars, a pack, or one that holds train/",
     )
     add_out(parser)
     parser.add_argument("--tiles", type=at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)")
@@ -57,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     root = next(iter(find_splits(options.folder).values()))
     pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.5, 1.0)), flip=0.5)
     picture = draw_preview(
-        open_good_images(root),
+        open_good_source(root),
         pipeline,
         mixup=(CutMix if options.cutmix else MixUp)(alpha=options.alpha),
         tiles=options.tiles,
@@ -70,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def draw_preview(
-    dataset: FileList,
+    dataset: ImageDataset,
     pipeline: ImagePipeline,
     *,
     mixup: AnyMixer | None = None,
@@ -124,7 +128,9 @@ def draw_preview(
     )
 
 
-def _open_loader(dataset: FileList, pipeline: ImagePipeline, mixup: AnyMixer | None, tiles: int, seed: int) -> Loader:
+def _open_loader(
+    dataset: ImageDataset, pipeline: ImagePipeline, mixup: AnyMixer | None, tiles: int, seed: int
+) -> Loader:
     batch_size = min(3 * tiles, len(dataset))
     return Loader(
         dataset, pipeline, batch_size=batch_size, shuffle=True, mixup=mixup, seed=seed, shard=(0, 1), prefetch=1
@@ -139,6 +145,6 @@ def _as_pixels(loader: Loader) -> np.ndarray:
     return (255 * values).round().clamp(0, 255).byte().numpy()
 
 
-def _name(dataset: FileList, index: int) -> str:
+def _name(dataset: ImageDataset, index: int) -> str:
     label = int(dataset.targets[index])
     return printable(dataset.classes[label]) if dataset.classes else f"class {label}"

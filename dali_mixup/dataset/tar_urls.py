@@ -61,8 +61,6 @@ def _count(first: str, last: str) -> list[str]:
 
 
 def _expand(url: str) -> list[str]:
-    if re.match(r"\w+://|(pipe|file):", url):
-        raise DatasetError(must_be("urls", RULE, url, "tars that lie elsewhere have to be copied here"))
     if os.path.isdir(url):
         names = sorted(name for name in os.listdir(url) if name.endswith(".tar"))
         if not names:
@@ -70,6 +68,8 @@ def _expand(url: str) -> list[str]:
         return [os.path.join(url, name) for name in names]
     if os.path.exists(url):  # whatever its name looks like
         return [url]
+    if re.match(r"\w+:/|pipe:", url):
+        raise DatasetError(must_be("urls", RULE, url, "tars that lie elsewhere have to be copied here"))
     return [path for pattern in url.split("::") for name in expand_braces(pattern) for path in _match(name)]
 
 
