@@ -30,9 +30,7 @@ def train(folder: Path, log: Path, checkpoint: Path) -> None:
     warnings.simplefilter("ignore", dm.BadFileWarning)
     torch.set_num_threads(1)
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5, augment=noise)
-    dataset = (
-        dm.ImageFolder(folder, cache=False) if folder.is_dir() else dm.TarDataset(folder)
-    )  # kept from kill to kill
+    dataset = dm.ImageFolder(folder, cache=False) if folder.is_dir() else dm.TarDataset(folder)
     loader = dm.Loader(
         dataset,
         pipeline,
