@@ -78,7 +78,7 @@ class Loader:
     box are drawn per rank's batch.
 
     Args:
-        dataset: an `ImageFolder`, a `FileList`, a `BytesDataset`.
+        dataset: an `ImageFolder`, a `FileList`, a `TarDataset`, a `BytesDataset`.
         pipeline: what happens to an image.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
