@@ -41,6 +41,7 @@ class Variant:
 VARIANTS = (
     Variant("ours", "dali_mixup", "bench.peers.ours:with_mixup", threaded=True),
     Variant("ours_plain", "dali_mixup without mixup", "bench.peers.ours:without_mixup", threaded=True),
+    Variant("ours_tar", "dali_mixup, files in a tar", "bench.peers.ours:from_tar", threaded=True),
     Variant("torchvision", "torchvision, Pillow", "bench.peers.torchvision_pillow:batches"),
     Variant("turbojpeg", "torchvision, PyTurboJPEG", "bench.peers.torchvision_turbojpeg:batches"),
     Variant("timm", "timm", "bench.peers.timm_peer:batches"),

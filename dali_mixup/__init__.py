@@ -10,6 +10,7 @@ from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.dataset.packed import PackedDataset
 from dali_mixup.dataset.packing import PackReport, pack
 from dali_mixup.dataset.repack import Shrink
+from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
 from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
@@ -85,6 +86,7 @@ __all__ = [
     "Resize",
     "ResizeCenterCrop",
     "Shrink",
+    "TarDataset",
     "TrivialAugmentWide",
     "from_dataloader",
     "from_torchvision",

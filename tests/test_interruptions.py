@@ -18,6 +18,7 @@ import dali_mixup as dm
 from bench.interrupt import PHASES, interrupt
 from dali_mixup.dataset.cache import load_cache
 from tests.conftest import jpeg_bytes, noise
+from tests.made_tars import folder_as_files, write_tar
 from tests.scripts.train_until_killed import STEPS
 
 ROOT = Path(__file__).parents[1]
@@ -93,8 +94,10 @@ def test_any_state_goes_on_bit_for_bit_in_a_new_process(damaged, tmp_path):
                 assert torch.equal(ours[1], theirs[1])
 
 
-def test_a_training_killed_twenty_times_sees_the_stream_of_one_that_never_was(damaged, tmp_path):
-    done = run("train_until_killed.py", damaged, tmp_path, 0, timeout=300)
+@pytest.mark.parametrize("store", ["files", "tar"])
+def test_a_training_killed_twenty_times_sees_the_stream_of_one_that_never_was(damaged, tmp_path, store):
+    source = damaged if store == "files" else write_tar(tmp_path / "a.tar", folder_as_files(dm.ImageFolder(damaged)))
+    done = run("train_until_killed.py", source, tmp_path, 0, timeout=300)
     assert done.returncode == 0, done.stderr
     whole = dict(line.split(" ", 1) for line in (tmp_path / "whole.log").read_text().splitlines())
     assert list(whole) == [str(step) for step in range(1, STEPS + 1)]

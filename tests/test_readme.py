@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import dali_mixup as dm
+
 ROOT = Path(__file__).parents[1]
 EXAMPLE, OPTIONS, BAD_FILES, RESUME, MIX, RANKS = re.findall(
     r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
@@ -63,6 +65,14 @@ def test_the_script_for_many_ranks_runs_under_torchrun(folder, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_each_way_to_images_has_an_example_that_runs():
+    """Doctests run what the docstrings hold."""
+    table = (ROOT / "README.md").read_text().split("### Where are my images?")[1].split("###")[0]
+    names = re.findall(r"\| `dm\.(\w+)\(", table)
+    assert len(names) >= 4
+    assert all(">>> " in getattr(dm, name).__doc__ for name in names)
 
 
 BEFORE = f"""

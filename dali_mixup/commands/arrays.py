@@ -20,7 +20,7 @@ def open_arrays(file: Path) -> ArrayDataset:
     """
     if not zipfile.is_zipfile(file):
         problem = "it is no such file" if file.exists() else "it isn't there"
-        raise DatasetError(must_be("FOLDER", RULE, str(file), problem))
+        raise DatasetError(must_be("SOURCE", RULE, str(file), problem))
     with np.load(file, allow_pickle=False) as arrays:
         if not {"images", "targets"} <= set(arrays.files):
             raise DatasetError(must_be(str(file), RULE, arrays.files))

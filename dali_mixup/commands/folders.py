@@ -1,5 +1,6 @@
-"""What a folder on the command line holds: one ImageFolder, or several below train/, val/ and test/."""
+"""What a path on the command line means: an ImageFolder, a pack, tars, or these below train/, val/ and test/."""
 
+import glob
 import warnings
 from pathlib import Path
 
@@ -9,26 +10,51 @@ from dali_mixup.dataset.dataset import EncodedDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.dataset.pack_index import ABOUT
 from dali_mixup.dataset.packed import PackedDataset
+from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.errors import BadFileWarning, DatasetError, must_be
 
+TAR = ".tar"
 SPLITS = ("train", "val", "test")
 
 
 def find_splits(folder: Path) -> dict[str, Path]:
-    """The ImageFolders or packs below `folder` by name.
+    """The ImageFolders, packs or folders of tars below `folder` by name.
 
-    Train, val and test where train/ holds class folders or is a pack, else `folder` itself as "".
+    Train, val and test where train/ holds class folders or tars or is a pack, else `folder` itself as "".
     """
     train = folder / "train"
-    if train.is_dir() and any(entry.is_dir() or entry.name == ABOUT for entry in train.iterdir()):
+    if train.is_dir() and any(
+        entry.is_dir() or entry.name == ABOUT or entry.suffix == TAR for entry in train.iterdir()
+    ):
         # else it is a class of trains
         return {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     return {"": folder}
 
 
-def open_source(path: Path) -> EncodedDataset:
-    """A pack, or an ImageFolder; bad files are left to the caller to name."""
-    return PackedDataset(path) if (path / ABOUT).is_file() else open_images(path)
+def open_source(path: Path, *, cache: bool = True) -> ImageFolder | PackedDataset | TarDataset:
+    """A pack, tars or an ImageFolder; bad files are left to the caller to name."""
+    if (path / ABOUT).is_file():
+        return PackedDataset(path)
+    if not _means_tars(path):
+        return open_images(path, cache=cache)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BadFileWarning)
+        return TarDataset(path, cache=cache)
+
+
+def _means_tars(path: Path) -> bool:
+    if path.is_dir():
+        entries = list(path.iterdir())
+        return any(entry.suffix == TAR for entry in entries) and not any(entry.is_dir() for entry in entries)
+    return TAR in path.suffixes or glob.has_magic(str(path)) or "{" in str(path)
+
+
+def open_good_source(path: Path) -> EncodedDataset:
+    """Like `open_good_images`, of all that `open_source` opens."""
+    source = open_source(path)
+    if isinstance(source, TarDataset):
+        return source.subset(_good_ones(source, path)) if source.bad_files else source
+    return source if isinstance(source, PackedDataset) else open_good_images(path)
 
 
 def open_images(root: Path, *, cache: bool = True) -> ImageFolder:
@@ -43,10 +69,14 @@ def open_good_images(root: Path) -> FileList:
     folder = open_images(root)
     if not folder.bad_files:
         return folder
-    print(
-        f"{len(folder.bad_files)} of {len(folder)} files of {root} are left out; `dali-mixup index {root}` names them"
-    )
-    return subset(folder, np.setdiff1d(np.arange(len(folder)), list(folder.bad_files)))
+    return subset(folder, _good_ones(folder, root))
+
+
+def _good_ones(dataset: EncodedDataset, path: Path) -> np.ndarray:
+    """The numbers of all but the bad files; says on stdout how many those are."""
+    bad = dataset.bad_files
+    print(f"{len(bad)} of {len(dataset)} files of {path} are left out; `dali-mixup index {path}` names them")
+    return np.setdiff1d(np.arange(len(dataset)), list(bad))
 
 
 def open_train_and_val(folder: Path) -> tuple[FileList, FileList]:

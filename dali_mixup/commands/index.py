@@ -1,4 +1,4 @@
-"""`dali-mixup index`: what an ImageFolder or a file of arrays holds, and which of the files are bad."""
+"""`dali-mixup index`: what a folder of images, tars, a pack or arrays hold, and which of the images are bad."""
 
 import argparse
 from pathlib import Path
@@ -7,12 +7,13 @@ import numpy as np
 
 from dali_mixup.commands.arguments import Commands, add_command, writable
 from dali_mixup.commands.arrays import SUFFIX, open_arrays
-from dali_mixup.commands.folders import find_splits, open_images
+from dali_mixup.commands.folders import find_splits, open_source
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
 from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
+from dali_mixup.dataset.files import ImageFolder
 from dali_mixup.dataset.quarantine import write_quarantine
-from dali_mixup.errors import BadSample
+from dali_mixup.errors import BadSample, DatasetError, describe, must_be
 
 CLASSES_SHOWN = 20
 QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
@@ -26,6 +27,7 @@ examples:
   dali-mixup index photos --verify --quarantine bad.jsonl
                                                 and list the bad ones for ImageFolder("photos", exclude="bad.jsonl")
   dali-mixup index imagenet --all > report.txt
+  dali-mixup index "train-{000000..000146}.tar"
   dali-mixup index digits.npz                   of arrays: np.savez("digits.npz", images=images, targets=labels)
 
 """
@@ -37,8 +39,9 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "folder",
         type=Path,
-        metavar="FOLDER",
-        help="one folder of images per class, or one that holds train/, val/, test/, or an .npz file of arrays",
+        metavar="SOURCE",
+        help="one folder of images per class, tars (a folder of them or a pattern), a pack, an .npz file of arrays, "
+        "or one that holds train/, val/, test/",
     )
     parser.add_argument("--verify", action="store_true", help="decode each file to its end")
     parser.add_argument(
@@ -54,19 +57,22 @@ def add_parser(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the report of each data set in `options.folder`; the exit code is 1 if there are bad files."""
+    """Print the report of each source in `options.folder`; the exit code is 1 if there are bad files."""
     bad: list[BadSample] = []
     for root in find_splits(options.folder).values():
         if root.suffix == SUFFIX:
             _print_contents(root, open_arrays(root), "image", show_all=options.all)
             continue
-        dataset = open_images(root, cache=options.cache)
+        dataset = open_source(root, cache=options.cache)
+        if options.quarantine and not isinstance(dataset, ImageFolder):
+            remedy = f"a {type(dataset).__name__} takes no exclude="
+            raise DatasetError(must_be("--quarantine", "for folders of images", str(options.quarantine), remedy))
         reasons = dict(dataset.bad_files)
         if options.verify:
             reasons |= find_damaged(dataset)
         _print_contents(root, dataset, "file", show_all=options.all)
         print(_list_bad(dataset, reasons, verified=options.verify), end="\n\n")
-        bad += [BadSample(i, dataset.paths[i], reason) for i, reason in sorted(reasons.items())]
+        bad += [BadSample(i, dataset.name(i), reason) for i, reason in sorted(reasons.items())]
     if options.quarantine:
         write_quarantine(options.quarantine, bad)
         print(f"{plural(len(bad), 'file')} listed in {printable(str(options.quarantine))}")
@@ -74,24 +80,25 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _print_contents(root: Path, dataset: ImageDataset, noun: str, *, show_all: bool) -> None:
-    """How many samples there are, of which classes and sizes."""
-    has_classes = dataset.targets.dtype == np.int64
-    names = dataset.classes or [f"class {i}" for i in range(dataset.targets.max() + 1 if has_classes else 0)]
-    print(f"{printable(str(root))}: {plural(len(dataset), noun)} in {plural(len(names), 'class')}\n")
-    if has_classes:
-        print(_count_classes(dataset.targets, names, noun, show_all=show_all), end="\n\n")
-    print(_measure_sizes(dataset), end="\n\n")
+    counted = f"{plural(len(dataset), noun)}{_count_classes(dataset, noun, show_all=show_all)}"
+    print(f"{printable(str(root))}: {counted}\n\n{_measure_sizes(dataset)}\n")
 
 
-def _count_classes(targets: np.ndarray, names: list[str], noun: str, *, show_all: bool) -> str:
-    """Samples per class; of many classes the first and the last ones."""
-    counts = np.bincount(targets, minlength=len(names))
+def _count_classes(dataset: ImageDataset, noun: str, *, show_all: bool) -> str:
+    """How many classes there are, and samples per class; of many classes the first and the last ones."""
+    if dataset.targets.dtype != np.int64:
+        return f", targets: {describe(dataset.targets)}"
+    labels, counts = np.unique(dataset.targets, return_counts=True)
+    names = [f"class {label}" for label in labels.tolist()]
+    if dataset.classes is not None:
+        names, counts = dataset.classes, np.bincount(dataset.targets, minlength=len(dataset.classes))
     rows = [(printable(name), f"{count:,}") for name, count in zip(names, counts, strict=True)]
     if len(rows) > CLASSES_SHOWN and not show_all:
         half = CLASSES_SHOWN // 2
         rows = [*rows[:half], (f"... {len(rows) - 2 * half} more (--all)", ""), *rows[-half:]]
     spread = f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
-    return draw_table([("class", f"{noun}s"), *rows]) + f"\n{noun}s per class: {spread}"
+    table = draw_table([("class", f"{noun}s"), *rows])
+    return f" in {plural(len(names), 'class')}\n\n{table}\n{noun}s per class: {spread}"
 
 
 def _measure_sizes(dataset: ImageDataset) -> str:
@@ -114,7 +121,7 @@ def _measure_sizes(dataset: ImageDataset) -> str:
     return draw_table([("size", *QUANTILES), *rows])
 
 
-def _list_bad(dataset: ImageDataset, reasons: dict[int, str], *, verified: bool) -> str:
+def _list_bad(dataset: EncodedDataset, reasons: dict[int, str], *, verified: bool) -> str:
     looked = "each file was decoded" if verified else "headers only; --verify decodes each file"
     if not reasons:
         return f"bad files: none ({looked})"

@@ -41,7 +41,7 @@ def add_parser(commands: Commands) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="one folder of images per class, one that holds train/, val/, test/, or a pack",
+        help="one folder of images per class, one that holds train/, val/, test/, a pack, or tars",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it must not be there yet")
     sides = parser.add_mutually_exclusive_group()

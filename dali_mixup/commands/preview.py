@@ -10,7 +10,7 @@ from PIL import Image
 
 from dali_mixup.commands.arguments import Commands, add_command, add_mixup, add_out, at_least
 from dali_mixup.commands.arrays import SUFFIX, open_arrays
-from dali_mixup.commands.folders import find_splits, open_good_images
+from dali_mixup.commands.folders import find_splits, open_good_source
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
 from dali_mixup.dataset.dataset import ImageDataset
@@ -29,6 +29,7 @@ examples:
   dali-mixup preview photos --out grid.png
   dali-mixup preview photos --out grid.png --tiles 8 --size 224 --alpha 1 --seed 3
   dali-mixup preview photos --out grid.png --cutmix --alpha 1
+  dali-mixup preview "train-{000000..000146}.tar" --out grid.png
   dali-mixup preview digits.npz --out grid.png --size 28
 
 The images come from a Loader's first batch, which is three times as large as the grid: the third that is mixed
@@ -43,8 +44,8 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "folder",
         type=Path,
-        metavar="FOLDER",
-        help="one folder of images per class, or one that holds train/, or an .npz file of arrays",
+        metavar="SOURCE",
+        help="one folder of images per class, tars, a pack, an .npz file of arrays, or one that holds train/",
     )
     add_out(parser)
     parser.add_argument("--tiles", type=at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)")
@@ -60,10 +61,9 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the picture; the exit code is 0."""
     root = next(iter(find_splits(options.folder).values()))
-    dataset = open_arrays(root) if root.suffix == SUFFIX else open_good_images(root)
     pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.5, 1.0)), flip=0.5)
     picture = draw_preview(
-        dataset,
+        open_arrays(root) if root.suffix == SUFFIX else open_good_source(root),
         pipeline,
         mixup=(CutMix if options.cutmix else MixUp)(alpha=options.alpha),
         tiles=options.tiles,

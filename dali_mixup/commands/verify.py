@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dali_mixup.commands.progress import run_in_threads
-from dali_mixup.dataset.files import FileList
+from dali_mixup.dataset.dataset import EncodedDataset
 from dali_mixup.dataset.jpeg import START
-from dali_mixup.dataset.pillow import UndecodableError, decode_with_pillow
+from dali_mixup.dataset.pillow import UndecodableError, decode_source
 from dali_mixup.dataset.scan import scan
-from dali_mixup.dataset.verdict import Verdict
+from dali_mixup.dataset.source import Source
+from dali_mixup.dataset.verdict import Verdict, why_unreadable
 from dali_mixup.decode.reasons import MAX_PIXELS, too_many_pixels
 from dali_mixup.decode.turbojpeg import open_turbojpeg
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 GRAY = 6  # TurboJPEG's pixel format
 
 
-def find_damaged(dataset: FileList) -> dict[int, str]:
-    """Decode all files that have a good header, in threads, with a progress bar.
+def find_damaged(dataset: EncodedDataset) -> dict[int, str]:
+    """Decode all images that have a good header, in threads, with a progress bar.
 
     Returns:
         The reason for each bad file, by its number in the data set.
@@ -33,20 +34,24 @@ def find_damaged(dataset: FileList) -> dict[int, str]:
 
     def look(index: int) -> str:
         size = int(dataset.heights[index]), int(dataset.widths[index])
-        claimed = too_many_pixels(*size, MAX_PIXELS)
-        return claimed or why_damaged(dataset.paths[index], size, Verdict(dataset.sizes.verdict[index]), jpeg)
+        try:
+            with dataset.open(index) as source:
+                claimed = too_many_pixels(*size, MAX_PIXELS)
+                return claimed or why_damaged(source, size, Verdict(dataset.sizes.verdict[index]), jpeg)
+        except OSError as error:
+            return why_unreadable(error)
 
     reasons = run_in_threads(look, good, "decoding")
     return {index: reason for index, reason in zip(good, reasons, strict=True) if reason}
 
 
-def why_damaged(path: str, size: tuple[int, int], verdict: Verdict, jpeg: "TurboJPEG") -> str:
-    """Decode one file; the reason that it fails, or "".
+def why_damaged(source: Source, size: tuple[int, int], verdict: Verdict, jpeg: "TurboJPEG") -> str:
+    """Decode one image; the reason that it fails, or "".
 
     A regular JPEG in which libjpeg-turbo finds nothing wrong is good; of everything else Pillow decides.
 
     Args:
-        path: the file.
+        source: its bytes.
         size: height and width that the index knows.
         verdict: who decodes it.
         jpeg: a strict decoder.
@@ -54,17 +59,14 @@ def why_damaged(path: str, size: tuple[int, int], verdict: Verdict, jpeg: "Turbo
     irregular = ""
     try:
         if verdict in (Verdict.DALI, Verdict.SCAN_FIRST):
-            with open(path, "rb") as file:
-                data = file.read()
+            data = source.read_at(0, source.size)
             if data.startswith(START):
                 irregular = scan(data)
                 if not irregular and _is_decoded(data, size, jpeg):
                     return ""
-        decode_with_pillow(path, size)
+        decode_source(source, size)
     except UndecodableError as error:
         return irregular or str(error)
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
     return ""
 
 

@@ -127,6 +127,14 @@ class ImageFolder(FileList):
 
     Raises:
         DatasetError: `root` isn't a folder, holds no class folder, or a class holds no image.
+
+    >>> import pathlib, tempfile, PIL.Image, dali_mixup as dm
+    >>> with tempfile.TemporaryDirectory() as root:
+    ...     for name in ("cat", "dog"):
+    ...         pathlib.Path(root, name).mkdir()
+    ...         PIL.Image.new("RGB", (40, 30)).save(f"{root}/{name}/1.jpg")
+    ...     dm.ImageFolder(root)
+    ImageFolder(2 files, 2 classes)
     """
 
     def __init__(

@@ -1,12 +1,13 @@
-"""Many files of which a few are open at a time, for reads at any place from several threads."""
+"""Many files of which some are open at a time, for reads at any place from several threads."""
 
 import os
-import threading
-from collections import OrderedDict
+import resource
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
-MOST_OPEN = 64
+MOST_OPEN = 4096
+SHARE = 4  # no more than a quarter of the files that this process may open
 
 
 class OpenFiles:
@@ -16,21 +17,18 @@ class OpenFiles:
 
     Args:
         paths: of the files.
-        most: files to keep open; those in use aren't counted.
     """
 
-    def __init__(self, paths: Sequence[str], most: int = MOST_OPEN):
-        self.paths, self.most = paths, most
-        self._open: OrderedDict[int, int] = OrderedDict()  # file descriptors, the longest unused first
-        self._users: dict[int, int] = {}
-        self._lock = threading.Lock()
+    def __init__(self, paths: Sequence[str]):
+        self.paths = paths
+
+        def open_one(number: int) -> _OpenFile:
+            return _OpenFile(paths[number])
+
+        self._opened = lru_cache(most_open())(open_one)
 
     def __reduce__(self):
-        return type(self), (self.paths, self.most)
-
-    def __del__(self):
-        for fd in self._open.values():
-            os.close(fd)
+        return type(self), (self.paths,)
 
     @contextmanager
     def hold(self, numbers: Iterable[int]) -> Iterator[dict[int, int]]:
@@ -39,22 +37,27 @@ class OpenFiles:
         Raises:
             OSError: one can't be opened.
         """
-        needed = set(numbers)
-        with self._lock:
-            for number in needed:
-                self._users[number] = self._users.get(number, 0) + 1
-        try:
-            with self._lock:
-                for number in needed:
-                    if number not in self._open:
-                        self._open[number] = os.open(self.paths[number], os.O_RDONLY | os.O_CLOEXEC)
-                    self._open.move_to_end(number)
-                found = {number: self._open[number] for number in needed}
-            yield found
-        finally:
-            with self._lock:
-                for number in needed:
-                    self._users[number] -= 1
-                idle = [each for each in self._open if not self._users.get(each)]
-                for number in idle[: max(0, len(self._open) - self.most)]:
-                    os.close(self._open.pop(number))
+        held = {number: self._opened(number) for number in numbers}
+        yield {number: each.fd for number, each in held.items()}
+
+    def forget(self) -> None:
+        """Open all files anew, since something else may be there by now."""
+        self._opened.cache_clear()
+
+
+class _OpenFile:
+    """Closed when nobody uses it any more: a thread may still read what others pushed out."""
+
+    def __init__(self, path: str):
+        self.fd = -1
+        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
+
+    def __del__(self):
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+def most_open() -> int:
+    """How many files to keep open."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_OPEN if limit == resource.RLIM_INFINITY else min(MOST_OPEN, max(1, limit // SHARE))

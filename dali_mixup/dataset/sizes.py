@@ -138,11 +138,15 @@ def _keep(cache_file: Path, cache: Cache) -> None:
     try:
         save_cache(cache_file, cache)
     except OSError as error:
-        warnings.warn(
-            f"image sizes can't be kept in {cache_file.parent} ({error.strerror}) and will be read again next time; "
-            f"{REMEDY}",
-            stacklevel=3,
-        )
+        warn_of_unkept(cache_file.parent, error)
+
+
+def warn_of_unkept(cache_folder: Path, error: OSError) -> None:
+    """Warn that what was read of images can't be kept for the next time."""
+    warnings.warn(
+        f"image sizes can't be kept in {cache_folder} ({error.strerror}) and will be read again next time; {REMEDY}",
+        stacklevel=4,
+    )
 
 
 def _fill(columns: Mapping[str, np.ndarray], reasons: dict[int, str], headers: Iterable[tuple[int, Header]]) -> int:

@@ -3,7 +3,9 @@
 import pytest
 from PIL import Image
 
+import dali_mixup as dm
 from tests.commands.files import noise, save
+from tests.made_tars import folder_as_files, write_tar
 
 
 @pytest.fixture
@@ -22,3 +24,14 @@ def splits(tmp_path):
         for i in range(count):
             save(tmp_path / "data" / split / "ab"[i % 2] / f"{i}.jpg", noise(32, 32, seed=i))
     return tmp_path / "data"
+
+
+@pytest.fixture
+def tars(animals, tmp_path):
+    """The animals in two tars."""
+    (tmp_path / "tars").mkdir()
+    files = folder_as_files(dm.ImageFolder(animals))
+    for number, kind in enumerate((b"cat", b"dog")):
+        chosen = {name: content for name, content in files.items() if name.startswith(kind)}
+        write_tar(tmp_path / "tars" / f"train-{number}.tar", chosen)
+    return tmp_path / "tars"

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 import dali_mixup as dm
-from dali_mixup.commands.folders import draw_subset, find_splits, open_good_images, open_train_and_val
+from dali_mixup.commands.folders import draw_subset, find_splits, open_good_images, open_source, open_train_and_val
 from tests.commands.files import noise, save
 
 
@@ -11,6 +11,16 @@ def test_a_class_called_train_is_no_split(tmp_path):
     save(tmp_path / "train" / "locomotive.jpg", noise(8, 8))
     save(tmp_path / "bus" / "red.jpg", noise(8, 8))
     assert find_splits(tmp_path) == {"": tmp_path}
+
+
+def test_tars_beside_class_folders_are_no_source(animals, tars):
+    assert isinstance(open_source(tars), dm.TarDataset)
+    (animals / "cat.tar").write_bytes((tars / "train-0.tar").read_bytes())
+    assert isinstance(open_source(animals), dm.ImageFolder)
+    (tars / "train").mkdir()
+    assert find_splits(tars) == {"": tars}
+    (tars / "train-0.tar").rename(tars / "train" / "0.tar")
+    assert find_splits(tars) == {"train": tars / "train"}
 
 
 def test_good_images_keep_their_labels_and_classes(animals, capsys):

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dali_mixup as dm
 from dali_mixup.__main__ import main
-from tests.commands.files import save
+from tests.commands.files import noise, save
+from tests.conftest import jpeg_bytes
+from tests.made_tars import write_tar
 
 
 def test_index_counts_classes_and_measures_sizes(animals, capsys):
@@ -90,7 +93,7 @@ def test_index_of_arrays_without_names_or_classes(tmp_path, capsys):
     assert ["class", "2", "2"] in [line.split() for line in capsys.readouterr().out.splitlines()]
     np.savez(tmp_path / "heights.npz", images=np.zeros((3, 20, 30), np.uint8), targets=[0.5, 2, 2])
     assert main(["index", str(tmp_path / "heights.npz")]) == 0
-    assert "3 images in 0 classes" in capsys.readouterr().out
+    assert "3 images, targets: a float32 array of shape (3,)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -102,8 +105,8 @@ def test_index_of_arrays_without_names_or_classes(tmp_path, capsys):
             r"arrays\.npz: images must be uint8 levels from 0 to 255",
         ),
         ({"images": np.array([{}, {}, {}]), "targets": [0, 1, 2]}, "allow_pickle=False"),
-        (None, r"FOLDER must be a file that np\.savez\(FILE, images=.*.*arrays\.npz'; it isn't there"),
-        (b"PK nothing", r"FOLDER must be a file that np\.savez\(FILE, images=.*.*arrays\.npz'; it is no such file"),
+        (None, r"SOURCE must be a file that np\.savez\(FILE, images=.*arrays\.npz'; it isn't there"),
+        (b"PK nothing", r"SOURCE must be a file that np\.savez\(FILE, images=.*arrays\.npz'; it is no such file"),
     ],
 )
 def test_an_npz_file_of_something_else_exits_with_2_and_says_what_is_needed(tmp_path, capsys, arrays, message):
@@ -114,3 +117,38 @@ def test_an_npz_file_of_something_else_exits_with_2_and_says_what_is_needed(tmp_
         file.write_bytes(arrays)
     assert main(["index", str(file)]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_index_takes_tars_by_pattern_and_folder(tars, capsys):
+    assert main(["index", f"{tars}/train-{{0..1}}.tar"]) == 0
+    out = capsys.readouterr().out
+    assert f"{tars}/train-{{0..1}}.tar: 12 files in 2 classes" in out
+    assert ["class", "1", "6"] in [line.split() for line in out.splitlines()]
+    assert main(["index", str(tars), "--verify"]) == 0
+    out = capsys.readouterr().out
+    assert f"{tars}: 12 files in 2 classes" in out
+    assert "bad files: none (each file was decoded)" in out
+
+
+def test_index_names_bad_members_and_lists_none_of_them_to_exclude(tars, tmp_path, capsys):
+    write_tar(tars / "bad.tar", {"0.jpg": b"text", "0.cls": b"0", "1.jpg": jpeg_bytes(30, 30)[:700], "1.cls": b"0"})
+    assert main(["index", f"{tars}/*.tar", "--verify", "--all"]) == 1
+    out = capsys.readouterr().out
+    assert "  bad.tar: 0.jpg: not an image of a supported format" in out
+    assert "  bad.tar: 1.jpg: truncated at byte 700" in out
+    assert main(["index", str(tars), "--quarantine", str(tmp_path / "list")]) == 2
+    assert "--quarantine must be for folders of images" in capsys.readouterr().err
+    assert not (tmp_path / "list").exists()
+
+
+def test_index_says_what_is_wrong_with_a_tar(tars, capsys):
+    (tars / "cut.tar").write_bytes((tars / "train-0.tar").read_bytes()[:4000])
+    assert main(["index", str(tars)]) == 2
+    assert "cut.tar: truncated at byte 4000" in capsys.readouterr().err
+
+
+def test_index_reports_targets_that_are_no_classes(tmp_path, capsys):
+    photos = [save(tmp_path / f"{i}.png", noise(8, 8)) for i in range(3)]
+    dm.pack(dm.FileList(photos, [[0.5, 1.0]] * 3), tmp_path / "packed")
+    assert main(["index", str(tmp_path / "packed")]) == 0
+    assert "3 files, targets: a float32 array of shape (3, 2)" in capsys.readouterr().out

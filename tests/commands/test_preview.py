@@ -8,6 +8,7 @@ import dali_mixup as dm
 from dali_mixup.__main__ import main
 from dali_mixup.commands import preview
 from tests.commands.files import noise, save
+from tests.made_tars import write_tar
 
 
 def test_preview_writes_a_picture_of_the_grid(animals, tmp_path, capsys):
@@ -97,3 +98,11 @@ def test_a_preview_of_arrays_shows_their_classes(tmp_path, monkeypatch):
     assert main(["preview", str(tmp_path / "arrays.npz"), "--out", str(tmp_path / "grid.png"), "--size", "32"]) == 0
     assert {tile.own_name for tile in drawn} == {"light", "dark"}
     assert all((tile.own == (200 if tile.own_name == "light" else 0)).all() for tile in drawn)
+
+
+def test_preview_takes_tars_and_leaves_bad_members_out(tars, tmp_path, capsys):
+    write_tar(tars / "bad.tar", {"0.jpg": b"text", "0.cls": b"0"})
+    out = tmp_path / "grid.png"
+    assert main(["preview", f"{tars}/*.tar", "--out", str(out), "--tiles", "2", "--size", "32"]) == 0
+    assert f"1 of 13 files of {tars}/*.tar are left out" in capsys.readouterr().out
+    assert out.stat().st_size > 1000

@@ -1,4 +1,4 @@
-"""Over 2000 mutants of photos: each is delivered as itself or named, and nothing else notices."""
+"""Over 2000 mutants of photos: each is delivered as itself or named, and nothing else notices; in a tar, too."""
 
 import faulthandler
 import os
@@ -18,6 +18,7 @@ import dali_mixup as dm
 from dali_mixup.dataset.header import probe
 from dali_mixup.dataset.pillow import UndecodableError, decode_with_pillow
 from tests.conftest import jpeg_bytes
+from tests.made_tars import write_tar
 from tests.mutants import ENCODINGS, KINDS, bomb_jpeg, bomb_png, encode, find_segment, opened, patched
 
 PER_KIND = 66
@@ -92,15 +93,18 @@ def peak_memory():
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
-def loader(paths, geometry=None, **options):
-    """Targets are the files' numbers, so that they tell which file came."""
-    dataset = dm.FileList(paths, np.arange(len(paths), dtype=np.float32), cache=False, progress=False)
+def loader(source, geometry=None, **options):
+    """Of a list of files or of a tar; targets are the numbers, so that they tell which file came."""
+    if isinstance(source, list):
+        dataset = dm.FileList(source, np.arange(len(source), dtype=np.float32), cache=False, progress=False)
+    else:
+        dataset = dm.TarDataset(source, target=lambda sample: float(sample["txt"]), cache=False, progress=False)
     options = {"batch_size": 16, "device": "cpu", "num_threads": 2, "max_pixels": MAX_PIXELS, **options}
     return dm.Loader(dataset, dm.ImagePipeline(geometry=geometry or dm.RandomResizedCrop(32), flip=0.5), **options)
 
 
-def tolerant(paths, geometry=None, **options):
-    return loader(paths, geometry, on_bad_sample="replace", max_bad_fraction=1.0, **options)
+def tolerant(source, geometry=None, **options):
+    return loader(source, geometry, on_bad_sample="replace", max_bad_fraction=1.0, **options)
 
 
 def epoch(made):
@@ -208,6 +212,33 @@ def test_what_pillow_reads_is_never_replaced(corpus, delivered):
 
 def test_memory_stays_bounded(delivered):
     assert delivered["grown"] < MEMORY
+
+
+def deliver_from_a_tar(folder):
+    """The epoch with mutants, from a tar."""
+    begin()
+    files = {}
+    for i, path in enumerate(find_files(f"{folder}/mutants")):
+        files |= {os.path.basename(path): Path(path).read_bytes(), f"{os.path.basename(path)[:-4]}.txt": b"%d" % i}
+    tar = write_tar(f"{folder}/mutants.tar", files)
+    before = peak_memory()
+    made = tolerant(tar)
+    images, numbers = epoch(made)
+    return {
+        "images": images,
+        "numbers": numbers.numpy(),
+        "bad": {number: (name, reason) for number, name, reason in made.bad_samples},
+        "grown": peak_memory() - before,
+    }
+
+
+def test_the_same_comes_from_a_tar(corpus, delivered):
+    found = run(deliver_from_a_tar, corpus[0])
+    assert which(corpus[1], np.flatnonzero(found["numbers"] != delivered["numbers"])) == []
+    assert which(corpus[1], differing(found["images"], delivered["images"])) == []
+    assert {number: reason for number, (_, reason) in found["bad"].items()} == delivered["bad"]
+    assert all(name.startswith(f"mutants.tar: {number:04}") for number, (name, _) in found["bad"].items())
+    assert found["grown"] < MEMORY
 
 
 def name_strictly(folder):

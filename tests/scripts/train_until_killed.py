@@ -1,6 +1,6 @@
 """A training that is killed and goes on from its last checkpoint, in one child process after another.
 
-    python train_until_killed.py FOLDER OUT SEED
+    python train_until_killed.py FOLDER_OR_TAR OUT SEED
 
 Each child logs a line per step (step, labels, lam, a digest of the pixels) and saves a checkpoint now and then. The
 parent kills it with SIGKILL at random steps, 20 times, then lets it finish; a last child runs without an interruption
@@ -30,8 +30,9 @@ def train(folder: Path, log: Path, checkpoint: Path) -> None:
     warnings.simplefilter("ignore", dm.BadFileWarning)
     torch.set_num_threads(1)
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5, augment=noise)
+    dataset = dm.ImageFolder(folder, cache=False) if folder.is_dir() else dm.TarDataset(folder)
     loader = dm.Loader(
-        dm.ImageFolder(folder, cache=False),
+        dataset,
         pipeline,
         batch_size=5,
         shuffle=True,

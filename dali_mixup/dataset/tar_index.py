@@ -1,0 +1,156 @@
+"""The samples of many tars, one after another: scanned in threads, or remembered."""
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from dali_mixup.dataset.paths import PathList
+from dali_mixup.dataset.sizes import PROBE_THREADS, Sizes, warn_of_unkept
+from dali_mixup.dataset.tar_cache import cache_file, load_scan, save_scan
+from dali_mixup.dataset.tar_members import TarError
+from dali_mixup.dataset.tar_scan import COLUMNS, Layout, TarScan, scan_tar
+from dali_mixup.dataset.tar_targets import Target, make_targets
+from dali_mixup.dataset.verdict import why_unreadable
+from dali_mixup.errors import SHOWN_NAMES, DatasetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarIndex:
+    """Where N samples lie.
+
+    Attributes:
+        names: of their images, in the tars.
+        tar: (N,) int64, which tar.
+        row: (N,) int64, which sample of it.
+        start: (N,) int64, the first byte.
+        sizes: of the images.
+        targets: (N,) int64, or what a function gave.
+    """
+
+    names: PathList
+    tar: np.ndarray
+    row: np.ndarray
+    start: np.ndarray
+    sizes: Sizes
+    targets: np.ndarray
+
+    def subset(self, numbers: np.ndarray) -> "TarIndex":
+        """Some of the samples, in the order of their numbers."""
+        sizes, place = self.sizes, {number: at for at, number in enumerate(numbers.tolist())}
+        return TarIndex(
+            names=PathList(self.names.encoded(number).tobytes() for number in numbers.tolist()),
+            tar=self.tar[numbers],
+            row=self.row[numbers],
+            start=self.start[numbers],
+            sizes=Sizes(
+                **{name: getattr(sizes, name)[numbers] for name in SIZES},
+                reasons={place[number]: reason for number, reason in sizes.reasons.items() if number in place},
+            ),
+            targets=self.targets[numbers],
+        )
+
+
+SIZES = ("height", "width", "file_size", "mtime_ns", "verdict")
+
+
+def scan_tars(paths: Sequence[str], layout: Layout, cache_folder: Path | None, *, progress: bool) -> list[TarScan]:
+    """Scan the tars that aren't known, with a bar over their bytes.
+
+    Raises:
+        DatasetError: some of them can't be used, and why.
+    """
+    stopped, lock, unkept = threading.Event(), threading.Lock(), []
+    total = sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+    with (
+        ThreadPoolExecutor(min(PROBE_THREADS, len(paths))) as pool,
+        tqdm(
+            total=total, desc="scanning tars", unit="B", unit_scale=True, delay=0.5, leave=False, disable=not progress
+        ) as bar,
+    ):
+
+        def moved(count: int) -> None:
+            if stopped.is_set():
+                raise TarError("stopped")
+            with lock:
+                bar.update(count)
+
+        def scan(path: str) -> TarScan | str:
+            try:
+                file = None if cache_folder is None else cache_file(cache_folder, path, layout)
+                found = None if file is None else load_scan(file, path)
+                if found is not None:
+                    moved(found.stamp[0])
+                    return found
+                found = scan_tar(path, layout, moved)
+            except TarError as error:
+                return f"{path}: {error}"
+            except OSError as error:
+                return f"{path}: {why_unreadable(error)}"
+            if file is not None:
+                try:
+                    save_scan(file, found)
+                except OSError as error:
+                    unkept.append(error)
+            return found
+
+        try:
+            found = list(pool.map(scan, paths))
+        except BaseException:  # Ctrl-C: do not scan the rest first
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    if cache_folder is not None and unkept:
+        warn_of_unkept(cache_folder, unkept[0])
+    return _without_problems(found)
+
+
+def make_index(paths: Sequence[str], scans: Sequence[TarScan], target: Target | None) -> TarIndex:
+    """The samples of all tars.
+
+    Args:
+        paths: of the tars.
+        scans: of each.
+        target: makes the targets; None for those of the scans.
+
+    Raises:
+        DatasetError: a target can't be made.
+    """
+    counts = [len(scan.images.names) for scan in scans]
+    columns = {name: np.concatenate([scan.images.columns[name] for scan in scans]) for name in COLUMNS}
+    firsts = np.cumsum([0, *counts]).tolist()
+    reasons = {
+        first + row: why for first, scan in zip(firsts, scans, strict=False) for row, why in scan.reasons.items()
+    }
+    return TarIndex(
+        names=PathList.from_arrays(
+            np.concatenate([scan.images.names.blob for scan in scans]),
+            np.cumsum(np.concatenate([[0], *(np.diff(scan.images.names.ends) for scan in scans)]), dtype=np.int64),
+        ),
+        tar=np.repeat(np.arange(len(paths)), counts),
+        row=np.concatenate([np.arange(count) for count in counts]),
+        start=columns["start"],
+        sizes=Sizes(
+            height=columns["height"],
+            width=columns["width"],
+            file_size=columns["file_size"],
+            mtime_ns=np.zeros(len(columns["start"]), np.int64),
+            verdict=columns["verdict"],
+            reasons=reasons,
+        ),
+        targets=columns["target"] if target is None else make_targets(target, paths, scans),
+    )
+
+
+def _without_problems(found: Sequence[TarScan | str]) -> list[TarScan]:
+    problems = [each for each in found if isinstance(each, str)]
+    if problems:
+        more = len(problems) - SHOWN_NAMES
+        lines = [*problems[:SHOWN_NAMES], *([f"and {more} more"] if more > 0 else [])]
+        raise DatasetError("\n  ".join([f"{len(problems)} of {len(found)} tars can't be used:", *lines]))
+    return [each for each in found if not isinstance(each, str)]
