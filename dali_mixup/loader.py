@@ -40,7 +40,8 @@ class LoaderStats:
     Attributes:
         batches: how many were delivered.
         wait: the consumer waited for a batch.
-        decode: waiting for DALI: reading and decoding; where DALI also resizes (with `augment`, on a GPU), that too.
+        decode: waiting for DALI, or for pixels: reading and decoding; where DALI also resizes (with `augment`, on a
+            GPU), that too.
         resize: resizing outside of DALI, and on the CPU the pipeline's `transforms`.
         stage: mixup, normalization, cast and layout.
     """
@@ -92,8 +93,9 @@ class Loader:
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes one for each core
-            that this process may use (on two cores, one more of either kind was neither faster nor slower).
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has nothing
+            to do. None takes one for each core that this process may use (on two cores, one more of either kind was
+            neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE. With a sampler
             it shares out nothing, and only keeps the ranks' crops and weights apart.
