@@ -93,9 +93,9 @@ class Loader:
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has nothing
-            to do. None takes one for each core that this process may use (on two cores, one more of either kind was
-            neither faster nor slower).
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has
+            nothing to do. None takes one for each core that this process may use (on two cores, one more of either kind
+            was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE. With a sampler
             it shares out nothing, and only keeps the ranks' crops and weights apart.

@@ -121,7 +121,9 @@ def test_an_error_ahead_comes_after_the_batches_before_it_and_the_loader_goes_on
         got.extend(made)
     assert len(got) == 2
     broken.clear()
-    made.set_epoch(0)
-    expected = loader(dm.ArrayDataset(pixels(), range(COUNT)), shuffle=False)
-    for (images, _), (others, _) in zip(expected, made, strict=True):
+    made.load_state_dict(made.state_dict())  # at the batch that failed
+    got.extend(made)
+    for (images, _), (others, _) in zip(
+        loader(dm.ArrayDataset(pixels(), range(COUNT)), shuffle=False), got, strict=True
+    ):
         assert torch.equal(images, others)
