@@ -6,6 +6,7 @@ import torch
 
 from dali_mixup.errors import check_int, must_be
 from dali_mixup.mixing.targets import is_labels, is_stacked, unstack_targets
+from dali_mixup.placement import send
 
 
 class Accuracy(NamedTuple):
@@ -65,8 +66,8 @@ class MixUpAccuracy:
         own = (predicted == labels[:, None]).any(1)
         other = (predicted == partner_labels[:, None]).any(1)
         weighted = lam.double() * own + (1 - lam.double()) * other
-        self._dominant = self._dominant.to(logits.device) + torch.where(lam >= 0.5, own, other).sum()
-        self._weighted = self._weighted.to(logits.device) + weighted.sum()
+        self._dominant = send(self._dominant, logits.device) + torch.where(lam >= 0.5, own, other).sum()
+        self._weighted = send(self._weighted, logits.device) + weighted.sum()
         self._count += len(labels)
 
     def compute(self) -> Accuracy:

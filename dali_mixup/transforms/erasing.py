@@ -68,7 +68,7 @@ class RandomErasing:
         least, most = self.count
         count = least + int(uniform[1] * (most - least + 1))
         boxes = ((numbers, self._box(numbers, size, count)) for numbers in uniform[2:].reshape(most, -1)[:count])
-        return [self._operation(box, int(numbers[-1] * 2**31)) for numbers, box in boxes if box]
+        return [self._operation(box, int(numbers[-1] * 2**31), size) for numbers, box in boxes if box and all(box[2:])]
 
     def _box(self, uniform: np.ndarray, size: tuple[int, int], count: int) -> tuple[int, int, int, int] | None:
         """Top, left, height and width; None where no try fits."""
@@ -82,9 +82,12 @@ class RandomErasing:
                 return int(down * (size[0] - height + 1)), int(right * (size[1] - width + 1)), height, width
         return None
 
-    def _operation(self, box: tuple[int, int, int, int], seed: int) -> Operation:
+    def _operation(self, box: tuple[int, int, int, int], seed: int, size: tuple[int, int]) -> Operation:
         if self.noise == "pixel":
-            return Operation(pixels.erase_with_noise, (*box, seed, *self.fill, *self.std))
+            # both sides are rounded
+            most = self.scale[1] * math.prod(size) / self.count[0] + sum(size) / 2 + 1
+            area = min(int(most), math.prod(size))
+            return Operation(pixels.erase_with_noise, (*box, seed, *self.fill, *self.std), (area,))
         levels = np.array(self.fill)
         if self.noise == "color":
             levels = levels + np.array(self.std) * np.random.default_rng(seed).standard_normal(3)

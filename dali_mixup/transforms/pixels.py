@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from dali_mixup.placement import send
+from dali_mixup.transforms.noise import draw_normal
 
 LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2 as Pillow weighs R, G and B
 SMOOTH = 13  # Pillow's SMOOTH filter: a centre of 5 and eight neighbours of 1, over their sum
@@ -124,17 +124,20 @@ def erase(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     return torch.where(_inside(images, numbers), numbers[:, 4:7].to(torch.uint8).view(-1, 3, 1, 1), images)
 
 
-def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """`numbers`: top, left, height, width, a seed, then the noise's mean and standard deviation for R, G, B in levels.
+def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor, area: int) -> torch.Tensor:
+    """`numbers`: a rectangle's top, left, height, width and seed, then the mean and deviation of R, G and B in levels.
 
-    What lies outside of 0 to 255 is clipped.
+    What lies outside of 0 to 255 is clipped. `area`: at least the rectangles' pixels, and they have at least one.
     """
-    noise = torch.empty(images.shape, dtype=torch.float32)
-    for image, seed in zip(noise, numbers[:, 4].tolist(), strict=True):
-        image.normal_(generator=torch.Generator().manual_seed(int(seed)))
-    mean, std = (numbers[:, k : k + 3].float().view(-1, 3, 1, 1) for k in (5, 8))
-    levels = (send(noise, images.device) * std + mean).round_().clamp_(0, 255).to(torch.uint8)
-    return torch.where(_inside(images, numbers), levels, images)
+    top, left, height, width, seed = numbers[:, :5].long()[..., None].unbind(1)
+    if images.device.type == "cpu":  # nothing waits for what is read there
+        area = int((height * width).max())
+    # in smaller rectangles the last pixel is written again and again, and always the same
+    pixel = torch.arange(area, device=images.device).minimum(height * width - 1)
+    mean, std = (numbers[:, k : k + 3].float()[..., None] for k in (5, 8))
+    levels = draw_normal(seed, pixel).mul_(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
+    where = (top + pixel // width) * images.shape[3] + left + pixel % width
+    return images.flatten(2).scatter(2, where[:, None].expand(-1, 3, -1), levels).view(images.shape)
 
 
 def to_hsv(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
