@@ -79,7 +79,7 @@ def test_random_apply_does_all_of_it_or_nothing():
     assert transform.uniforms == 1 + count_uniforms(inner) == 11
     for uniform in np.random.default_rng(0).random((50, 11)):
         found = transform.operations(uniform, SIZE)
-        assert found == (plan_operations(inner, uniform[1:], SIZE) if uniform[0] < 0.5 else [])
+        assert found == (plan_operations(inner, uniform[None, 1:], SIZE)[0] if uniform[0] < 0.5 else [])
         if found:
             assert [operation.function for operation in found] == [
                 pixels.brightness,
