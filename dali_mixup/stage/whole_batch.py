@@ -50,8 +50,7 @@ class WholeBatchStage(ABC):
             (B, 3, H, W), in memory that nobody else holds.
         """
         if batch.operations is not None:
-            planes = images.permute(0, 3, 1, 2).contiguous()
-            images = apply_batch(planes, batch.operations).permute(0, 2, 3, 1).contiguous()
+            images = apply_batch(images.permute(0, 3, 1, 2), batch.operations).permute(0, 2, 3, 1).contiguous()
         return self.finish(images, None if batch.draw is None else batch.draw.to(self.device))
 
     @abstractmethod

@@ -35,25 +35,25 @@ def apply_one(image: torch.Tensor, operations: Sequence[Operation]) -> torch.Ten
 
 
 def apply_batch(images: torch.Tensor, operations: Sequence[Sequence[Operation]]) -> torch.Tensor:
-    """Images (B, 3, H, W) uint8, each through its own operations.
+    """Images (B, 3, H, W) uint8 in any layout, each through its own operations; the same tensor if there are none.
 
     Images with the same one at the same place share the work, and lie beside each other for it.
     """
     rounds = _sort(operations)
     if not rounds:
-        return images.clone()
+        return images
     block = send(_pack(rounds, len(images)), images.device)
     orders = block[: (len(rounds) + 1) * len(images)].view(torch.int64).split(len(images))
     numbers = block[(len(rounds) + 1) * len(images) :]
     for groups, order in zip(rounds, orders, strict=False):
-        found, images, start = [], images[order], 0
+        found, images, start = [], images.index_select(0, order), 0
         for group in groups:
             end, count = start + len(group.rows), len(group.numbers)
             own, numbers = numbers[:count].view(len(group.rows), -1), numbers[count:]
             found.append(group.function(images[start:end], own, *group.fixed))
             start = end
         images = torch.cat([*found, images[start:]])
-    return images[orders[-1]]
+    return images.index_select(0, orders[-1])
 
 
 class _Group(NamedTuple):

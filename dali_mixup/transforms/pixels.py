@@ -6,9 +6,11 @@ these.
 """
 
 import math
+from functools import cache
 
 import torch
 
+from dali_mixup.placement import send
 from dali_mixup.transforms.noise import draw_normal
 
 LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2 as Pillow weighs R, G and B
@@ -88,8 +90,9 @@ def autocontrast(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
     """Each channel stretched from 0 to 255."""
     low, high = (found.double() for found in torch.aminmax(images.flatten(2), dim=2))
     # a plain 255 / (high - low) multiplies by the reciprocal, in torch
-    scale = torch.where(high > low, torch.full_like(high, 255).div(high - low), 1.0)
-    offset = torch.where(high > low, -low * scale, 0.0)
+    span = high - low
+    scale = torch.where(span > 0, torch.full_like(span, 255).div_(span), 1.0)
+    offset = torch.where(span > 0, -low * scale, 0.0)
     levels = torch.arange(256, dtype=torch.float64, device=images.device)
     return _look_up(images, _to_levels(levels * scale[..., None] + offset[..., None]))
 
@@ -158,16 +161,21 @@ def to_hsv(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 def from_hsv(angle: torch.Tensor, chroma: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """uint8 images (n, 3, H, W) from `to_hsv`'s values."""
-    device = angle.device
-    turn = torch.arange(256, dtype=torch.float32, device=device).double() * 6.0 / 255.0
-    sector, fraction = turn.floor().long() % 6, (turn - turn.floor()).float()
-    zero, one = torch.zeros(256, device=device), torch.ones(256, device=device)
-    # how much of the chroma each channel loses, by the hue's sixth of the circle
-    red = torch.stack([zero, fraction, one, one, 1 - fraction, zero])
-    lost = torch.stack([red.roll(shift, 0).gather(0, sector[None])[0] for shift in (0, 2, 4)])
-    share = (torch.arange(256, dtype=torch.float32, device=device).double() / 255.0).float()
+    lost, share = _colour_circle(angle.device)
     kept = lost[:, angle.long()].mul_(share[chroma.long()]).neg_().add_(1.0)  # (3, n, H, W)
     return kept.mul_(value).add_(0.5).floor_().to(torch.uint8).transpose(0, 1).contiguous()
+
+
+@cache
+def _colour_circle(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much of the chroma R, G and B lose at each hue, (3, 256), and how much chroma there is, (256,); float32."""
+    levels = torch.arange(256, dtype=torch.float32).double()
+    turn = levels * 6.0 / 255.0
+    sector, fraction = turn.floor().long() % 6, (turn - turn.floor()).float()
+    zero, one = torch.zeros(256), torch.ones(256)
+    red = torch.stack([zero, fraction, one, one, 1 - fraction, zero])  # by the hue's sixth of the circle
+    lost = torch.stack([red.roll(shift, 0).gather(0, sector[None])[0] for shift in (0, 2, 4)])
+    return send(lost, device), send((levels / 255.0).float(), device)
 
 
 def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
