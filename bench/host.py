@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from bench.command import Bench, Found, option
+from bench.command import PATIENCE, Bench, Found, option
 from bench.measure import Case, Result, measure_cases, time_calls
 from bench.pretended_gpu import GPU, PretendedGpu
 from bench.report import Report, format_table
@@ -54,6 +54,7 @@ class Options:
     batch_size: int = option(256, "images per batch")
     size: int = option(224, "height and width of the crops in pixels")
     rounds: int = option(21, "timed rounds, each of which runs every variant")
+    patience: float = option(0.0, PATIENCE)
 
 
 def write_files(folder: Path, count: int) -> dm.FileList:
@@ -125,7 +126,7 @@ def measure(options: Options) -> Iterator[Found]:
             for part, call in {"plan": planner(plan), "stage": stager(plan, torch.device("cpu"))}.items():
                 run = partial(time_calls, call, calls=BATCHES, items=options.batch_size)
                 cases.append(Case(name=f"{recipe}, {part}", label=recipe, run=run))
-        results = measure_cases(cases, rounds=options.rounds, warmup=2)
+        results = measure_cases(cases, rounds=options.rounds, warmup=2, patience_s=options.patience)
         times = {recipe: _times(results, recipe, options.batch_size) for recipe in RECIPES}
         derived = {recipe: times[recipe] | count_work(plan) for recipe, plan in plans.items()}
     scale = options.batch_size / 256

@@ -64,9 +64,12 @@ def test_all_transforms_and_mixers_are_here():
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transforms_give_the_cpus_pixels_and_wait_for_nothing(name):
     images, operations = levels(), planned((TRANSFORMS[name],))
-    with PretendedGpu():
-        found = apply_batch(send(images, GPU), operations)
-        assert found.device == GPU
+    with PretendedGpu() as gpu:
+        there = send(images, GPU)
+        apply_batch(there, operations)  # what is the same for every batch stays there from now on
+        before = gpu.copies
+        found = apply_batch(there, operations)
+        assert (found.device, gpu.copies - before) == (GPU, 1)
     expected = torch.cat([apply_one(images[row : row + 1], own) for row, own in enumerate(operations)])
     assert torch.equal(found, expected)
 

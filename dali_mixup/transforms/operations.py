@@ -1,5 +1,6 @@
 """Planned operations carried out on finished images: image by image on a CPU, group by group on a GPU."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -42,18 +43,19 @@ def apply_batch(images: torch.Tensor, operations: Sequence[Sequence[Operation]])
     rounds = _sort(operations)
     if not rounds:
         return images
-    block = send(_pack(rounds, len(images)), images.device)
-    orders = block[: (len(rounds) + 1) * len(images)].view(torch.int64).split(len(images))
-    numbers = block[(len(rounds) + 1) * len(images) :]
-    for groups, order in zip(rounds, orders, strict=False):
-        found, images, start = [], images.index_select(0, order), 0
+    parts = _list_parts(rounds, len(images))
+    # one block, so that all of it reaches a device by one copy
+    block = send(torch.from_numpy(np.concatenate(parts)), images.device)
+    following = iter(block.split([len(part) for part in parts]))
+    for groups in rounds:
+        found, start = [], 0
+        images = images.index_select(0, next(following).view(torch.int64))
         for group in groups:
-            end, count = start + len(group.rows), len(group.numbers)
-            own, numbers = numbers[:count].view(len(group.rows), -1), numbers[count:]
-            found.append(group.function(images[start:end], own, *group.fixed))
+            end, numbers = start + len(group.rows), next(following).view(len(group.rows), group.width)
+            found.append(group.function(images[start:end], numbers, *group.fixed))
             start = end
         images = torch.cat([*found, images[start:]])
-    return images.index_select(0, orders[-1])
+    return images.index_select(0, next(following).view(torch.int64))
 
 
 class _Group(NamedTuple):
@@ -62,45 +64,46 @@ class _Group(NamedTuple):
     Attributes:
         function: of the operation.
         fixed: of the operation.
+        width: how many numbers an image has.
         rows: of the images in the batch.
         numbers: of all of them, one row after the other.
     """
 
     function: Callable[..., torch.Tensor]
     fixed: tuple
+    width: int
     rows: list[int]
     numbers: list[float]
 
 
 def _sort(operations: Sequence[Sequence[Operation]]) -> list[list[_Group]]:
     """The groups of the first operations, of the second ones, ..."""
-    rounds: list[dict[tuple, _Group]] = [{} for _ in range(max(map(len, operations), default=0))]
+    places = range(max(map(len, operations), default=0))
+    rounds: list[dict[tuple, tuple[list, list]]] = [defaultdict(lambda: ([], [])) for _ in places]
     for row, own in enumerate(operations):
         for groups, (function, numbers, fixed) in zip(rounds, own, strict=False):
-            group = groups.get((function, fixed))
-            if group is None:
-                group = groups[function, fixed] = _Group(function, fixed, [], [])
-            group.rows.append(row)
-            group.numbers.extend(numbers)
-    return [list(groups.values()) for groups in rounds]
+            rows, all_numbers = groups[function, fixed, len(numbers)]
+            rows.append(row)
+            all_numbers.extend(numbers)
+    return [
+        [_Group(function, fixed, width, *lists) for (function, fixed, width), lists in groups.items()]
+        for groups in rounds
+    ]
 
 
-def _pack(rounds: list[list[_Group]], count: int) -> torch.Tensor:
-    """All that a device needs to know, in one block: it gets there by one copy.
+def _list_parts(rounds: list[list[_Group]], count: int) -> list[np.ndarray]:
+    """What a device needs to know of `count` images: for each round their order, and the numbers of its groups.
 
     Returns:
-        (k,) float64. It begins with int64: where each image of a round comes from, `count` for every round and then for
-        the batch; after them come the numbers of all groups.
+        float64 arrays. An order says for each place where its image lies until then, (count,) int64 as float64; the
+        last one is that of the batch.
     """
-    orders, at = [], np.arange(count)  # where each image of the batch lies
+    parts, at = [], np.arange(count)  # where each image of the batch lies
     for groups in rounds:
         rows = np.concatenate([group.rows for group in groups])
         rest = np.ones(count, bool)
         rest[rows] = False
         rows = np.concatenate([rows, np.flatnonzero(rest)])
-        orders.append(at[rows])
-        at = np.empty_like(rows)
+        parts += [at[rows].view(np.float64), *(np.array(group.numbers, np.float64) for group in groups)]
         at[rows] = np.arange(count)
-    numbers = [number for groups in rounds for group in groups for number in group.numbers]
-    places = np.concatenate([*orders, at]).view(np.float64)
-    return torch.from_numpy(np.concatenate([places, np.array(numbers, np.float64)]))
+    return [*parts, at.view(np.float64)]
