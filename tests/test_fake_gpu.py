@@ -122,8 +122,8 @@ def test_the_stage_gives_the_cpus_batches_and_waits_for_nothing(name, layout):
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 @pytest.mark.parametrize("kind", [torch.nn.CrossEntropyLoss, torch.nn.NLLLoss])
 def test_loss_and_accuracy_are_the_cpus_and_wait_for_nothing(kind, reduction, weighted):
-    weight = torch.rand(20) + 0.5 if weighted else None
-    logits, targets = torch.randn(COUNT, 20), dm.stack_targets(LABELS, LABELS.roll(1), torch.rand(COUNT))
+    weight = torch.rand(10) + 0.5 if weighted else None
+    logits, targets = torch.randn(COUNT, 10), dm.stack_targets(LABELS, LABELS.roll(1), torch.rand(COUNT))
     expected, on_cpu = dm.MixUpLoss(kind(weight, reduction=reduction))(logits, targets), dm.MixUpAccuracy()
     on_cpu.update(logits, targets)
     with PretendedGpu():
@@ -140,14 +140,16 @@ def test_loss_and_accuracy_are_the_cpus_and_wait_for_nothing(kind, reduction, we
 
 @pytest.mark.parametrize("label", [-1, 5])
 def test_a_label_that_is_no_class_fails_on_the_gpu(label):
+    labels = torch.cat([LABELS[:-1], torch.tensor([label])])
     with PretendedGpu(), pytest.raises(RuntimeError, match="class indices from 0 to 4"):
-        MIXERS["mixup dense"](send(levels(), GPU), send(torch.full((COUNT,), label), GPU))
+        MIXERS["mixup dense"](send(levels(), GPU), send(labels, GPU))
 
 
 @pytest.mark.parametrize("label", [-(2**24), 2**24])
 def test_a_label_that_stacked_targets_cant_hold_fails_on_the_gpu(label):
+    labels = torch.cat([LABELS[:-1], torch.tensor([label])])
     with PretendedGpu(), pytest.raises(RuntimeError, match="must be below 2"):
-        MIXERS["mixup"](send(levels(), GPU), send(torch.full((COUNT,), label), GPU))
+        MIXERS["mixup"](send(levels(), GPU), send(labels, GPU))
 
 
 WAITING = {
