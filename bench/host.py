@@ -1,5 +1,7 @@
 """Host time per batch on the way to a GPU, on this CPU: planning a batch, and launching what a stage does to it.
 
+Times are CPU seconds of the one thread that does it, so that they mean the same on a busy machine.
+
 "plan" is all that is decided for a batch: order, windows, flips, transforms, draws and the paths of its files. "stage"
 is the stage in torch's expressions on images so small that calling torch takes longer than the work: about what it
 takes to launch the same operations on a GPU. How many of them there are, and how many copies from the host, is counted
@@ -12,6 +14,7 @@ Examples:
 
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,8 +26,8 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from bench.command import PATIENCE, Bench, Found, option
-from bench.measure import Case, Result, measure_cases, time_calls
+from bench.command import Bench, Found, option
+from bench.measure import Case, Result, Timing, measure_cases
 from bench.pretended_gpu import GPU, PretendedGpu
 from bench.report import Report, format_table
 from dali_mixup.decode.files_to_decode import files_to_decode
@@ -54,7 +57,6 @@ class Options:
     batch_size: int = option(256, "images per batch")
     size: int = option(224, "height and width of the crops in pixels")
     rounds: int = option(21, "timed rounds, each of which runs every variant")
-    patience: float = option(0.0, PATIENCE)
 
 
 def write_files(folder: Path, count: int) -> dm.FileList:
@@ -101,6 +103,14 @@ def stager(plan: Plan, device: torch.device) -> Callable[[], object]:
     return lambda: stage(images, next(batches))
 
 
+def time_batches(call: Callable[[], object], batch_size: int) -> Timing:
+    """This thread's CPU time for a few calls."""
+    start = time.thread_time()
+    for _ in range(BATCHES):
+        call()
+    return Timing(items=BATCHES * batch_size, seconds=time.thread_time() - start)
+
+
 def count_work(plan: Plan) -> dict[str, float]:
     """Operations and copies of a batch on a GPU: medians."""
     counted = []
@@ -124,9 +134,9 @@ def measure(options: Options) -> Iterator[Found]:
         cases = []
         for recipe, plan in plans.items():
             for part, call in {"plan": planner(plan), "stage": stager(plan, torch.device("cpu"))}.items():
-                run = partial(time_calls, call, calls=BATCHES, items=options.batch_size)
+                run = partial(time_batches, call, options.batch_size)
                 cases.append(Case(name=f"{recipe}, {part}", label=recipe, run=run))
-        results = measure_cases(cases, rounds=options.rounds, warmup=2, patience_s=options.patience)
+        results = measure_cases(cases, rounds=options.rounds, warmup=2)
         times = {recipe: _times(results, recipe, options.batch_size) for recipe in RECIPES}
         derived = {recipe: times[recipe] | count_work(plan) for recipe, plan in plans.items()}
     scale = options.batch_size / 256

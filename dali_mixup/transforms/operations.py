@@ -46,15 +46,16 @@ def apply_batch(images: torch.Tensor, operations: Sequence[Sequence[Operation]])
     parts = _list_parts(rounds, len(images))
     # one block, so that all of it reaches a device by one copy
     block = send(torch.from_numpy(np.concatenate(parts)), images.device)
-    following = iter(block.split([len(part) for part in parts]))
+    following = iter(block.split_with_sizes([len(part) for part in parts]))
     for groups in rounds:
-        found, start = [], 0
-        images = images.index_select(0, next(following).view(torch.int64))
-        for group in groups:
-            end, numbers = start + len(group.rows), next(following).view(len(group.rows), group.width)
-            found.append(group.function(images[start:end], numbers, *group.fixed))
-            start = end
-        images = torch.cat([*found, images[start:]])
+        counts = [len(group.rows) for group in groups]
+        ordered = images.index_select(0, next(following).view(torch.int64))
+        *beside, rest = ordered.split_with_sizes([*counts, len(images) - sum(counts)])
+        found = [
+            group.function(own, next(following).view(len(own), group.width), *group.fixed)
+            for group, own in zip(groups, beside, strict=True)
+        ]
+        images = torch.cat([*found, rest])
     return images.index_select(0, next(following).view(torch.int64))
 
 

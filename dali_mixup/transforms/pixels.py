@@ -29,19 +29,19 @@ def flip_vertically(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tenso
 
 def brightness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives black, 1 the image."""
-    return _to_levels(images.float().mul_(_column(numbers, 0)))
+    return _to_levels(images.float().mul_(_factors(numbers)))
 
 
 def contrast(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives the image's mean grey level, 1 the image."""
     total = _luma(images).sum((1, 2, 3))
     mean = torch.floor(total.double() / images[0, 0].numel() + 0.5)
-    return _blend(mean.float().view(-1, 1, 1, 1), images, _column(numbers, 0))
+    return _blend(mean.float().view(-1, 1, 1, 1), images, _factors(numbers))
 
 
 def saturation(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives grey, 1 the image."""
-    return _blend(_luma(images).float(), images, _column(numbers, 0))
+    return _blend(_luma(images).float(), images, _factors(numbers))
 
 
 def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -54,7 +54,7 @@ def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     total.add_(smooth[:, :, 1:-1, 1:-1], alpha=4)
     # never near a whole number unless it is one
     smooth[:, :, 1:-1, 1:-1] = total.mul_(2).add_(SMOOTH).div_(2 * SMOOTH).floor_()
-    return _blend(smooth, images, _column(numbers, 0))
+    return _blend(smooth, images, _factors(numbers))
 
 
 def grayscale(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ def posterize(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
 
 def solarize(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: threshold, from which on levels are inverted."""
-    return torch.where(images < _column(numbers, 0), images, 255 - images)
+    return torch.where(images < _factors(numbers), images, 255 - images)
 
 
 def autocontrast(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
@@ -189,12 +189,13 @@ def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
 
 def _luma(images: torch.Tensor) -> torch.Tensor:
     """(n, 1, H, W) int32 grey levels."""
-    red, green, blue = images.int().split(1, dim=1)
+    red, green, blue = images.int().chunk(3, dim=1)
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).add_(0x8000).bitwise_right_shift_(16)
 
 
-def _column(numbers: torch.Tensor, k: int) -> torch.Tensor:
-    return numbers[:, k].float().view(-1, 1, 1, 1)
+def _factors(numbers: torch.Tensor) -> torch.Tensor:
+    """The only number of each image, (n, 1, 1, 1) float32."""
+    return numbers.float().view(-1, 1, 1, 1)
 
 
 def _to_levels(values: torch.Tensor) -> torch.Tensor:
