@@ -14,6 +14,7 @@ from dali_mixup.stage.whole_batch import TorchStage
 from tests import reference
 
 triton = pytest.importorskip("triton")
+SIZE = (5, 71)
 PIPELINE = dm.ImagePipeline(geometry=dm.RandomResizedCrop((5, 7)))
 CODE = "from tests.stage.test_triton_kernel import compare_all; compare_all('cpu')"
 
@@ -23,7 +24,7 @@ def draw(mixer, count):
         return None
     if mixer == "mixup":
         return dm.MixUpDraw(lam=torch.rand(count), partner=torch.randperm(count))
-    return dm.CutMix().draw(count, np.random.default_rng(count), (5, 71))
+    return dm.CutMix().draw(count, np.random.default_rng(count), SIZE)
 
 
 def compare(device, count, dtype, memory_format, mixer):
@@ -31,7 +32,7 @@ def compare(device, count, dtype, memory_format, mixer):
     from dali_mixup.stage.triton_kernel import TritonStage
 
     torch.manual_seed(count)
-    images = torch.randint(0, 256, (count, 5, 71, 3), dtype=torch.uint8, device=device)
+    images = torch.randint(0, 256, (count, *SIZE, 3), dtype=torch.uint8, device=device)
     drawn = draw(mixer, count)
     drawn = None if drawn is None else drawn.to(device)
     options = {"dtype": dtype, "memory_format": memory_format, "device": torch.device(device)}
