@@ -1,10 +1,11 @@
 """The batch stage as a Triton kernel: each image and its partner are read once, the batch is written once.
 
 `_word_kernel` does it where 4 divides the width, `_byte_kernel` elsewhere. What isn't mixed isn't read: no partner where
-lam is 1 or outside of its box, and nothing of an image under the box.
+lam is 1 or outside of the box, and with words nothing of an image that the box covers.
 
-`python -m tests.stage.compiled` compiles both for sm_90 and sm_80, which needs no GPU, and shows their registers, memory
-accesses and instructions; `tests/stage/test_compiled.py` holds them to it.
+`tests/scripts/kernels.py` compiles them for sm_90 and sm_80, which takes no GPU, and shows their registers, accesses and
+instructions. With mixup to float32 NCHW on sm_90 a thread of either writes 24 levels: 225 instructions and 12 reads of
+4 bytes (words), 381 and 48 of one (bytes).
 """
 
 # A kernel is compiled by Triton, not run by Python:
@@ -60,7 +61,7 @@ def _from_box(boxes, group, row_groups, size: tl.constexpr, per_pixel: tl.conste
     width = tl.maximum(right - left, 0)
     row = (group.to(tl.uint32) // row_groups.to(tl.uint32)).to(tl.int32)
     start = (group - row * row_groups) * size - left
-    return tl.where((row >= top) & (row < bottom), start, width), width
+    return tl.where((row >= top) & (row < bottom) & (width > 0), start, width), width
 
 
 @triton.jit(do_not_specialize=["groups", "row_groups"], do_not_specialize_on_alignment=UNALIGNED)
@@ -155,9 +156,11 @@ def _byte_kernel(
         reads_other = pixel < tl.where(weight < 1, pixels, 0)
     if pastes:
         box = boxes + tl.program_id(1) * 4
+        top, left = tl.load(box).to(tl.int32), tl.load(box + 1).to(tl.int32)
+        bottom, right = tl.load(box + 2).to(tl.int32), tl.load(box + 3).to(tl.int32)
         row, column = pixel // width, pixel % width
-        in_rows = (row >= tl.load(box)) & (row < tl.load(box + 2))
-        in_columns = (column >= tl.load(box + 1)) & (column < tl.load(box + 3))
+        in_rows = (row >= top) & (row < bottom)
+        in_columns = (column >= left) & (column < right)
         source = tl.where(in_rows & in_columns, other, own) + pixel * 3
     for channel in tl.static_range(3):
         value = tl.load(images + source + channel, mask=inside, other=0).to(tl.float32)
