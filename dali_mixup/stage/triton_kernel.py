@@ -1,11 +1,11 @@
 """The batch stage as a Triton kernel: each image and its partner are read once, the batch is written once.
 
-`_word_kernel` does it where 4 divides the width, `_byte_kernel` elsewhere. What isn't mixed isn't read: no partner where
-lam is 1 or outside of the box, and with words nothing of an image that the box covers.
+`_word_kernel` does it where 4 divides the width, `_byte_kernel` elsewhere. What isn't mixed isn't read: no partner
+where lam is 1 or outside of the box, and with words nothing of an image that the box covers.
 
-`tests/scripts/kernels.py` compiles them for sm_90 and sm_80, which takes no GPU, and shows their registers, accesses and
-instructions. With mixup to float32 NCHW on sm_90 a thread of either writes 24 levels: 225 instructions and 12 reads of
-4 bytes (words), 381 and 48 of one (bytes).
+`python tests/scripts/kernels.py` compiles them for sm_90 and sm_80, which takes no GPU, and shows their registers,
+accesses and instructions. Triton 3.9, sm_90, float32 NCHW with mixup: for 24 levels, a thread has 240 instructions and
+reads 12 words; with bytes 392, and 48 of them.
 """
 
 # A kernel is compiled by Triton, not run by Python:
@@ -23,7 +23,7 @@ from dali_mixup.stage.whole_batch import WholeBatchStage
 
 BLOCK = 1024  # pixels per program
 
-# Every batch brings them: a kernel that was compiled for their alignment or for a size would be compiled again.
+# For arguments that start elsewhere in some batches, Triton would compile a kernel again.
 UNALIGNED = ["images", "lam", "partner", "boxes"]
 
 
@@ -199,15 +199,20 @@ class TritonStage(WholeBatchStage):
             return out
         planes = 3 if self.memory_format == torch.contiguous_format else 1
         size = math.gcd(width, 16 // self.dtype.itemsize)
+        form = {
+            "mixes": isinstance(draw, MixUpDraw),
+            "pastes": isinstance(draw, CutMixDraw),
+            "enable_fp_fusion": True,  # Triton 3.9 warns that 3.10 will have to be told so
+        }
         if size >= 4:
-            kernel, form = _word_kernel, {"planes": planes, "size": size}
+            kernel, form = _word_kernel, form | {"planes": planes, "size": size}
             block = (BLOCK if planes == 3 else 2 * BLOCK) // size
             row = width * 3 // planes // size
             if images.data_ptr() % size:
                 images = images.clone()
         else:
-            kernel, block, form = _byte_kernel, BLOCK, {"planar": planes == 3}
-            row = width
+            kernel, form = _byte_kernel, form | {"planar": planes == 3}
+            block, row = BLOCK, width
         with torch.cuda.device_of(images):  # Triton launches on torch's current GPU
             kernel[triton.cdiv(height * row, block), count](
                 images,
@@ -219,10 +224,7 @@ class TritonStage(WholeBatchStage):
                 row,
                 *self.scale,
                 *self.shift,
-                mixes=isinstance(draw, MixUpDraw),
-                pastes=isinstance(draw, CutMixDraw),
-                block=block,
-                enable_fp_fusion=True,  # which Triton 3.10 won't do by itself, and 3.9 warns of
+                block=block,  # pyright: ignore[reportArgumentType]
                 **form,
             )
         return out

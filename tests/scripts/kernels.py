@@ -38,13 +38,15 @@ VARIANTS = [
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """What a thread of a kernel takes; `accesses` are names like "st 128 evict_first"."""
+    """What a thread of a kernel does: `accesses` have names like "st 128 evict_first", `sums` of float32 like "fma"."""
 
+    levels: int
     instructions: int
     registers: int
     spilled: int
     shared: int
     accesses: Counter
+    sums: Counter
 
 
 @contextmanager
@@ -89,17 +91,19 @@ def compile_stage(architecture, width, dtype, layout, mixer):
         command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     usage = {name: int(number) for name, number in re.findall(r"\b(REG|STACK|SHARED|LOCAL):(\d+)", text)}
+    ptx = kernels[0].asm["ptx"]
+    accesses = [
+        (kind, int(vector or 1) * int(bits), " evict_first" if "evict_first" in how else "")
+        for kind, how, vector, bits in re.findall(r"\b(ld|st)\.global(\S*?)(?:\.v(\d))?\.b(\d+) ", ptx)
+    ]
     return Compiled(
+        levels=sum(bits for kind, bits, _ in accesses if kind == "st") // (8 * dtype.itemsize),
         instructions=code_bytes(cubin) // 16,
         registers=usage["REG"],
         spilled=usage["STACK"] + usage["LOCAL"],
         shared=usage["SHARED"],
-        accesses=Counter(
-            f"{kind} {int(vector or 1) * int(bits)}{' evict_first' if 'evict_first' in how else ''}"
-            for kind, how, vector, bits in re.findall(
-                r"\b(ld|st)\.global(\S*?)(?:\.v(\d))?\.b(\d+) ", kernels[0].asm["ptx"]
-            )
-        ),
+        accesses=Counter(f"{kind} {bits}{how}" for kind, bits, how in accesses),
+        sums=Counter(re.findall(r"\b(add|sub|mul|fma)\S*\.f32 ", ptx)),
     )
 
 
@@ -117,9 +121,8 @@ def main():
     for variant in VARIANTS:
         found = compile_stage(*variant)
         architecture, width, dtype, layout, mixer = variant
-        written = sum(n * int(name.split()[1]) for name, n in found.accesses.items() if name.startswith("st"))
-        per_level = found.instructions * 8 * dtype.itemsize / written
         name = f"{architecture} {width:5} {str(dtype)[6:]:8} {layout:6} {mixer:6}"
+        per_level = found.instructions / found.levels
         numbers = f"{found.instructions:12} {per_level:9.1f} {found.registers:9} {found.spilled:7} {found.shared:6}"
         accesses = ", ".join(f"{n} x {access}" for access, n in sorted(found.accesses.items()))
         print(f"{name} | {numbers} | {accesses}")
