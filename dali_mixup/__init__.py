@@ -4,9 +4,13 @@
 targets. Importing this package does not import DALI; building a `Loader` does.
 """
 
+from dali_mixup.dataset.bytes_dataset import BytesDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
+from dali_mixup.dataset.packed import PackedDataset
+from dali_mixup.dataset.packing import PackReport, pack
+from dali_mixup.dataset.repack import Shrink
 from dali_mixup.decode.gpu_decode import GpuDecode
-from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError
+from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
 from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
@@ -44,6 +48,7 @@ __all__ = [
     "BadFileWarning",
     "BadSample",
     "BadSampleError",
+    "BytesDataset",
     "CenterCrop",
     "ColorJitter",
     "CropPad",
@@ -62,6 +67,8 @@ __all__ = [
     "MixUpDraw",
     "MixUpIterator",
     "MixUpLoss",
+    "PackReport",
+    "PackedDataset",
     "RandomChoice",
     "RandAugment",
     "RandomApply",
@@ -72,12 +79,15 @@ __all__ = [
     "RandomOperation",
     "RandomResizedCrop",
     "RandomVerticalFlip",
+    "ReadError",
     "Resize",
     "ResizeCenterCrop",
+    "Shrink",
     "TrivialAugmentWide",
     "from_dataloader",
     "from_torchvision",
     "mix",
+    "pack",
     "paste",
     "stack_targets",
     "unstack_targets",

@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from dali_mixup import __version__
-from dali_mixup.commands import demo, index, preview
+from dali_mixup.commands import demo, index, pack, preview
 from dali_mixup.commands.arguments import EXIT_CODES
 from dali_mixup.errors import BadSampleError
 
-COMMANDS = (demo, preview, index)  # in the order of the help; none imports DALI or libturbojpeg before it runs
+COMMANDS = (demo, preview, index, pack)  # in the order of the help; none imports DALI or libturbojpeg before it runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,12 +1,14 @@
 """Error types and the one wording that all of the library's errors share."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-NAMED_IN_MESSAGE = 20
+NAMED_IN_MESSAGE = 20  # lines of their own
+SHOWN_NAMES = 10  # in one line
 
 
 class DatasetError(ValueError, FileNotFoundError):
@@ -51,6 +53,19 @@ class BadSampleError(RuntimeError):
 
     def __reduce__(self):
         return type(self), (self.samples, self.headline)
+
+
+class ReadError(RuntimeError):
+    """A sample's bytes can't be read, by no fault of its own: the store is out of reach, or a user's function failed.
+
+    It never gives way to another sample. The Loader stays usable.
+    """
+
+
+def name_some(names: Iterable[str], count: int) -> str:
+    """The first names of so many, and how many more there are."""
+    shown = list(islice(names, SHOWN_NAMES))
+    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
 
 
 def describe(value: object) -> str:

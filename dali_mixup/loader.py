@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
-from dali_mixup.dataset.files import FileList
+from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
 from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.faults import Faults
 from dali_mixup.decode.inspector import Inspector
@@ -78,7 +78,7 @@ class Loader:
     box are drawn per rank's batch.
 
     Args:
-        dataset: an `ImageFolder` or `FileList`.
+        dataset: an `ImageFolder`, a `FileList`, a `BytesDataset`.
         pipeline: what happens to an image.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
@@ -117,13 +117,13 @@ class Loader:
     @spelled_out(LoaderKeywords)
     def __init__(
         self,
-        dataset: FileList,
+        dataset: ImageDataset,
         pipeline: ImagePipeline,
         **options: Unpack[LoaderKeywords],
     ):
         self._build_again = partial(type(self), dataset, pipeline, **options)
         chosen = LoaderOptions(**options)
-        _check_type("dataset", dataset, FileList, "an ImageFolder or FileList")
+        _check_type("dataset", dataset, ImageDataset, "an ImageFolder, a FileList or another of dali_mixup's data sets")
         _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")
         if chosen.mixup is not None and dataset.targets.dtype == np.int64:
             chosen.mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
@@ -143,6 +143,8 @@ class Loader:
             rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
             raise ValueError(must_be("batch_size", rule, self.batch_size))
         threads = split_threads(chosen.num_threads)
+        if not isinstance(dataset, EncodedDataset):
+            raise NotImplementedError("pixels")
         inspector = Inspector(dataset, max_pixels=chosen.max_pixels, num_threads=threads.decode)
         self._faults = Faults(
             self.plan,
@@ -375,7 +377,7 @@ def _check_type(name: str, value: object, expected: type, rule: str) -> None:
         raise TypeError(must_be(name, rule, value))
 
 
-def _settle(pipeline: ImagePipeline, dataset: FileList, max_pixels: int) -> ImagePipeline:
+def _settle(pipeline: ImagePipeline, dataset: ImageDataset, max_pixels: int) -> ImagePipeline:
     """The pipeline with a fixed output size, that of all images; bad files have no say in it.
 
     Raises:
@@ -393,7 +395,7 @@ def _settle(pipeline: ImagePipeline, dataset: FileList, max_pixels: int) -> Imag
             try:
                 pipeline.settled(heights[pair], widths[pair])
             except ValueError:
-                names = [dataset.paths[int(good[i])] for i in pair]
+                names = [dataset.name(int(good[i])) for i in pair]
                 raise DatasetError(f"{error}; two that differ are {names[0]} and {names[1]}") from error
         raise
 
@@ -411,7 +413,7 @@ def _open_sampler(options: LoaderOptions) -> UserSampler | None:
     )
 
 
-def _build_plan(dataset: FileList, pipeline: ImagePipeline, options: LoaderOptions, rank: int, world: int) -> Plan:
+def _build_plan(dataset: ImageDataset, pipeline: ImagePipeline, options: LoaderOptions, rank: int, world: int) -> Plan:
     seed, sampled = int(options.seed), options.sampler is not None or options.batch_sampler is not None
     return Plan(
         dataset=dataset,
@@ -426,12 +428,12 @@ def _build_plan(dataset: FileList, pipeline: ImagePipeline, options: LoaderOptio
     )
 
 
-def _check_images_are_large_enough(dataset: FileList, pipeline: ImagePipeline) -> None:
+def _check_images_are_large_enough(dataset: ImageDataset, pipeline: ImagePipeline) -> None:
     small = np.flatnonzero(pipeline.geometry.too_small(dataset.heights, dataset.widths) & (dataset.heights > 0))
     if len(small):
         first = int(small[0])
         size = f"{dataset.heights[first]} x {dataset.widths[first]} pixels"
         raise ValueError(
-            f"{len(small)} images such as {dataset.paths[first]} ({size}) have too few pixels for {pipeline.geometry}; "
+            f"{len(small)} images such as {dataset.name(first)} ({size}) have too few pixels for {pipeline.geometry}; "
             "leave them out, or take a smaller size or a RandomResizedCrop"
         )

@@ -14,7 +14,7 @@ def test_without_a_command_the_help_is_shown_and_the_exit_code_is_2(capsys):
     assert "demo" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["demo", "preview", "index"])
+@pytest.mark.parametrize("command", ["demo", "preview", "index", "pack"])
 def test_help_of_each_command_has_examples_and_exit_codes(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

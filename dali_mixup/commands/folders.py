@@ -5,21 +5,30 @@ from pathlib import Path
 
 import numpy as np
 
+from dali_mixup.dataset.dataset import EncodedDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
+from dali_mixup.dataset.pack_index import ABOUT
+from dali_mixup.dataset.packed import PackedDataset
 from dali_mixup.errors import BadFileWarning, DatasetError, must_be
 
 SPLITS = ("train", "val", "test")
 
 
 def find_splits(folder: Path) -> dict[str, Path]:
-    """The ImageFolders below `folder` by name.
+    """The ImageFolders or packs below `folder` by name.
 
-    Train, val and test where train/ holds class folders, else `folder` itself as "".
+    Train, val and test where train/ holds class folders or is a pack, else `folder` itself as "".
     """
     train = folder / "train"
-    if train.is_dir() and any(entry.is_dir() for entry in train.iterdir()):  # else it is a class of trains
+    if train.is_dir() and any(entry.is_dir() or entry.name == ABOUT for entry in train.iterdir()):
+        # else it is a class of trains
         return {name: folder / name for name in SPLITS if (folder / name).is_dir()}
     return {"": folder}
+
+
+def open_source(path: Path) -> EncodedDataset:
+    """A pack, or an ImageFolder; bad files are left to the caller to name."""
+    return PackedDataset(path) if (path / ABOUT).is_file() else open_images(path)
 
 
 def open_images(root: Path, *, cache: bool = True) -> ImageFolder:

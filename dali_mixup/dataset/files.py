@@ -1,24 +1,25 @@
 """Which files, which labels, which classes: torchvision's `ImageFolder`, with every image's size known beforehand."""
 
-import hashlib
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
+from dali_mixup.dataset.dataset import EncodedDataset, fingerprint_of
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.quarantine import find_kept
-from dali_mixup.dataset.sizes import default_cache_folder, read_sizes
-from dali_mixup.errors import BadFileWarning, DatasetError, must_be
+from dali_mixup.dataset.sizes import default_cache_folder, read_sizes, remember_verdicts
+from dali_mixup.dataset.source import FileSource, open_file
+from dali_mixup.dataset.targets import check_targets
+from dali_mixup.errors import DatasetError, must_be, name_some
 
 # The same list as torchvision.datasets.folder.IMG_EXTENSIONS.
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-NAMED_IN_MESSAGE = 10
 
 
-class FileList:
+class FileList(EncodedDataset):
     """Images from a list of paths.
 
     Every header is read once, in threads, and remembered in the user's cache folder; later only files whose size or
@@ -69,37 +70,41 @@ class FileList:
         keep = None if exclude is None else find_kept(self.paths, exclude)
         if not len(self.paths):
             raise DatasetError(must_be("paths", "at least one file", []))
-        self.classes = None if classes is None else list(classes)
-        self.class_to_idx = {name: i for i, name in enumerate(self.classes or [])}
-        self.targets = _check_targets(targets, len(self.paths), self.classes)
+        classes = None if classes is None else list(classes)
+        checked = check_targets(targets, len(self.paths), classes)
         if keep is not None:
-            self.paths, self.targets = PathList(self.paths.encoded(i).tobytes() for i in keep), self.targets[keep]
+            self.paths, checked = PathList(self.paths.encoded(i).tobytes() for i in keep), checked[keep]
             if not len(keep):
                 raise DatasetError("paths must hold at least one file that isn't excluded, got none")
+        self.names = self.paths
         self.cache_folder = default_cache_folder() if cache else None
-        self.sizes = sizes = read_sizes(self.paths, cache_folder=self.cache_folder, progress=progress)
-        self.heights, self.widths, self.bad_files = sizes.height, sizes.width, sizes.reasons
-        if self.bad_files:
-            _warn_of_bad_files(self.paths, self.bad_files)
-
-    def __len__(self) -> int:
-        return len(self.paths)
+        self._describe(checked, classes, read_sizes(self.paths, cache_folder=self.cache_folder, progress=progress))
 
     def __getitem__(self, index: int) -> tuple[str, int | np.ndarray]:
         """Path and target, as torchvision's `samples[index]`."""
         target = self.targets[index]
         return self.paths[index], int(target) if self.targets.dtype == np.int64 else target
 
+    def name(self, number: int) -> str:
+        """The path of a file."""
+        return self.paths[number]
+
+    @contextmanager
+    def open(self, number: int) -> Iterator[FileSource]:
+        """See `EncodedDataset`."""
+        with open_file(self.paths.encoded(number).tobytes()) as (source, _):
+            yield source
+
+    def remember(self, verdicts: np.ndarray) -> None:
+        """See `EncodedDataset`: kept in the cache of sizes."""
+        remember_verdicts(self.paths, self.sizes, verdicts, cache_folder=self.cache_folder)
+
     def fingerprint(self) -> str:
         """32 characters that another order, other file names or other targets change.
 
         The folder above all files doesn't count.
         """
-        digest = hashlib.blake2b(digest_size=16)
-        names = self.paths.below(self.paths.common_folder())
-        for array in (names.ends, names.blob, self.targets):
-            digest.update(array.tobytes())
-        return digest.hexdigest()
+        return fingerprint_of(self.paths, self.targets)
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
@@ -139,7 +144,7 @@ class ImageFolder(FileList):
         if empty:
             raise DatasetError(
                 f"each class folder must hold an image ({' '.join(EXTENSIONS)}), but "
-                f"{_some(map(repr, empty), len(empty))} of "
+                f"{name_some(map(repr, empty), len(empty))} of "
                 f"{self.root!r} hold none; remove or fill them"
             )
         targets = np.repeat(np.arange(len(classes)), [len(found) for found in files])
@@ -204,38 +209,3 @@ def _leads_back(folder: str, parent: str, name: str) -> bool:
     except OSError:  # gone by now, which os.walk passes over
         return False
     return True
-
-
-def _check_targets(targets: Sequence | np.ndarray | torch.Tensor, count: int, classes: list[str] | None) -> np.ndarray:
-    array = targets.detach().cpu().numpy() if isinstance(targets, torch.Tensor) else np.asarray(targets)
-    if array.ndim == 0 or len(array) != count:
-        raise DatasetError(must_be("targets", f"one per path ({count} paths)", array))
-    if np.issubdtype(array.dtype, np.floating):
-        return np.ascontiguousarray(array, np.float32)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(must_be("targets", "integers (class indices) or floats", array))
-    if array.ndim != 1:
-        raise DatasetError(
-            must_be(
-                "targets", "class indices of shape (N,), or floats", array, "convert multi-label targets to float32"
-            )
-        )
-    if classes is not None:
-        outside = (array < 0) | (array >= len(classes))
-        if outside.any():
-            at = int(np.flatnonzero(outside)[0])
-            raise DatasetError(must_be(f"targets[{at}]", f"a class index from 0 to {len(classes) - 1}", int(array[at])))
-    return array.astype(np.int64)
-
-
-def _some(names: Iterable[str], count: int) -> str:
-    """The first names, and how many more there are."""
-    shown = [name for name, _ in zip(names, range(NAMED_IN_MESSAGE), strict=False)]
-    return ", ".join(shown) + (f" and {count - len(shown)} more" if count > len(shown) else "")
-
-
-def _warn_of_bad_files(paths: PathList, reasons: dict[int, str]) -> None:
-    lines = _some((f"{paths[i]} ({reason})" for i, reason in sorted(reasons.items())), len(reasons))
-    warnings.warn(
-        f"{len(reasons)} of {len(paths)} files can't be read as images: {lines}", BadFileWarning, stacklevel=4
-    )

@@ -3,13 +3,12 @@
 That takes one open, one stat, and usually one read of 4 KB.
 """
 
-import os
-import stat
 from typing import NamedTuple
 
 from dali_mixup.dataset.jpeg import FIRST_READ, START, look_at_jpeg
 from dali_mixup.dataset.pillow import look_with_pillow
 from dali_mixup.dataset.png import SIGNATURE, look_at_png
+from dali_mixup.dataset.source import Source, open_file
 from dali_mixup.dataset.verdict import LONGEST_SIDE, Finding, Verdict, ask_pillow, bad, most_bytes, why_unreadable
 from dali_mixup.dataset.webp import is_webp, look_at_webp
 
@@ -29,7 +28,7 @@ class Header(NamedTuple):
 
 
 def probe(path: str | bytes) -> Header:
-    """Read the size of an image and find who decodes it; never its pixels.
+    """Read the size of an image file and find who decodes it; never its pixels.
 
     Headers of JPEGs (this is what 100,000 files wait for), PNGs and WebPs are parsed here; every other format is
     Pillow's. The size is the stored one, before any EXIF rotation, as torchvision's ImageFolder sees it.
@@ -39,41 +38,40 @@ def probe(path: str | bytes) -> Header:
         content.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open_file(path) as (source, status):
+            found = look(source)
+            return Header(*found[:2], status.st_size, status.st_mtime_ns, found.reason, found.verdict)
     except OSError as error:
         return Header(0, 0, -1, -1, why_unreadable(error))
+
+
+def look(source: Source) -> Finding:
+    """The size of an encoded image and who decodes it, or why it can't be one."""
     try:
-        status = os.fstat(fd)
-        try:
-            height, width, verdict, reason = _look(fd, status)
-        except OSError as error:
-            height, width, verdict, reason = bad(why_unreadable(error))
-    finally:
-        os.close(fd)
-    return Header(height, width, status.st_size, status.st_mtime_ns, reason, verdict)
+        return _look(source)
+    except OSError as error:
+        return bad(why_unreadable(error))
 
 
-def _look(fd: int, status: os.stat_result) -> Finding:
-    if not stat.S_ISREG(status.st_mode):
-        return bad("not a regular file")
-    head = os.read(fd, FIRST_READ)
+def _look(source: Source) -> Finding:
+    head = source.read_at(0, FIRST_READ)
     if not head:
         return bad("empty file")
-    found = _parse(fd, head, status.st_size)
+    found = _parse(source, head)
     if found.verdict is Verdict.PILLOW and not found.height:
-        reason, found = found.reason, look_with_pillow(fd)
+        reason, found = found.reason, look_with_pillow(source)
         if reason and found.verdict is Verdict.BAD:
             return bad(reason)
     if max(found.height, found.width) > LONGEST_SIDE:
         return bad(f"claims {found.height} x {found.width} pixels")
-    if found.verdict is not Verdict.BAD and status.st_size > most_bytes(found.height, found.width):
+    if found.verdict is not Verdict.BAD and source.size > most_bytes(found.height, found.width):
         return found._replace(verdict=Verdict.PILLOW)  # it stops reading at the image's end
     return found
 
 
-def _parse(fd: int, head: bytes, file_size: int) -> Finding:
+def _parse(source: Source, head: bytes) -> Finding:
     if head.startswith(START):
-        return look_at_jpeg(fd, head, file_size)
+        return look_at_jpeg(source, head)
     if head.startswith(SIGNATURE):
-        return look_at_png(fd, head, file_size)
-    return look_at_webp(fd, head, file_size) if is_webp(head) else ask_pillow()
+        return look_at_png(source, head)
+    return look_at_webp(source, head) if is_webp(head) else ask_pillow()

@@ -3,8 +3,7 @@
 What follows the frame header is for `scan`.
 """
 
-import os
-
+from dali_mixup.dataset.source import Source
 from dali_mixup.dataset.verdict import Finding, Verdict, ask_pillow, cannot_hold
 
 START = b"\xff\xd8"
@@ -30,15 +29,14 @@ PLAIN_FACTORS = frozenset(
 )
 
 
-def look_at_jpeg(fd: int, head: bytes, file_size: int) -> Finding:
+def look_at_jpeg(source: Source, head: bytes) -> Finding:
     """What the header of a JPEG tells.
 
     Args:
-        fd: the file.
+        source: the file.
         head: its first `FIRST_READ` bytes.
-        file_size: of the file.
     """
-    frame = _find_frame(fd, head, file_size)
+    frame = _find_frame(source, head)
     if isinstance(frame, str):
         return ask_pillow(frame)  # it forgives some bytes that belong to no segment
     height, width = int.from_bytes(frame[5:7]), int.from_bytes(frame[7:9])
@@ -46,8 +44,8 @@ def look_at_jpeg(fd: int, head: bytes, file_size: int) -> Finding:
         return ask_pillow(f"frame header claims {height} x {width} pixels")
     if why_not_dali(frame):
         return ask_pillow()
-    if not can_hold(height, width, file_size):
-        return cannot_hold(height, width, file_size)
+    if not can_hold(height, width, source.size):
+        return cannot_hold(height, width, source.size)
     return Finding(height, width, Verdict.SCAN_FIRST)
 
 
@@ -71,16 +69,16 @@ def why_not_dali(frame: bytes) -> str:
     return "" if frame[11:LONGEST_FRAME:3] in PLAIN_FACTORS else "an unusual subsampling"
 
 
-def _find_frame(fd: int, head: bytes, file_size: int) -> bytes | str:
+def _find_frame(source: Source, head: bytes) -> bytes | str:
     """Walk the marker segments, skipped by their length and not read; the frame header, or why there is none."""
     start, at = 0, 2  # of `head`, and of the segment
     while True:
         segment = head[at - start : at - start + LONGEST_FRAME]
         if len(segment) < LONGEST_FRAME:
-            head, start = os.pread(fd, FIRST_READ, at), at
+            head, start = source.read_at(at, FIRST_READ), at
             segment = head[:LONGEST_FRAME]
         if len(segment) < 4:
-            return f"truncated at byte {file_size}: no frame header"
+            return f"truncated at byte {source.size}: no frame header"
         marker = segment[1]
         if segment[0] != 0xFF:
             return f"not a JPEG: no marker at byte {at}"
@@ -88,7 +86,7 @@ def _find_frame(fd: int, head: bytes, file_size: int) -> bytes | str:
             rest = head[at - start :]
             at += len(rest) - len(rest.lstrip(b"\xff")) - 1
         elif marker in START_OF_FRAME:
-            return segment if len(segment) >= 9 else f"truncated at byte {file_size}: no frame header"
+            return segment if len(segment) >= 9 else f"truncated at byte {source.size}: no frame header"
         elif marker in (START_OF_SCAN, END_OF_IMAGE):
             return "not a JPEG: no frame header before the image data"
         elif marker in STANDALONE:

@@ -1,8 +1,6 @@
 """Pillow's opinion of a file, and its pixels: torchvision's `pil_loader`, with limits for hostile files."""
 
 import io
-import os
-import stat
 import struct
 import threading
 import warnings
@@ -15,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dali_mixup.dataset import png, webp
+from dali_mixup.dataset.source import FileSource, Source, open_file
 from dali_mixup.dataset.verdict import SPARE_BYTES, Finding, Verdict, bad, most_bytes, why_unreadable
 from dali_mixup.errors import must_be
 
@@ -43,10 +42,10 @@ def open_with_pillow(file: str | IO[bytes]) -> Image.Image:
     return Image.open(file, formats=_formats())
 
 
-def look_with_pillow(fd: int) -> Finding:
+def look_with_pillow(source: Source) -> Finding:
     """The size that Pillow finds in a file, or why it finds none, in at most 64 MiB and without its pixels."""
     try:
-        return _forgiving_warnings(_look, fd)
+        return _forgiving_warnings(_look, source)
     except UnidentifiedImageError:
         return bad(NO_IMAGE)
     except UndecodableError as error:
@@ -72,21 +71,22 @@ def decode_with_pillow(path: str | bytes, size: tuple[int, int]) -> np.ndarray:
         UndecodableError: Pillow refuses the file, it has another size, or it can't be read.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_file(path) as (source, _):
+            return decode_source(source, size)
     except OSError as error:
         raise UndecodableError(why_unreadable(error)) from error
+
+
+def decode_source(source: Source, size: tuple[int, int]) -> np.ndarray:
+    """`decode_with_pillow` for an open file, a part of one, or bytes in memory."""
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise UndecodableError("not a regular file")
-        return _forgiving_warnings(_decode, fd, size)
+        return _forgiving_warnings(_decode, source, size)
     except UndecodableError:
         raise
     except UnidentifiedImageError as error:
         raise UndecodableError(NO_IMAGE) from error
     except Exception as error:  # a decoder may raise anything on a damaged file
         raise UndecodableError(_in_words(error)) from error
-    finally:
-        os.close(fd)
 
 
 def _forgiving_warnings(function: Callable[..., Result], *arguments: object) -> Result:
@@ -134,16 +134,23 @@ class _Limited(io.FileIO):
             raise UndecodableError("it is far longer than its pixels need")
 
 
-def _look(fd: int) -> Finding:
-    with io.BufferedReader(_Limited(fd, SPARE_BYTES)) as file, _identify(file) as image:
+def _open(source: Source, most: int) -> IO[bytes]:
+    """What Pillow reads from: at most so many bytes, which aren't read at once where they are a file of their own."""
+    if isinstance(source, FileSource) and not source.start:
+        return io.BufferedReader(_Limited(source.fd, most))
+    return io.BytesIO(source.read_at(0, most))
+
+
+def _look(source: Source) -> Finding:
+    with _open(source, SPARE_BYTES) as file, _identify(file) as image:
         if not image.height or not image.width:
             return bad("not an image: it has no pixels")
         _check_tiles(image)
         return Finding(image.height, image.width, Verdict.PILLOW)
 
 
-def _decode(fd: int, size: tuple[int, int]) -> np.ndarray:
-    with io.BufferedReader(_Limited(fd, most_bytes(*size))) as file:
+def _decode(source: Source, size: tuple[int, int]) -> np.ndarray:
+    with _open(source, most_bytes(*size)) as file:
         head = file.read(webp.HEADER)
         if webp.is_webp(head):
             _check_size(webp.read_size(head), size)

@@ -7,7 +7,7 @@ import hashlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,17 +85,17 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
             column[i] = known.columns[name][rows[i]]
         return None
 
-    probed: list[int] = []
-    for i, header in _look_in_threads(look, len(paths), progress=progress):
-        for name, column in columns.items():
-            column[i] = getattr(header, name)
-        if header.reason:
-            reasons[i] = header.reason
-        else:
-            probed.append(i)
-
-    if cache_file is not None and probed:
+    good = _fill(columns, reasons, _look_in_threads(look, len(paths), progress=progress))
+    if cache_file is not None and good:
         _keep(cache_file, known.updated(names, columns))
+    return Sizes(**columns, reasons=reasons)
+
+
+def probe_sizes(probe: Callable[[int], Header], total: int, *, progress: bool = True) -> Sizes:
+    """Sizes of the samples with the numbers below `total`; `probe` is called in threads."""
+    columns = {name: np.zeros(total, dtype) for name, dtype in COLUMNS.items()}
+    reasons: dict[int, str] = {}
+    _fill(columns, reasons, _look_in_threads(probe, total, progress=progress))
     return Sizes(**columns, reasons=reasons)
 
 
@@ -143,6 +143,19 @@ def _keep(cache_file: Path, cache: Cache) -> None:
             f"{REMEDY}",
             stacklevel=3,
         )
+
+
+def _fill(columns: Mapping[str, np.ndarray], reasons: dict[int, str], headers: Iterable[tuple[int, Header]]) -> int:
+    """Enter headers in the columns, and what is bad in `reasons`; how many are good."""
+    good = 0
+    for i, header in headers:
+        for name, column in columns.items():
+            column[i] = getattr(header, name)
+        if header.reason:
+            reasons[i] = header.reason
+        else:
+            good += 1
+    return good
 
 
 def _look_in_threads(

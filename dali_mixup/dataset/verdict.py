@@ -56,8 +56,10 @@ def cannot_hold(height: int, width: int, file_size: int) -> Finding:
 
 
 def why_unreadable(error: OSError) -> str:
-    """The reason for a file that can't be opened or read."""
-    return "missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror or error}"
+    """The reason for a file that can't be opened or read; an error without a number is a reason itself."""
+    if error.errno is None:
+        return str(error)
+    return "missing" if isinstance(error, FileNotFoundError) else f"unreadable: {error.strerror}"
 
 
 def most_bytes(height: int, width: int) -> int:

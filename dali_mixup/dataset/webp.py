@@ -5,8 +5,7 @@ and so is what has chunks after its image: the process dies of a lossless one wi
 reads on into those chunks, where Pillow refuses the file.
 """
 
-import os
-
+from dali_mixup.dataset.source import Source
 from dali_mixup.dataset.verdict import Finding, Verdict, ask_pillow
 
 ANIMATED = 0x02  # a flag of the extended header
@@ -19,20 +18,19 @@ def is_webp(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP" and head[12:16] in (b"VP8 ", b"VP8L", b"VP8X")
 
 
-def look_at_webp(fd: int, head: bytes, file_size: int) -> Finding:
+def look_at_webp(source: Source, head: bytes) -> Finding:
     """What the header of a WebP tells.
 
     The size of those that are left to Pillow is known, too: Pillow allocates two images when it opens one.
 
     Args:
-        fd: the file.
+        source: the file.
         head: its first bytes, `HEADER` or more.
-        file_size: of the file.
     """
     size = read_size(head)
     if size is None:
         return ask_pillow()
-    plain = int.from_bytes(head[4:8], "little") + 8 == file_size and _is_plain(fd, head, file_size, size)
+    plain = int.from_bytes(head[4:8], "little") + 8 == source.size and _is_plain(source, head, size)
     return Finding(*size, Verdict.DALI if plain else Verdict.PILLOW)
 
 
@@ -52,7 +50,7 @@ def read_size(head: bytes) -> tuple[int, int] | None:
     return size if size and all(size) else None
 
 
-def _is_plain(fd: int, head: bytes, file_size: int, size: tuple[int, int]) -> bool:
+def _is_plain(source: Source, head: bytes, size: tuple[int, int]) -> bool:
     """Whether the image of this size is the last chunk, with nothing but a colour profile and alpha before it."""
     at = 12
     if head[12:16] == b"VP8X":
@@ -60,13 +58,13 @@ def _is_plain(fd: int, head: bytes, file_size: int, size: tuple[int, int]) -> bo
             return False
         at = HEADER
     for _ in range(MOST_BEFORE_IMAGE):
-        chunk = os.pread(fd, 18, at)
+        chunk = source.read_at(at, 18)
         if len(chunk) < 18:
             return False
         length = int.from_bytes(chunk[4:8], "little")
         end = at + 8 + length + length % 2
         if chunk[:4] in (b"VP8 ", b"VP8L"):
-            return end == file_size and read_size(head[:12] + chunk) == size
+            return end == source.size and read_size(head[:12] + chunk) == size
         if chunk[:4] not in (b"ICCP", b"ALPH"):
             return False
         at = end

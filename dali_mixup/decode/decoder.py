@@ -14,7 +14,9 @@ import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
+from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.faults import CheckedBatch, Faults
+from dali_mixup.decode.files_to_decode import files_to_decode
 from dali_mixup.decode.gpu_decode import GpuDecode, largest_size
 from dali_mixup.errors import BadSampleError
 from dali_mixup.plan.plan import BatchPlan, Plan
@@ -198,6 +200,7 @@ class Decoder:
             prefetch=self.prefetch,
             seed=int(draw.integers(2**31)),
             checkpoint=self._checkpoint,
+            in_memory=not isinstance(self.plan.dataset, FileList),
             gpu_options=self._gpu_options,
         )
 
@@ -214,12 +217,8 @@ class Decoder:
         self._in_flight.append(batch)
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
-        windows = batch.plan.windows
-        indices, paths, rows = batch.plan.indices.tolist(), self.plan.dataset.paths, range(len(batch.plan.indices))
-        inputs = {
-            "path": [paths.encoded(index) for index in indices],
-            "anchor": windows.anchor,
-            "shape": windows.shape,
+        windows, rows = batch.plan.windows, range(len(batch.plan.indices))
+        inputs = files_to_decode(self.plan.dataset, batch.plan, batch.encoded, rows) | {
             "is_decoded": np.array([row in batch.pixels for row in rows]),
             "pixels": [batch.pixels.get(row, NO_PIXELS) for row in rows],
         }

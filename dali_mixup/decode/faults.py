@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dali_mixup.decode.inspector import Inspector
+from dali_mixup.dataset.dataset import Encoded
+from dali_mixup.dataset.files import FileList
+from dali_mixup.decode.files_to_decode import files_to_decode
+from dali_mixup.decode.inspector import Inspector, Looks
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError
 from dali_mixup.plan.plan import BatchPlan, Plan
 
@@ -18,12 +21,14 @@ class CheckedBatch:
     Attributes:
         plan: of the batch, with replacements where files are bad.
         pixels: by row, windows (h, w, 3) uint8 that Pillow decoded.
+        encoded: by row, the bytes that DALI decodes, where it doesn't read them itself.
         bad: by row, files that nothing replaces. DALI is not to read any file of the batch.
         news: replaced files of which nobody had warned when the batch was checked.
     """
 
     plan: BatchPlan
     pixels: dict[int, np.ndarray]
+    encoded: dict[int, Encoded]
     bad: dict[int, BadSample]
     news: list[BadSample]
 
@@ -76,14 +81,18 @@ class Faults:
         candidates: dict[int, Iterator[int]] = {}
         replaced: dict[int, int] = {}  # by position
         pixels: dict[int, np.ndarray] = {}
+        encoded: dict[int, Encoded] = {}
         news: list[BadSample] = []
         rows: Iterable[int] = range(len(batch.indices))
         while True:
-            reasons = self._look(batch, rows, pixels)
-            if not reasons or not self.replaces:
-                return CheckedBatch(plan=batch, pixels=pixels, bad=self._samples(batch, reasons), news=news)
+            looks = self._look(batch, rows)
+            pixels |= looks.pixels
+            encoded |= looks.encoded
+            if not looks.reasons or not self.replaces:
+                bad = self._samples(batch, looks.reasons)
+                return CheckedBatch(plan=batch, pixels=pixels, encoded=encoded, bad=bad, news=news)
             indices = batch.indices.tolist()
-            for row, reason in reasons.items():
+            for row, reason in looks.reasons.items():
                 index, position = indices[row], batch.step.first + row
                 news += self._report(index, reason)
                 following = candidates.setdefault(position, self.plan.replacements(batch.epoch, position, index))
@@ -95,18 +104,18 @@ class Faults:
             except BadSampleError:
                 self.warn_of(news)
                 raise
-            batch, rows = self.plan.batch(batch.epoch, order, batch.step, replaced), list(reasons)
+            batch, rows = self.plan.batch(batch.epoch, order, batch.step, replaced), list(looks.reasons)
 
     def find_refused(self, batch: CheckedBatch) -> list[int]:
         """The numbers of the files of a failed batch that DALI doesn't decode by themselves, or that have changed."""
         indices, rows = batch.plan.indices.tolist(), _rows_of_dali(batch)
-        changed = [row for row in rows if self.inspector.why_bad(indices[row])]
-        refused = self._find_refused(batch.plan, [row for row in rows if row not in changed])
+        changed = [row for row in rows if self.inspector.why_bad(indices[row], batch.encoded.get(row))]
+        refused = self._find_refused(batch.plan, [row for row in rows if row not in changed], batch.encoded)
         return [indices[row] for row in (*changed, *refused)]
 
     def name_bad(self, batch: CheckedBatch) -> list[BadSample]:
         """All bad files of a batch, also those that nobody has tried to decode because others are bad."""
-        looks = self.inspector.decode(batch.plan, self._find_refused(batch.plan, _rows_of_dali(batch)))
+        looks = self.inspector.decode(batch.plan, self._find_refused(batch.plan, _rows_of_dali(batch), batch.encoded))
         found = batch.bad | self._samples(batch.plan, looks.reasons)
         return [sample for _, sample in sorted(found.items())]
 
@@ -124,33 +133,30 @@ class Faults:
         return bool(new)
 
     def _samples(self, batch: BatchPlan, reasons: Mapping[int, str]) -> dict[int, BadSample]:
-        paths, indices = self.plan.dataset.paths, batch.indices.tolist()
-        return {row: BadSample(indices[row], paths[indices[row]], reason) for row, reason in reasons.items()}
+        name, indices = self.plan.dataset.name, batch.indices.tolist()
+        return {row: BadSample(indices[row], name(indices[row]), reason) for row, reason in reasons.items()}
 
-    def _look(self, batch: BatchPlan, rows: Iterable[int], pixels: dict[int, np.ndarray]) -> dict[int, str]:
-        """Why files of these rows can't be decoded; what Pillow decodes of them is added to `pixels`."""
+    def _look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
+        """What is known of these rows, after those that DALI has refused before were tried by themselves."""
         looks = self.inspector.look(batch, rows)
-        reasons = looks.reasons
-        pixels |= looks.pixels
         if self._suspects:
             indices = batch.indices.tolist()
-            tried = [row for row in rows if indices[row] in self._suspects and row not in reasons and row not in pixels]
-            looks = self.inspector.decode(batch, self._find_refused(batch, tried))
-            reasons |= looks.reasons
-            pixels |= looks.pixels
-        return reasons
+            known = looks.reasons.keys() | looks.pixels.keys()
+            tried = [row for row in rows if indices[row] in self._suspects and row not in known]
+            found = self.inspector.decode(batch, self._find_refused(batch, tried, looks.encoded))
+            looks.reasons.update(found.reasons)
+            looks.pixels.update(found.pixels)
+        return looks
 
-    def _find_refused(self, batch: BatchPlan, rows: list[int]) -> list[int]:
+    def _find_refused(self, batch: BatchPlan, rows: list[int], encoded: Mapping[int, Encoded]) -> list[int]:
         """Those of these rows whose windows DALI doesn't decode."""
         if not rows:
             return []
         from dali_mixup.decode.graph import decode_errors  # here, so that importing the package doesn't import DALI
 
-        paths, indices = self.plan.dataset.paths, batch.indices.tolist()
         errors = decode_errors(
-            [paths.encoded(indices[row]) for row in rows],
-            batch.windows.anchor[rows],
-            batch.windows.shape[rows],
+            files_to_decode(self.plan.dataset, batch, encoded, rows),
+            in_memory=not isinstance(self.plan.dataset, FileList),
             device_id=self.device_id,
         )
         return [row for row, error in zip(rows, errors, strict=True) if error]
@@ -158,7 +164,7 @@ class Faults:
     def _report(self, index: int, reason: str) -> list[BadSample]:
         """List a file; what to warn of: it, unless that was done."""
         if index not in self.replaced:
-            self.replaced[index] = BadSample(index, self.plan.dataset.paths[index], f"{reason}; replaced")
+            self.replaced[index] = BadSample(index, self.plan.dataset.name(index), f"{reason}; replaced")
         return [] if index in self._said else [self.replaced[index]]
 
     def _check_fraction(self) -> None:

@@ -5,7 +5,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, cast
@@ -39,14 +39,15 @@ def build_graph(
     prefetch: int,
     seed: int,
     checkpoint: bytes | None = None,
+    in_memory: bool = False,
     gpu_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Pipeline:
     """Build the graph of an `ImagePipeline`.
 
     Args:
         pipeline: what to do.
-        source: gives the inputs of the next batch by name: "path" (a list of uint8 arrays), "anchor", "shape",
-            "is_decoded" (B,) bool and "pixels", a list of uint8 (h, w, 3): the windows that DALI isn't to decode;
+        source: gives the inputs of the next batch by name: those of `files_to_decode`, "is_decoded" (B,)
+            bool and "pixels", a list of uint8 (h, w, 3): the windows that DALI isn't to decode;
             unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
             (B,) int32.
         windows_only: stop after the decoder; resize and flip are left to the stage.
@@ -56,12 +57,13 @@ def build_graph(
         prefetch: batches that DALI prepares ahead.
         seed: of the random operators in `pipeline.augment`.
         checkpoint: their state, as `Pipeline.checkpoint` gave it; None for the beginning.
+        in_memory: `source` gives the files' bytes in the place of their paths.
         gpu_options: of the decoder on a GPU, from `GpuDecode.options`.
 
     Returns:
         A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
     """
-    kinds = {"path": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
+    kinds = {"file": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
     kinds |= {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
     geometry, size = pipeline.geometry, pipeline.size
     border, interpolation = geometry.border, geometry.interpolation
@@ -100,7 +102,7 @@ def build_graph(
             images = inputs["pixels"] if device_id is None else inputs["pixels"].gpu()
         else:
             options = None if device_id is None else gpu_options
-            images = _decode(inputs["path"], inputs["anchor"], inputs["shape"], options)
+            images = _decode(inputs["file"], inputs["anchor"], inputs["shape"], options, in_memory=in_memory)
         if "resized" in inputs:
             images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(interpolation)))
         if "offset" in inputs:
@@ -133,30 +135,30 @@ def _without_warnings_of_auto_aug() -> Iterator[None]:
 
 
 def decode_errors(
-    paths: Iterable[np.ndarray], anchors: np.ndarray, shapes: np.ndarray, *, device_id: int | None
+    files: Mapping[str, Sequence[np.ndarray]], *, in_memory: bool, device_id: int | None
 ) -> Iterator[str]:
     """Decode one window after another, each by itself.
 
     Args:
-        paths: B uint8 (length,).
-        anchors: (B, 2) int32, top and left.
-        shapes: (B, 2) int32, height and width.
+        files: from `files_to_decode`.
+        in_memory: they are bytes, not paths.
         device_id: the GPU that decodes; None for the CPU.
 
     Yields:
         DALI's message for each window, "" if it decodes.
     """
-    inputs = {"path": types.UINT8, "anchor": types.INT32, "shape": types.INT32}
+    inputs = {"file": types.UINT8, "anchor": types.INT32, "shape": types.INT32}
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
     def graph() -> DataNode:
         return _decode(
             *(fn.external_source(name=name, dtype=dtype, ndim=1) for name, dtype in inputs.items()),
             None if device_id is None else {},
+            in_memory=in_memory,
         )
 
     built = None
-    for window in zip(paths, anchors, shapes, strict=True):
+    for window in zip(*(files[name] for name in inputs), strict=True):
         if built is None:
             built = graph()
             built.build()
@@ -171,14 +173,17 @@ def decode_errors(
             yield ""
 
 
-def _decode(path: DataNode, anchor: DataNode, shape: DataNode, gpu_options: Mapping[str, Any] | None) -> DataNode:
-    """Read the file, decode the window.
+def _decode(
+    file: DataNode, anchor: DataNode, shape: DataNode, gpu_options: Mapping[str, Any] | None, *, in_memory: bool
+) -> DataNode:
+    """Decode the window of a file, which is read from a path unless it is in memory.
 
     On the CPU with None. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma.
     """
     options = {"jpeg_fancy_upsampling": True, **(gpu_options or {})}
     return fn.decoders.image_slice(
-        fn.io.file.read(path, dont_use_mmap=True),  # a mapped file that shrinks would kill the process
+        # a mapped file that shrinks would kill the process
+        file if in_memory else fn.io.file.read(file, dont_use_mmap=True),
         anchor,
         shape,
         axes=(0, 1),

@@ -4,6 +4,7 @@ Nothing here touches pixels. Any frozen dataclass that is a `Geometry` can stand
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, get_args, runtime_checkable
 
@@ -49,6 +50,17 @@ class Windows:
     resized: np.ndarray
     offset: np.ndarray
     interpolation: np.ndarray | None = None
+
+    def rows(self, rows: Sequence[int]) -> "Windows":
+        """Those of some images of the batch, in the order of `rows`."""
+        interpolation = None if self.interpolation is None else self.interpolation[rows]
+        return Windows(
+            anchor=self.anchor[rows],
+            shape=self.shape[rows],
+            resized=self.resized[rows],
+            offset=self.offset[rows],
+            interpolation=interpolation,
+        )
 
     def roi(self, size: tuple[int, int]) -> np.ndarray:
         """The outputs in pixels of the decoded parts: top, left, bottom, right; (B, 4) float32."""

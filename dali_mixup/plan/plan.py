@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from dali_mixup.dataset.files import FileList
+from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.geometry.geometry import Windows
 from dali_mixup.mixing.draws import Draw
 from dali_mixup.mixing.mixer import Rows
@@ -64,7 +64,7 @@ class Plan:
         world: number of ranks; 1 where a sampler decides what this rank gets.
     """
 
-    dataset: FileList
+    dataset: ImageDataset
     pipeline: ImagePipeline
     batch_size: int
     shuffle: bool

@@ -107,7 +107,7 @@ def test_a_folder_that_is_no_dataset_is_named(tmp_path, make, message):
 def test_targets_that_do_not_fit_are_refused(folder):
     paths = list(dm.ImageFolder(folder).paths)[:3]
     with pytest.raises(
-        dm.DatasetError, match=r"targets must be one per path \(3 paths\), got a int64 array of shape \(2,\)"
+        dm.DatasetError, match=r"targets must be one per sample \(3 samples\), got a int64 array of shape \(2,\)"
     ):
         dm.FileList(paths, [0, 1])
     with pytest.raises(dm.DatasetError, match=r"targets\[2\] must be a class index from 0 to 1, got 2"):

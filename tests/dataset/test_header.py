@@ -174,7 +174,7 @@ def test_a_photo_takes_one_open_and_one_read(tmp_path, monkeypatch):
         original = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (calls.append(name), original(*a))[1])
     assert probe(tmp_path / "photo.jpg")[:2] == (400, 500)
-    assert calls == ["open", "fstat", "read"]
+    assert calls == ["open", "fstat", "pread"]
 
 
 @pytest.mark.parametrize("side", [2**31, 2**32 - 1])

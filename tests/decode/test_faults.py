@@ -139,7 +139,7 @@ def test_only_what_dali_refuses_by_itself_is_refused(paths, monkeypatch):
     assert made.find_refused(checked) == []
     from dali_mixup.decode import graph
 
-    monkeypatch.setattr(graph, "decode_errors", lambda paths, *_, **__: ["", "no", "", ""][: len(paths)])
+    monkeypatch.setattr(graph, "decode_errors", lambda files, **_: ["", "no", "", ""][: len(files["file"])])
     assert made.find_refused(checked) == [1]
     cut(paths[3], 100)
     assert made.find_refused(checked) == [3, 1]
@@ -148,9 +148,9 @@ def test_only_what_dali_refuses_by_itself_is_refused(paths, monkeypatch):
 def test_a_suspect_is_tried_by_itself_and_pillow_decodes_what_dali_refuses(paths, monkeypatch):
     tried = []
 
-    def refuse(paths, anchors, shapes, **_):
-        tried.append([bytes(path) for path in paths])
-        return ["refused"] * len(paths)
+    def refuse(files, **_):
+        tried.append([bytes(path) for path in files["file"]])
+        return ["refused"] * len(files["file"])
 
     from dali_mixup.decode import graph
 

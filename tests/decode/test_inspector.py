@@ -1,7 +1,5 @@
 """What is known of files before DALI reads them, and what Pillow decodes of them."""
 
-import os
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -28,9 +26,9 @@ def files(tmp_path):
 
 @pytest.fixture
 def scanned(monkeypatch):
-    """Paths of the files that were scanned."""
-    seen, scan_file = [], inspector.scan_file
-    monkeypatch.setattr(inspector, "scan_file", lambda path, size: (seen.append(path), scan_file(path, size))[1])
+    """The contents that were scanned."""
+    seen, scan = [], inspector.scan
+    monkeypatch.setattr(inspector, "scan", lambda data: (seen.append(data), scan(data))[1])
     return seen
 
 
@@ -50,7 +48,7 @@ def look(files, damage=lambda: None, **options):
 def test_regular_jpegs_are_dalis_and_scanned_once(files, scanned):
     made, batch, looks = look(files)
     assert (looks.reasons, looks.pixels) == ({}, {})
-    assert sorted(scanned) == [os.fsencode(path) for path in files]
+    assert sorted(scanned) == sorted(path.read_bytes() for path in files)
     made.look(batch, range(COUNT))
     assert len(scanned) == COUNT
 
@@ -111,7 +109,7 @@ def test_what_was_learnt_of_a_file_is_dropped_when_it_changes(files, scanned):
     picture(40, 50, seed=7).save(files[3], "GIF")
     again = loader(files)
     list(again)
-    assert scanned == [os.fsencode(files[2])]
+    assert scanned == [files[2].read_bytes()]
     assert again.bad_samples == []
 
 
@@ -122,7 +120,7 @@ def test_what_was_learnt_of_a_file_that_changed_meanwhile_is_not_kept(files, sca
     made._decoder.close()
     scanned.clear()
     list(loader(files))
-    assert scanned == [os.fsencode(files[2])]
+    assert scanned == [files[2].read_bytes()]
 
 
 def test_without_a_cache_nothing_is_remembered(files, cache_folder):

@@ -1,0 +1,157 @@
+"""What a Loader needs of a data set, and the ways to its images: encoded in files or in bytes, or as pixels.
+
+Wherever images come from, the plan, the faults, the stage, the state and the ranks are the same.
+"""
+
+import hashlib
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import numpy as np
+
+from dali_mixup.dataset.paths import PathList
+from dali_mixup.dataset.sizes import Sizes
+from dali_mixup.dataset.source import BytesSource, Source
+from dali_mixup.errors import BadFileWarning, name_some
+from dali_mixup.geometry.geometry import Windows
+
+
+class ImageDataset(ABC):
+    """N images with their targets and sizes.
+
+    Attributes:
+        targets: (N,) int64 class indices, or float32 (N, ...).
+        classes: list of str, or None.
+        class_to_idx: dict from class name to int.
+        heights: (N,) int32, in pixels, before any EXIF rotation; 0 for a bad image.
+        widths: (N,) int32.
+        bad_files: dict from the number of a sample that can't be an image to the reason.
+        names: `PathList` of the samples' own names, by which another store of the same images knows them, too; None if
+            they have none.
+    """
+
+    targets: np.ndarray
+    classes: list[str] | None
+    heights: np.ndarray
+    widths: np.ndarray
+    bad_files: dict[int, str]
+    names: PathList | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The number of each class."""
+        return {name: i for i, name in enumerate(self.classes or [])}
+
+    @abstractmethod
+    def name(self, number: int) -> str:
+        """What messages call a sample: a path, or its place in what holds it."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """32 characters that another order, other samples or other targets change: what a saved state belongs to."""
+
+
+class EncodedDataset(ImageDataset):
+    """Images in an encoded form: JPEG, PNG, ...
+
+    Attributes:
+        sizes: `Sizes` of all samples, with the length of each in bytes, and who decodes it.
+    """
+
+    sizes: Sizes
+
+    def _describe(self, targets: np.ndarray, classes: Sequence[str] | None, sizes: Sizes) -> None:
+        """Set what all of them have, and warn of bad ones; their names must be known."""
+        self.targets, self.classes = targets, None if classes is None else list(classes)
+        self.sizes = sizes
+        self.heights, self.widths, self.bad_files = sizes.height, sizes.width, sizes.reasons
+        if bad := sorted(self.bad_files.items()):
+            lines = name_some((f"{self.name(number)} ({reason})" for number, reason in bad), len(bad))
+            warnings.warn(
+                f"{len(bad)} of {len(self)} files can't be read as images: {lines}", BadFileWarning, stacklevel=4
+            )
+
+    @abstractmethod
+    def open(self, number: int) -> AbstractContextManager[Source]:
+        """The bytes of a sample, as they are now.
+
+        Raises:
+            OSError: there is no such sample any more, or it can't be read.
+        """
+
+    def remember(self, verdicts: np.ndarray) -> None:
+        """Keep, for later runs, what was learnt of the samples; called at the end of an epoch.
+
+        Args:
+            verdicts: (N,) uint8, a `Verdict` of each; BAD where there is nothing to keep.
+        """
+
+
+class Encoded(NamedTuple):
+    """The bytes of an encoded image, or of a cut of one.
+
+    Attributes:
+        data: what DALI decodes.
+        top: the row of the image where its own first row is.
+        left: the column.
+        whole: whether it is all of the image.
+    """
+
+    data: bytes | memoryview
+    top: int = 0
+    left: int = 0
+    whole: bool = True
+
+
+class ReadableDataset(EncodedDataset):
+    """Images that are read as bytes, in threads, before DALI needs them."""
+
+    @abstractmethod
+    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
+        """The bytes of some samples; called in several threads at once.
+
+        Args:
+            numbers: of the samples.
+            windows: what is needed of each, in the same order; None for the whole.
+
+        Returns:
+            What holds each window, or the reason why there is nothing: that one is a bad sample.
+
+        Raises:
+            ReadError: something that is no fault of one sample.
+        """
+
+    def open(self, number: int) -> AbstractContextManager[Source]:
+        """See `EncodedDataset`."""
+        (found,) = self.read([number])
+        if isinstance(found, str):
+            raise OSError(found)
+        return nullcontext(BytesSource(bytes(found.data)))
+
+
+class PixelDataset(ImageDataset):
+    """Images whose pixels lie in memory, or are mapped to it."""
+
+    @abstractmethod
+    def cut(self, numbers: np.ndarray, windows: Windows) -> list[np.ndarray]:
+        """The windows of some samples: uint8 (h, w, 3) each, as they lie in memory.
+
+        Args:
+            numbers: (B,) int64.
+            windows: of each, in the same order.
+        """
+
+
+def fingerprint_of(names: PathList, targets: np.ndarray) -> str:
+    """The fingerprint of samples by their names, in which the folder above all of them doesn't count."""
+    digest = hashlib.blake2b(digest_size=16)
+    below = names.below(names.common_folder())
+    for array in (below.ends, below.blob, targets):
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,164 @@
+"""The pack of a folder gives the batches of the folder, and one that was damaged is refused or named."""
+
+import io
+import json
+import pickle
+import shutil
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dali_mixup as dm
+from tests.made_jpegs import made_jpeg
+
+COUNT = 14
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An ImageFolder of JPEGs of several samplings and sizes, a gray one, a CMYK one, a PNG and a GIF."""
+    root = tmp_path_factory.mktemp("photos")
+    generator = np.random.default_rng(0)
+    for i in range(COUNT):
+        size = (45 + 7 * i, 160 - 9 * i)
+        path = root / "ab"[i % 2] / f"{i:02}.{'png' if i == 3 else 'jpg'}"
+        path.parent.mkdir(exist_ok=True)
+        image = Image.fromarray(generator.integers(256, size=(*size, 3)).astype(np.uint8))
+        image = image.resize((4 * image.width, 4 * image.height), Image.Resampling.BICUBIC)
+        if i == 5:
+            image = image.convert("L")
+        if i == 6:
+            image = image.convert("CMYK")
+        options = {"subsampling": i % 3, "progressive": i % 4 == 1} if i not in (3, 4) else {}
+        image.save(path, {3: "PNG", 4: "GIF"}.get(i, "JPEG"), **options)
+    (root / "a" / "made.jpg").write_bytes(made_jpeg(90, 130, [(4, 1), (1, 1), (1, 1)]))
+    (root / "b" / "made.jpg").write_bytes(made_jpeg(90, 130, [(1, 2), (1, 1), (1, 1)]))
+    return dm.ImageFolder(root, cache=False)
+
+
+@pytest.fixture(scope="module")
+def packed(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("packs") / "pack"
+    dm.pack(folder, out, shard_mb=1, progress=False)
+    return out
+
+
+def loader(dataset, geometry=None, **options):
+    pipeline = dm.ImagePipeline(geometry=geometry or dm.RandomResizedCrop(64), flip=0.5)
+    options = {"batch_size": 5, "shuffle": True, "mixup": dm.MixUp(0.4), "device": "cpu", **options}
+    return dm.Loader(dataset, pipeline, **options)
+
+
+def same(first, second):
+    return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        dm.RandomResizedCrop(64),
+        dm.RandomResizedCrop(32, scale=(0.01, 0.1)),
+        dm.ResizeCenterCrop(64, 48),
+        dm.Resize((40, 50)),
+    ],
+)
+def test_its_batches_are_those_of_the_folder(folder, packed, geometry):
+    dataset = dm.PackedDataset(packed)
+    files, read = loader(folder, geometry), loader(dataset, geometry)
+    for _ in range(3):
+        assert same(files, read)
+    files.load_state_dict(read.state_dict())
+    assert same(files, read)
+
+
+def test_it_knows_what_the_folder_knew(folder, packed):
+    dataset = dm.PackedDataset(packed)
+    assert dataset.classes == folder.classes
+    assert dataset.class_to_idx == folder.class_to_idx
+    assert dataset.fingerprint() == folder.fingerprint()
+    np.testing.assert_array_equal(dataset.targets, folder.targets)
+    np.testing.assert_array_equal(dataset.heights, folder.heights)
+    assert len(dataset) == COUNT + 2
+    assert repr(dataset) == f"PackedDataset({COUNT + 2} samples in 2 shards, 2 classes)"
+    assert dataset.name(1) == "shard-000000.tar: a/02.jpg"
+
+
+def test_only_the_bytes_of_a_window_are_read(folder, packed):
+    dataset = dm.PackedDataset(packed)
+    geometry = dm.RandomResizedCrop(32, scale=(0.01, 0.02))
+    numbers = list(range(len(dataset)))
+    uniform = np.random.default_rng(0).random((len(numbers), geometry.uniforms))
+    windows = geometry.windows(dataset.heights[numbers], dataset.widths[numbers], uniform)
+    cuts = dataset.read(numbers, windows)
+    cut = [i for i, each in zip(numbers, cuts, strict=True) if not each.whole]
+    kinds = {folder.paths[i][-6:] for i in set(numbers) - set(cut)}
+    assert kinds == {"03.png", "04.jpg", "06.jpg"}  # of these the GIF and the CMYK one are Pillow's
+    wholes = sum(int(dataset.sizes.file_size[i]) for i in cut)
+    assert sum(len(each.data) for each in cuts if not each.whole) < wholes / 3
+
+
+def test_any_reader_of_tars_finds_images_and_targets(folder, packed):
+    members = {}
+    for path in sorted(packed.glob("*.tar")):
+        with tarfile.open(path) as tar:
+            members |= {member.name: tar.extractfile(member).read() for member in tar}
+    assert len(members) == 2 * (COUNT + 2)
+    assert members["a/02.cls"] == b"0"
+    assert members["b/03.cls"] == b"1"
+    with Image.open(folder.paths[1]) as original, Image.open(io.BytesIO(members["a/02.jpg"])) as stored:
+        np.testing.assert_array_equal(np.asarray(stored), np.asarray(original))
+        assert not stored.info.get("progressive")
+
+
+def test_a_copy_opens_its_own_files(packed):
+    dataset = dm.PackedDataset(packed)
+    first = dataset.read([0])
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert copy.read([0]) == first
+
+
+def test_bad_images_are_named_by_shard_and_replaced(folder, packed, tmp_path):
+    damaged = tmp_path / "pack"
+    shutil.copytree(packed, damaged)
+    dataset = dm.PackedDataset(damaged)
+    with open(damaged / "shard-000000.tar", "r+b") as file:
+        file.seek(int(dataset._offset[1]) + 700)
+        file.write(bytes(int(dataset.sizes.file_size[1]) - 800))
+    with pytest.raises(dm.BadSampleError, match=r"sample 1: shard-000000\.tar: a/02\.jpg: damaged: a restart marker"):
+        list(loader(dm.PackedDataset(damaged), dm.Resize((64, 64)), shuffle=False))
+    options = {"on_bad_sample": "replace", "max_bad_fraction": 0.5, "shuffle": False, "mixup": None}
+    with pytest.warns(dm.BadFileWarning, match="a restart marker is missing"):
+        found = torch.cat([images for images, _ in loader(dm.PackedDataset(damaged), dm.Resize((64, 64)), **options)])
+    expected = torch.cat([images for images, _ in loader(folder, dm.Resize((64, 64)), **options)])
+    differing = (found != expected).flatten(1).any(1)
+    assert differing.nonzero().flatten().tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda pack: (pack / "height.npy").write_bytes(b"?" + (pack / "height.npy").read_bytes()[1:]), "is damaged"),
+        (lambda pack: (pack / "starts.npy").unlink(), r"starts\.npy can't be read"),
+        (lambda pack: (pack / "index.json").write_text("{}"), r"index\.json is damaged"),
+        (lambda pack: (pack / "index.json").write_text("[" * 9999), r"index\.json is damaged"),
+        (lambda pack: _edit(pack, classes=["c", "d"]), r"index\.json is damaged"),
+        (lambda pack: _edit(pack, version=99), r"the version of .* must be 1, got 99; pack it again"),
+        (lambda pack: (pack / "index.json").unlink(), r"a folder that `dali-mixup pack` wrote.* no index\.json"),
+        (lambda pack: (pack / "shard-000001.tar").unlink(), r"shard-000001\.tar can't be read"),
+        (lambda pack: (pack / "shard-000001.tar").write_bytes(b""), r"shard-000001\.tar must have \d+ bytes, has 0"),
+    ],
+)
+def test_a_damaged_pack_is_refused(packed, tmp_path, damage, message):
+    pack = tmp_path / "pack"
+    shutil.copytree(packed, pack)
+    damage(pack)
+    with pytest.raises(dm.DatasetError, match=message):
+        dm.PackedDataset(pack)
+
+
+def _edit(pack, **changes):
+    content = json.loads((pack / "index.json").read_text())
+    (pack / "index.json").write_text(json.dumps(content | changes))

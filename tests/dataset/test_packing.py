@@ -1,0 +1,252 @@
+"""Packing: what is refused, what an interruption leaves, what shrinking does."""
+
+import errno
+import fcntl
+import io
+import json
+import os
+import resource
+import signal
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+import dali_mixup as dm
+
+COUNT = 12
+
+
+def photo(height, width, seed):
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(256, size=(height // 50 + 1, width // 50 + 1, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    found = [root / "ab"[i % 2] / f"{i:02}.jpg" for i in range(COUNT)]
+    for i, path in enumerate(found):
+        path.parent.mkdir(exist_ok=True)
+        photo(100 + i, 200 - i, i).save(path, quality=90)
+    return found
+
+
+@pytest.fixture
+def files(paths):
+    return dm.FileList(paths, [i % 2 for i in range(COUNT)], ["a", "b"], cache=False)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_the_report_says_what_was_done_and_a_second_time_does_nothing(files, tmp_path):
+    report = dm.pack(files, tmp_path / "out", progress=False)
+    assert (report.samples, report.cuttable, report.bad) == (COUNT, COUNT, [])
+    assert report.bytes_before == sum(os.path.getsize(path) for path in files.paths)
+    assert report.bytes_after == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert dm.pack(files, tmp_path / "out", progress=False) == report
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_another_pack_or_anything_else_is_never_overwritten(files, tmp_path):
+    dm.pack(files, tmp_path / "out", progress=False)
+    with pytest.raises(dm.DatasetError, match="out is a pack of other images or with other options"):
+        dm.pack(files, tmp_path / "out", shrink=dm.Shrink(max_size=50), progress=False)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(dm.DatasetError, match="OUT must be a folder that isn't there yet"):
+        dm.pack(files, tmp_path / "other", progress=False)
+    (tmp_path / "third.partial").mkdir()
+    (tmp_path / "third.partial" / "thesis.tex").touch()
+    with pytest.raises(dm.DatasetError, match=r"third\.partial is the beginning of another pack"):
+        dm.pack(files, tmp_path / "third", progress=False)
+
+
+def test_bad_images_are_left_out_only_when_told(paths, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    (tmp_path / "gone.jpg").write_bytes(paths[0].read_bytes())
+    with pytest.warns(dm.BadFileWarning):
+        files = dm.FileList([*paths, tmp_path / "bad.jpg", tmp_path / "gone.jpg"], range(COUNT + 2), cache=False)
+    with pytest.raises(dm.BadSampleError, match=r"1 of the images can't be read.*\n.*bad\.jpg: empty file"):
+        dm.pack(files, tmp_path / "out", progress=False)
+    (tmp_path / "gone.jpg").unlink()
+    report = dm.pack(files, tmp_path / "out", skip_bad=True, progress=False)
+    assert [(number, reason) for number, _, reason in report.bad] == [(COUNT, "empty file"), (COUNT + 1, "missing")]
+    assert dm.PackedDataset(tmp_path / "out").targets.tolist() == list(range(COUNT))
+    assert dm.pack(files, tmp_path / "out", skip_bad=True, progress=False).bad == report.bad
+
+
+def test_an_image_that_turns_out_bad_stops_it_by_name(paths, tmp_path):
+    (tmp_path / "gone.jpg").write_bytes(paths[0].read_bytes())
+    files = dm.FileList([*paths, tmp_path / "gone.jpg"], range(COUNT + 1), cache=False)
+    (tmp_path / "gone.jpg").unlink()
+    with pytest.raises(dm.BadSampleError, match=r"sample 12: .*gone\.jpg: missing"):
+        dm.pack(files, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_float_targets_and_odd_names_survive(paths, tmp_path):
+    names = ["x.y.jpg", "x.y.png", "x_y.jpg", "d.e/.hidden", "d.e/" + 120 * "long" + ".jpg", "gr\udcffn.jpg"]
+    targets = np.random.default_rng(0).random((6, 3)).astype(np.float32)
+    dataset = dm.BytesDataset(lambda i: paths[i].read_bytes(), targets, names=names)
+    dm.pack(dataset, tmp_path / "out", progress=False)
+    packed = dm.PackedDataset(tmp_path / "out")
+    np.testing.assert_array_equal(packed.targets, targets)
+    assert [packed.name(i).split(": ")[1] for i in range(6)] == names
+    assert packed.fingerprint() == dataset.fingerprint()
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        found = tar.getnames()
+        assert json.load(tar.extractfile(found[1])) == targets[0].tolist()
+    assert len(set(found)) == 12
+    assert {name.rpartition("/")[2].count(".") for name in found} == {1}
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        ({"max_size": 100}, {(50, 100), (51, 100), (59, 100)}),
+        ({"short_side": 50}, {(50, 100), (50, 99), (50, 85)}),
+        ({"max_size": 100, "short_side": 40}, {(40, 80), (40, 79), (40, 68)}),
+        ({"max_size": 200}, {(100, 200), (101, 199), (111, 189)}),
+    ],
+)
+def test_shrunk_images_are_those_of_pillow_but_for_the_jpeg(files, tmp_path, options, sizes):
+    dm.pack(files, tmp_path / "out", shrink=dm.Shrink(**options, quality=95), progress=False)
+    packed = dm.PackedDataset(tmp_path / "out")
+    assert sizes <= set(zip(packed.heights.tolist(), packed.widths.tolist(), strict=True))
+    for number in (0, 11):
+        with Image.open(files.paths[number]) as original:
+            size = int(packed.widths[number]), int(packed.heights[number])
+            expected = np.asarray(original.resize(size, Image.Resampling.LANCZOS), np.int16)
+        with Image.open(io.BytesIO(packed.read([number])[0].data)) as stored:
+            assert abs(np.asarray(stored, np.int16) - expected).mean() < 3
+    assert packed._segments.header.all()
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_and_looks_the_same(tmp_path):
+    photo(1600, 2400, 0).filter(ImageFilter.GaussianBlur(20)).save(tmp_path / "large.jpg", quality=95)
+    files = dm.FileList([tmp_path / "large.jpg"], [0], cache=False)
+    dm.pack(files, tmp_path / "out", shrink=dm.Shrink(max_size=300, quality=95), progress=False)
+    (found,) = dm.PackedDataset(tmp_path / "out").read([0])
+    with Image.open(io.BytesIO(found.data)) as stored, Image.open(tmp_path / "large.jpg") as original:
+        expected = np.asarray(original.resize((300, 200), Image.Resampling.LANCZOS), np.int16)
+        assert abs(np.asarray(stored, np.int16) - expected).mean() < 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"max_size": 0}, ValueError, "max_size must be an int of at least 1, got 0"),
+        ({"short_side": 2.5}, TypeError, "short_side must be an int"),
+        ({"quality": 101}, ValueError, "quality must be at most 100, got 101"),
+    ],
+)
+def test_options_out_of_range_are_named(options, error, message):
+    with pytest.raises(error, match=message):
+        dm.Shrink(**options)
+
+
+def test_without_jpegtran_it_says_what_to_install(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(dm.DatasetError, match="apt-get install libjpeg-turbo-progs"):
+        dm.pack(files, tmp_path / "out", progress=False)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Enough for several shards of a megabyte: six noisy photos under many names."""
+    root = tmp_path_factory.mktemp("many")
+    for i in range(6):
+        noise = np.random.default_rng(i).integers(256, size=(300, 400, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(root / f"{i}.jpg", quality=95)
+    for i in range(6, 90):
+        os.link(root / f"{i % 6}.jpg", root / f"{i}.jpg")
+    return dm.FileList(sorted(root.iterdir()), range(90), cache=False)
+
+
+def pack_in_a_fork(files, out, prepare=lambda: None):
+    """The process that packs."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        prepare()
+        dm.pack(files, out, shard_mb=1, num_threads=2, progress=False)
+        os._exit(0)
+    except OSError as error:
+        os._exit(error.errno)
+    finally:
+        os._exit(255)
+
+
+def wait_for(process):
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def test_twenty_kills_lose_no_whole_shard_and_change_nothing(many, tmp_path):
+    begun = time.monotonic()
+    assert wait_for(pack_in_a_fork(many, tmp_path / "whole")) == 0
+    lasted = time.monotonic() - begun
+    partial, generator = tmp_path / "out.partial", np.random.default_rng(0)
+    killed, most = 0, 0
+    for _ in range(20):
+        process = pack_in_a_fork(many, tmp_path / "out")
+        time.sleep(float(generator.uniform(0.02, 0.4)) * lasted)
+        os.kill(process, signal.SIGKILL)
+        killed += wait_for(process) == -signal.SIGKILL
+        shards = len(list(partial.glob("*.npz"))) if partial.exists() else 0
+        assert shards >= most or (tmp_path / "out").exists()
+        most = max(most, shards)
+    assert wait_for(pack_in_a_fork(many, tmp_path / "out")) == 0
+    assert killed >= 3
+    assert most >= 2
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
+
+
+def test_a_full_disk_leaves_no_half_pack_and_can_be_gone_on_from(many, tmp_path):
+    def no_more_than_700_kilobytes_per_file():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
+
+    assert wait_for(pack_in_a_fork(many, tmp_path / "out", no_more_than_700_kilobytes_per_file)) == errno.EFBIG
+    assert not (tmp_path / "out").exists()
+    assert wait_for(pack_in_a_fork(many, tmp_path / "out")) == 0
+    assert len(dm.PackedDataset(tmp_path / "out")) == len(many)
+
+
+def test_two_at_once_do_not_mix(files, tmp_path):
+    (tmp_path / "out.partial").mkdir()
+    fd = os.open(tmp_path / "out.partial", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    with pytest.raises(dm.DatasetError, match="another process is writing"):
+        dm.pack(files, tmp_path / "out", progress=False)
+    os.close(fd)
+    dm.pack(files, tmp_path / "out", progress=False)
+
+
+def test_a_pack_of_a_pack_is_the_same(files, tmp_path):
+    dm.pack(files, tmp_path / "one", progress=False)
+    first = dm.PackedDataset(tmp_path / "one")
+    dm.pack(first, tmp_path / "two", progress=False)
+    pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(32), flip=0.5)
+    batches = [
+        list(dm.Loader(dataset, pipeline, batch_size=4, device="cpu"))
+        for dataset in (files, first, dm.PackedDataset(tmp_path / "two"))
+    ]
+    for one, two, three in zip(*batches, strict=True):
+        assert torch.equal(one[0], two[0])
+        assert torch.equal(one[0], three[0])
+    assert (
+        Path(tmp_path / "one" / "shard-000000.tar").read_bytes()
+        == Path(tmp_path / "two" / "shard-000000.tar").read_bytes()
+    )
