@@ -21,7 +21,7 @@ from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.stage.whole_batch import WholeBatchStage
 
-BLOCK = 1024  # pixels per program
+BLOCK = 1024  # pixels per program; of levels, twice as many
 
 # For arguments that start elsewhere in some batches, Triton would compile a kernel again.
 UNALIGNED = ["images", "lam", "partner", "boxes"]
@@ -81,11 +81,12 @@ def _word_kernel(
     size: tl.constexpr,
     block: tl.constexpr,  # groups per program
 ):  # fmt: skip
-    """Images come in words of `size` levels, 4 or 8; `size` values go to the batch at once, which fill 128 bits.
+    """Images come in words of `size` levels, 4 or 8; as many values, a group, go to the batch at once.
 
-    Such a group comes from three words where they are a plane's pixels, from one where levels stay in their places.
-    Neighbouring threads read and write neighbours in each case, and pass nothing among them. `evict_first` leaves the
-    cache to the images: each is read twice, as itself and as a partner.
+    They fill 128 bits, or half of it: 8 values of 16 bits need a width that 8 divides. A group comes from three words
+    where it is a plane's pixels, from one where levels stay in their places. Neighbouring threads read and write
+    neighbours in each case, and pass nothing among them. `evict_first` leaves the cache to the images: each is read
+    twice, as itself and as a partner.
     """
     words = images.to(tl.pointer_type(tl.uint32 if size == 4 else tl.uint64))
     group = tl.program_id(0) * block + tl.arange(0, block)
@@ -95,12 +96,12 @@ def _word_kernel(
     reads = inside
     if mixes:
         weight = tl.load(lam + tl.program_id(1))
-        reads_other = group < tl.where(weight < 1, groups, 0)
+        reads_other = group < tl.where(weight < 1, groups, 0)  # no `&`: the interpreter has none for a scalar
     if pastes:
         start, width = _from_box(boxes, group, row_groups, size, 3 // planes)
         reads = inside & ((start < 0) | (start > width - size))
         reads_other = inside & (start > -size) & (start < width)
-        pasted = (start[:, None] + place).to(tl.uint32) < width.to(tl.uint32)
+        pasted = (start[:, None] + place).to(tl.uint32) < width.to(tl.uint32)  # below 0 is large
     zero, one, two = _load_words(words + own + group * planes, reads, planes)
     if mixes or pastes:
         other = tl.load(partner + tl.program_id(1)) * groups * planes
