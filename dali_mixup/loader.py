@@ -145,7 +145,14 @@ class Loader:
         threads = split_threads(chosen.num_threads)
         if not isinstance(dataset, EncodedDataset):
             raise NotImplementedError("pixels")
-        inspector = Inspector(dataset, max_pixels=chosen.max_pixels, num_threads=threads.decode)
+        if pipeline.decode == "scaled" and self.device.type != "cpu":
+            raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', pipeline.decode))
+        inspector = Inspector(
+            dataset,
+            max_pixels=chosen.max_pixels,
+            num_threads=threads.decode,
+            scaled=pipeline.size if pipeline.decode == "scaled" and pipeline.geometry.interpolation else None,
+        )
         self._faults = Faults(
             self.plan,
             inspector,
@@ -274,6 +281,7 @@ class Loader:
             "dataset": self._fingerprint,
             "seed": self.seed,
             "shuffle": self.plan.shuffle,
+            "decode": self.pipeline.decode,
             "sampler": None if sampler is None else type(sampler.source).__name__,
             **({} if sampler is None else {"rank": self.shard[0]}),
         }
