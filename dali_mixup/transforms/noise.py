@@ -47,4 +47,4 @@ def _shift(words: torch.Tensor, bits: int) -> torch.Tensor:
 def _quantiles(device: torch.device) -> torch.Tensor:
     """The middles of `KINDS` equally likely parts of the normal distribution, (KINDS,) float32."""
     half = [NormalDist().inv_cdf((k + 0.5) / KINDS) for k in range(KINDS // 2)]
-    return send(torch.tensor(half + [-value for value in reversed(half)]), device)
+    return send(torch.tensor(half + [-value for value in reversed(half)], dtype=torch.float32), device)

@@ -172,7 +172,7 @@ def _colour_circle(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     levels = torch.arange(256, dtype=torch.float32).double()
     turn = levels * 6.0 / 255.0
     sector, fraction = turn.floor().long() % 6, (turn - turn.floor()).float()
-    zero, one = torch.zeros(256), torch.ones(256)
+    zero, one = torch.zeros_like(fraction), torch.ones_like(fraction)
     red = torch.stack([zero, fraction, one, one, 1 - fraction, zero])  # by the hue's sixth of the circle
     lost = torch.stack([red.roll(shift, 0).gather(0, sector[None])[0] for shift in (0, 2, 4)])
     return send(lost, device), send((levels / 255.0).float(), device)

@@ -1,7 +1,7 @@
 """Compares what two checkouts deliver, bit for bit: `python tests/scripts/streams.py PHOTOS --against OTHER_CHECKOUT`.
 
 Each checkout runs in a process of its own, through public names alone, and writes one hash per stream: images, targets
-and the state after each batch. The exit code is 1 if a stream differs.
+and the state after each batch, but for its version. The exit code is 1 if a stream differs.
 """
 
 import argparse
