@@ -1,7 +1,8 @@
 """Images per second of this library beside what a user would pick instead, on the same files.
 
 Every loader delivers float32 batches with a random resized crop, flip, normalization and mixup (except for
-`ours_plain`, without mixup, and `decode`, DALI's decoder alone, which is the bound for all that decode with it). Each
+`ours_plain`, without mixup, and `decode`, DALI's decoder alone, which is the bound for all that decode with it);
+`ours_tar` and FFCV read the files from one that is written beforehand. Each
 runs in a process of its own, and they take turns (see `bench.rivals` and `bench.measure`); the files come from the
 page cache. With `--arrays` the images lie in memory as pixels, and are cropped up to 4 pixels beyond their edges
 instead.

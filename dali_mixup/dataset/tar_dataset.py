@@ -83,13 +83,16 @@ class TarDataset(ReadableDataset):
         cache: bool = True,
         progress: bool = True,
     ):
+        if not (isinstance(target, str) or callable(target)):
+            raise TypeError(must_be("target", 'an extension such as "cls", or a function', target))
         paths = find_tars(urls)
         extensions = [image] if isinstance(image, str) else image
         self._layout = Layout(
             image=tuple(each.lower() for each in extensions), target=target.lower() if isinstance(target, str) else None
         )
-        folder = default_cache_folder() if cache_dir is None else Path(cache_dir)
-        self._cache_folder = folder if cache else None
+        self._cache_folder = None
+        if cache:
+            self._cache_folder = default_cache_folder() if cache_dir is None else Path(cache_dir)
         scans = scan_tars(paths, self._layout, self._cache_folder, progress=progress)
         if not any(len(scan.images.names) for scan in scans):
             rule = f"tars with at least one image ({' '.join(self._layout.image)})"
@@ -104,8 +107,8 @@ class TarDataset(ReadableDataset):
             f"{path}: {name}" for path, scan in zip(self._short_names, scans, strict=True) for name in scan.passed
         ]
         if passed:
-            kinds = f"keys without an image ({' '.join(self._layout.image)}) are passed over"
-            warnings.warn(f"{len(passed)} {kinds}: {name_some(passed, len(passed))}", BadFileWarning, stacklevel=2)
+            kinds = f"passed over without an image ({' '.join(self._layout.image)})"
+            warnings.warn(f"{len(passed)} keys {kinds}: {name_some(passed, len(passed))}", BadFileWarning, stacklevel=2)
 
     def name(self, number: int) -> str:
         """Tar and member: `train-0007.tar: n014/x.jpg`."""
@@ -120,9 +123,15 @@ class TarDataset(ReadableDataset):
 
         Args:
             numbers: of the samples.
+
+        Raises:
+            DatasetError: none.
         """
+        chosen = np.arange(len(self))[np.asarray(numbers)] if len(numbers) else np.zeros(0, np.int64)
+        if not len(chosen):
+            raise DatasetError(must_be("numbers", "those of at least one sample", numbers))
         kept = copy.copy(self)
-        kept._describe_index(self._index.subset(np.arange(len(self))[np.asarray(numbers)]), self.classes)
+        kept._describe_index(self._index.subset(chosen), self.classes)
         return kept
 
     def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:  # noqa: ARG002  all of it

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dali_mixup.dataset.cache import COLUMNS as SIZES
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.sizes import PROBE_THREADS, Sizes, warn_of_unkept
 from dali_mixup.dataset.tar_cache import cache_file, load_scan, save_scan
@@ -42,36 +43,32 @@ class TarIndex:
 
     def subset(self, numbers: np.ndarray) -> "TarIndex":
         """Some of the samples, in the order of their numbers."""
-        sizes, place = self.sizes, {number: at for at, number in enumerate(numbers.tolist())}
+        sizes, chosen = self.sizes, numbers.tolist()
         return TarIndex(
-            names=PathList(self.names.encoded(number).tobytes() for number in numbers.tolist()),
+            names=PathList(self.names.encoded(number).tobytes() for number in chosen),
             tar=self.tar[numbers],
             row=self.row[numbers],
             start=self.start[numbers],
             sizes=Sizes(
                 **{name: getattr(sizes, name)[numbers] for name in SIZES},
-                reasons={place[number]: reason for number, reason in sizes.reasons.items() if number in place},
+                reasons={at: sizes.reasons[number] for at, number in enumerate(chosen) if number in sizes.reasons},
             ),
             targets=self.targets[numbers],
         )
 
 
-SIZES = ("height", "width", "file_size", "mtime_ns", "verdict")
-
-
 def scan_tars(paths: Sequence[str], layout: Layout, cache_folder: Path | None, *, progress: bool) -> list[TarScan]:
-    """Scan the tars that aren't known, with a bar over their bytes.
+    """Scan the tars that aren't known, in threads, with a bar over their bytes.
 
     Raises:
         DatasetError: some of them can't be used, and why.
     """
     stopped, lock, unkept = threading.Event(), threading.Lock(), []
     total = sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+    options = {"unit": "B", "unit_scale": True, "delay": 0.5, "leave": False, "disable": not progress}
     with (
         ThreadPoolExecutor(min(PROBE_THREADS, len(paths))) as pool,
-        tqdm(
-            total=total, desc="scanning tars", unit="B", unit_scale=True, delay=0.5, leave=False, disable=not progress
-        ) as bar,
+        tqdm(total=total, desc="scanning tars", **options) as bar,
     ):
 
         def moved(count: int) -> None:
@@ -80,27 +77,8 @@ def scan_tars(paths: Sequence[str], layout: Layout, cache_folder: Path | None, *
             with lock:
                 bar.update(count)
 
-        def scan(path: str) -> TarScan | str:
-            try:
-                file = None if cache_folder is None else cache_file(cache_folder, path, layout)
-                found = None if file is None else load_scan(file, path)
-                if found is not None:
-                    moved(found.stamp[0])
-                    return found
-                found = scan_tar(path, layout, moved)
-            except TarError as error:
-                return f"{path}: {error}"
-            except OSError as error:
-                return f"{path}: {why_unreadable(error)}"
-            if file is not None:
-                try:
-                    save_scan(file, found)
-                except OSError as error:
-                    unkept.append(error)
-            return found
-
         try:
-            found = list(pool.map(scan, paths))
+            found = list(pool.map(lambda path: _find(path, layout, cache_folder, moved, unkept), paths))
         except BaseException:  # Ctrl-C: do not scan the rest first
             stopped.set()
             pool.shutdown(cancel_futures=True)
@@ -145,6 +123,29 @@ def make_index(paths: Sequence[str], scans: Sequence[TarScan], target: Target | 
         ),
         targets=columns["target"] if target is None else make_targets(target, paths, scans),
     )
+
+
+def _find(
+    path: str, layout: Layout, cache_folder: Path | None, moved: Callable[[int], None], unkept: list[OSError]
+) -> TarScan | str:
+    """What is known of a tar, or found now; or why it can't be used. Adds to `unkept` what forbids to keep it."""
+    file = None if cache_folder is None else cache_file(cache_folder, path, layout)
+    try:
+        known = None if file is None else load_scan(file, path)
+        if known is not None:
+            moved(known.stamp[0])
+            return known
+        found = scan_tar(path, layout, moved)
+    except TarError as error:
+        return f"{path}: {error}"
+    except OSError as error:
+        return f"{path}: {why_unreadable(error)}"
+    try:
+        if file is not None:
+            save_scan(file, found)
+    except OSError as error:
+        unkept.append(error)
+    return found
 
 
 def _without_problems(found: Sequence[TarScan | str]) -> list[TarScan]:

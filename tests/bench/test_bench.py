@@ -403,14 +403,20 @@ def test_throughput_measures_the_variants_side_by_side(flat_folder, tmp_path, ca
     paths = [str(tmp_path / name) for name in ("result.json", "plot.png")]
     options = (
         "--batch-size 4 --size 32 --rounds 1 --batches 2 --threads 1 --workers 1 --variants "
-        "ours,torchvision,raw_dali,decode"
+        "ours,ours_tar,torchvision,raw_dali,decode"
     )
     assert throughput.main([str(flat_folder), *options.split(), "--json", paths[0], "--plot", paths[1]]) == 0
     table = capsys.readouterr().out
-    for label in ("dali_mixup", "torchvision, Pillow", "DALI + v2.MixUp", "DALI's window decode alone"):
+    for label in (
+        "dali_mixup",
+        "dali_mixup, files in a tar",
+        "torchvision, Pillow",
+        "DALI + v2.MixUp",
+        "DALI's window decode alone",
+    ):
         assert label in table
     read = report.read_json(paths[0])
-    assert {result.name for result in read.results} == {"ours", "torchvision", "raw_dali", "decode"}
+    assert {result.name for result in read.results} == {"ours", "ours_tar", "torchvision", "raw_dali", "decode"}
     assert all(timing.items == 8 and timing.seconds > 0 for result in read.results for timing in result.timings)
     assert json.loads(Path(paths[0]).read_text())["settings"]["batch_size"] == 4
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")

@@ -212,7 +212,7 @@ def test_a_tar_without_images_is_refused_and_keys_without_one_are_warned_of(tmp_
     with pytest.raises(dm.DatasetError, match=r"urls must be tars with at least one image \(jpg jpeg png webp\)"):
         dm.TarDataset(write_tar(tmp_path / "none.tar", {"a.gif": b"", "a.cls": b"1"}))
     files = {"README.md": b"", "a.jpg": jpeg_bytes(9, 9), "a.cls": b"1"}
-    message = r"1 keys without an image \(jpg jpeg png webp\) are passed over: a\.tar: README\.md"
+    message = r"1 keys passed over without an image \(jpg jpeg png webp\): a\.tar: README\.md"
     with pytest.warns(dm.BadFileWarning, match=message):
         dm.TarDataset(write_tar(tmp_path / "a.tar", files))
     with pytest.warns(dm.BadFileWarning, match=message):  # now from the cache
@@ -308,6 +308,11 @@ def test_a_subset_leaves_samples_out(dataset, folder):
     assert same(loader(kept), loader(files))
     assert len(dataset) == COUNT
     assert open_quietly(dataset.subset, [10, 0]).bad_files == {0: "not an image of a supported format"}
+    assert open_quietly(dataset.subset, [10, 10]).bad_files.keys() == {0, 1}
+    assert len(dataset.subset(np.arange(COUNT) < 2)) == 2
+    for nothing in ([], np.zeros(COUNT, bool)):
+        with pytest.raises(dm.DatasetError, match="numbers must be those of at least one sample, got"):
+            dataset.subset(nothing)
     assert [dataset.subset([-1, 0]).name(i) for i in range(2)] == [dataset.name(13), dataset.name(0)]
 
 
@@ -319,6 +324,12 @@ def scanned(monkeypatch):
     found, original = [], tar_index.scan_tar
     monkeypatch.setattr(tar_index, "scan_tar", lambda path, *rest: (found.append(path), original(path, *rest))[1])
     return found
+
+
+@pytest.mark.parametrize("target", [None, 5])
+def test_a_target_that_is_neither_an_extension_nor_a_function_is_refused(tar, target):
+    with pytest.raises(TypeError, match=f'target must be an extension such as "cls", or a function, got {target}'):
+        dm.TarDataset(tar, target=target)
 
 
 def test_a_second_look_scans_no_tar_and_finds_the_same(tar, scanned, cache_folder):
