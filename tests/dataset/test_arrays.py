@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
+from bench.pretended_gpu import GPU, PretendedGpu
 from tests.conftest import noise, picture
-from tests.pretended_gpu import PretendedGpu
 
 COUNT, SIDE = 23, 32
 TRANSFORMS = (dm.ColorJitter(0.4, 0.4, 0.4), dm.RandomErasing(p=0.5))
@@ -295,8 +295,11 @@ def test_nothing_warns(images):
 
 def test_a_tensor_on_a_gpu_stays_there(images):
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
-    with PretendedGpu():
-        dataset = dm.ArrayDataset(tensor, range(COUNT))
-    assert isinstance(dataset.stack, torch.Tensor)
-    assert dataset.stack.data_ptr() == tensor.data_ptr()
+    with PretendedGpu() as gpu:
+        there = tensor.pin_memory().to(GPU, non_blocking=True)
+        dataset = dm.ArrayDataset(there, range(COUNT))
+        assert isinstance(dataset.stack, torch.Tensor)
+        assert dataset.stack.device == GPU
+        assert gpu.kernels == 0
+    assert dataset.stack.data_ptr() == there.data_ptr()
     assert dataset.fingerprint() == dm.ArrayDataset(images, range(COUNT)).fingerprint()

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 import dali_mixup as dm
+from bench.pretended_gpu import GPU, PretendedGpu
 from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.pixels import SMALL, PixelDecoder, are_gathered, need_dali
 from tests.conftest import noise
-from tests.pretended_gpu import PretendedGpu
 
 COUNT = 40
 CROP = dm.ImagePipeline(geometry=dm.RandomCrop(32, padding=4), flip=0.5)
 RESIZE = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
 AUGMENT = dm.ImagePipeline(geometry=dm.RandomCrop(32, padding=4), augment=noise)
-CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+CPU = torch.device("cpu")
 
 
 def pixels(count=COUNT, side=32):
@@ -29,8 +29,10 @@ def loader(dataset, pipeline=CROP, **options):
 
 
 def on_gpu(images):
-    with PretendedGpu():
-        return dm.ArrayDataset(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), range(len(images)))
+    """Tensors stay tensors on a GPU alone; this one lies on the CPU, where it counts as on a Loader's device."""
+    dataset = dm.ArrayDataset(images, range(len(images)))
+    dataset._stack = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    return dataset
 
 
 @pytest.mark.parametrize(
@@ -52,8 +54,9 @@ def test_dali_resizes_on_a_gpu_and_carries_out_augment_and_nothing_else(dataset,
 
 
 def test_large_images_that_lie_on_the_gpu_are_gathered_there():
-    dataset = on_gpu(pixels(2, 1 + int(SMALL**0.5)))
+    images = torch.from_numpy(pixels(2, 1 + int(SMALL**0.5)))
     with PretendedGpu():
+        dataset = dm.ArrayDataset(images.pin_memory().to(GPU, non_blocking=True), range(2))
         assert are_gathered(dataset, CROP, GPU)
         assert not are_gathered(dataset, CROP, torch.device("cuda", 1))
 
