@@ -182,7 +182,7 @@ class Loader:
         """Batches per epoch on this rank."""
         return self.plan.steps_per_epoch() if self._user_sampler is None else len(self._user_sampler)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, Targets]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
         self._check_process()
         return self._deliver()
 
@@ -306,7 +306,7 @@ class Loader:
             self._running.close()
         return start, self._iteration
 
-    def _deliver(self) -> Iterator[tuple[torch.Tensor, Targets]]:
+    def _deliver(self) -> Iterator[tuple[torch.Tensor, Any]]:
         """One epoch; it begins with its first batch, since trainers call iter() just to see, then set the epoch."""
         cursor, iteration = self._begin()
         count = sum(1 for _ in self.plan.steps(cursor.position, cursor.sampled))

@@ -11,10 +11,9 @@ from dali_mixup.mixing.apply import plain_labels
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import RandomChoice
-from dali_mixup.mixing.targets import Targets
 from dali_mixup.randomness import Purpose, check_seed, keyed_generator
 
-Pair = tuple[torch.Tensor, Targets]
+Pair = tuple[torch.Tensor, Any]
 DEFAULT_KEYS = ("data", "label")
 
 

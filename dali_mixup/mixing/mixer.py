@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from types import UnionType
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -52,7 +52,7 @@ class Mixer(ABC):
         *,
         draw: Draw | None = None,
         generator: np.random.Generator | None = None,
-    ) -> tuple[torch.Tensor, Targets]:
+    ) -> tuple[torch.Tensor, Any]:
         """Mix a batch and its labels into new tensors; the inputs are never written.
 
         Args:
