@@ -1,4 +1,4 @@
-"""CIFAR-10 to 94% with mixup from JPEG files: read it from top to bottom and copy what you need.
+"""CIFAR-10 to 94% with mixup from JPEG files or arrays: read it from top to bottom and copy what you need.
 
 The network and the optimizers follow Keller Jordan's airbench (arXiv:2404.00498) and Muon
 (kellerjordan.github.io/posts/muon): a frozen whitening layer, three blocks of convolutions, orthogonalized momentum for
@@ -7,6 +7,7 @@ the filters and SGD for everything else.
 Examples:
     python -m bench.cifar10 prepare path/to/png path/to/data     # train/CLASS/*.png and test/CLASS/*.png as JPEGs
     python -m bench.cifar10 path/to/data
+    python -m bench.cifar10 path/to/root --arrays     # of torchvision.datasets.CIFAR10(root, download=True)
     python -m bench.cifar10 path/to/data --seeds 0 1 2 --json runs.json --plot runs.png
     python -m bench.cifar10 path/to/data --no-mixup --json runs.json     # beside those that runs.json holds
     python -m bench.cifar10 path/to/data --holdout --alpha 0.4           # settings without a look at the test images
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -30,6 +32,8 @@ from tqdm import tqdm
 import dali_mixup as dm
 from bench import cifar10_prepare, cifar10_study
 from bench.cifar10_runs import Epoch, Outcome, Runs, calibration_error
+from bench.torchvision_fix import import_torchvision
+from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.pipelines import cifar10
 
 HOLDOUT = 10  # every tenth training image
@@ -146,14 +150,14 @@ def build_optimizers(net: nn.Sequential, recipe: Recipe) -> list[torch.optim.Opt
     return [Muon(by_rank[4], recipe.filter_rate), torch.optim.SGD(groups, momentum=0.85, nesterov=True)]
 
 
-def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, name: str = "") -> Outcome:
+def train(train_images: ImageDataset, test_images: ImageDataset, recipe: Recipe, name: str = "") -> Outcome:
     """Train from the beginning, then test; prints a line per epoch."""
     torch.manual_seed(recipe.seed)
     pipeline = replace(cifar10.train(), geometry=dm.CropPad(32, padding=recipe.padding))
     open_loader = partial(dm.Loader, batch_size=recipe.batch_size, memory_format=torch.channels_last)
-    loader = open_loader(train_files, pipeline, shuffle=True, drop_last=True, mixup=recipe.mixup, seed=recipe.seed)
-    test_loader = open_loader(test_files, cifar10.val())
-    net = build_net(len(train_files.classes or []), recipe.channels, first_images(train_files)).to(loader.device)
+    loader = open_loader(train_images, pipeline, shuffle=True, drop_last=True, mixup=recipe.mixup, seed=recipe.seed)
+    test_loader = open_loader(test_images, cifar10.val())
+    net = build_net(len(train_images.classes or []), recipe.channels, first_images(train_images)).to(loader.device)
     net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     criterion = dm.MixUpLoss(nn.CrossEntropyLoss(label_smoothing=recipe.smoothing))
     optimizers = build_optimizers(net, recipe)
@@ -193,9 +197,9 @@ def train(train_files: dm.FileList, test_files: dm.FileList, recipe: Recipe, nam
     )
 
 
-def first_images(files: dm.FileList) -> torch.Tensor:
+def first_images(dataset: ImageDataset) -> torch.Tensor:
     """Some training images, (N, 3, 32, 32) float32 on the CPU, for the whitening layer."""
-    loader = dm.Loader(files, cifar10.val(), batch_size=min(WHITENING_IMAGES, len(files)), shuffle=True)
+    loader = dm.Loader(dataset, cifar10.val(), batch_size=min(WHITENING_IMAGES, len(dataset)), shuffle=True)
     return next(iter(loader))[0].float().cpu()
 
 
@@ -238,6 +242,21 @@ def open_files(data: str, *, holdout: bool) -> tuple[dm.FileList, dm.FileList]:
     return pick(folder, lambda number: number % HOLDOUT != 0), pick(folder, lambda number: number % HOLDOUT == 0)
 
 
+def open_arrays(root: str, *, holdout: bool) -> tuple[dm.ArrayDataset, dm.ArrayDataset]:
+    """The same from torchvision's `CIFAR10`, which reads its pickled batches; with `holdout` every tenth image."""
+    read = import_torchvision("torchvision.datasets").CIFAR10
+    train = read(root, train=True)
+    pixels, targets = train.data, np.array(train.targets)
+    if not holdout:
+        test = read(root, train=False)
+        return dm.ArrayDataset(pixels, targets, train.classes), dm.ArrayDataset(test.data, test.targets, test.classes)
+    held = np.arange(len(targets)) % HOLDOUT == 0
+    return (
+        dm.ArrayDataset(pixels[~held], targets[~held], train.classes),
+        dm.ArrayDataset(pixels[held], targets[held], train.classes),
+    )
+
+
 def pick(files: dm.FileList, wanted: Callable[[int], bool]) -> dm.FileList:
     """Those files whose number is `wanted`.
 
@@ -259,6 +278,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add, default = parser.add_argument, Recipe()
     add("data", metavar="DATA", help="a folder with train/ and test/, each with one folder per class")
+    add("--arrays", action="store_true", help="DATA is the root of torchvision's CIFAR10, and nothing is decoded")
     add("--epochs", type=int, default=default.epochs, help="default %(default)s")
     add("--seeds", "--seed", type=int, nargs="+", default=[0], help="one training each (default 0)")
     add("--alpha", type=float, default=0.2, help="of mixup (default %(default)s)")
@@ -280,7 +300,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return cifar10_prepare.main(arguments[1:])
     options = build_parser().parse_args(arguments)
     keep_freed_memory()
-    train_on_them = partial(train, *open_files(options.data, holdout=options.holdout))
+    open_images = open_arrays if options.arrays else open_files
+    train_on_them = partial(train, *open_images(options.data, holdout=options.holdout))
     if options.study:
         return cifar10_study.run(train_on_them, Recipe(), options.json, options.plot)
     mixup = None if options.no_mixup else dm.MixUp(alpha=options.alpha)

@@ -4,12 +4,14 @@ Every loader delivers float32 batches with a random resized crop, flip, normaliz
 `ours_plain`, without mixup, and `decode`, DALI's decoder alone, which is the bound for all that decode with it);
 `ours_tar` and FFCV read the files from one that is written beforehand. Each
 runs in a process of its own, and they take turns (see `bench.rivals` and `bench.measure`); the files come from the
-page cache.
+page cache. With `--arrays` the images lie in memory as pixels, and are cropped up to 4 pixels beyond their edges
+instead.
 
 Examples:
     python -m bench.throughput path/to/images
     python -m bench.throughput path/to/images --variants ours,torchvision,decode --rounds 5
     python -m bench.throughput path/to/images --threads 2,3,4 --json throughput.json --plot throughput.png
+    python -m bench.throughput path/to/cifar10/train --arrays --size 32 --batch-size 500 --batches 100
 """
 
 import argparse
@@ -52,8 +54,14 @@ VARIANTS = (
     Variant("ffcv_raw", "FFCV, 500 px, half uncompressed", "bench.peers.ffcv_peer:half_raw_batches"),
     Variant("decode", "DALI's window decode alone", "bench.peers.decode_only:batches", threaded=True),
 )
-NAMES = tuple(variant.name for variant in VARIANTS)
-LABELS = {variant.name: variant.label for variant in VARIANTS}
+VARIANTS_OF_ARRAYS = (
+    Variant("ours", "dali_mixup", "bench.peers.arrays:with_mixup", threaded=True),
+    Variant("ours_plain", "dali_mixup without mixup", "bench.peers.arrays:without_mixup", threaded=True),
+    Variant("files", "dali_mixup from the files", "bench.peers.arrays:from_files", threaded=True),
+    Variant("torchvision", "torchvision", "bench.peers.arrays:torchvision"),
+    Variant("ffcv", "FFCV, raw pixels", "bench.peers.ffcv_peer:raw_batches"),
+)
+NAMES = tuple(dict.fromkeys(variant.name for variant in (*VARIANTS, *VARIANTS_OF_ARRAYS)))
 LEFT_OUT = ("ffcv_encoded", "ffcv_raw")
 OURS, BASELINE, BOUND = "ours", "torchvision", "decode"
 
@@ -80,10 +88,9 @@ class Options:
     workers: int | None = option(None, "processes of torchvision and timm, threads of FFCV (default one per core)")
     rounds: int = option(7, "timed rounds, each of which runs every variant")
     batches: int = option(15, "timed batches per round and variant")
+    arrays: bool = option(False, "of images that lie in memory as pixels")
     variants: tuple[str, ...] = option(
-        tuple(name for name in NAMES if name not in LEFT_OUT),
-        f"comma-separated, of {','.join(LEFT_OUT)} and those of the default",
-        parse=known_names,
+        (), f"comma-separated, of {','.join(NAMES)} (default all but {','.join(LEFT_OUT)})", parse=known_names
     )
     device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
     patience: float = option(0.0, PATIENCE)
@@ -96,7 +103,8 @@ def measure(options: Options) -> Iterator[Found]:
     lead = 2 * (options.workers or cores()) + 2
     job = endless(job, (options.rounds + 2) * (lead + options.batches) * options.batch_size)
     job = replace(job, workers=options.workers)
-    variants = [variant for variant in VARIANTS if variant.name in options.variants]
+    variants = [variant for variant in variants_of(options.arrays) if variant.name in options.variants]
+    variants = variants or [variant for variant in variants_of(options.arrays) if variant.name not in LEFT_OUT]
     rivals = [_rival(each, job, n, lead, options.batches) for each in variants for n in _threads(each, options.threads)]
     with started(rivals) as (cases, missing):
         results = measure_cases(cases, rounds=options.rounds, patience_s=options.patience)
@@ -104,6 +112,11 @@ def measure(options: Options) -> Iterator[Found]:
         raise SystemExit("\n".join(f"{name}: {reason}" for name, reason in missing.items()))
     ratios = {name: {column: asdict(ratio) for column, ratio in row.items()} for name, row in compare(results).items()}
     yield Found(results=results, missing=missing, derived=ratios, settings={"files": len(found.paths)})
+
+
+def variants_of(arrays: bool) -> Sequence[Variant]:
+    """All that can be compared."""
+    return VARIANTS_OF_ARRAYS if arrays else VARIANTS
 
 
 def best_of_each(results: Sequence[Result]) -> list[Result]:
@@ -131,6 +144,7 @@ def describe(report: Report) -> str:
     """The table, best first, and what it was taken with."""
     best, ratios, settings = best_of_each(report.results), compare(report.results), report.settings
     columns = list(ratios[best[0].name])
+    labels = {variant.name: variant.label for variant in variants_of(settings.get("arrays", False))}
     rows = []
     for result in sorted(best, key=lambda result: -result.rate.median):
         cells = [format_spread(ratios[result.name][column], 2) for column in columns]
@@ -138,7 +152,7 @@ def describe(report: Report) -> str:
     others = spread([timing.others for result in best for timing in result.timings])
     lines = [
         format_table(["loader", "images/s", *columns, "threads"], rows),
-        *(f"{LABELS[name]}: {reason}" for name, reason in report.missing.items()),
+        *(f"{labels[name]}: {reason}" for name, reason in report.missing.items()),
         "",
         f"Median of {settings['rounds']} rounds of {settings['batches']} batches of {_shape(report)}; in brackets the "
         "middle half; ratios are taken within a round.",

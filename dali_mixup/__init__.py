@@ -4,6 +4,7 @@
 targets. Importing this package does not import DALI; building a `Loader` does.
 """
 
+from dali_mixup.dataset.arrays import ArrayDataset
 from dali_mixup.dataset.bytes_dataset import BytesDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.dataset.packed import PackedDataset
@@ -45,6 +46,7 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Accuracy",
+    "ArrayDataset",
     "AutoAugment",
     "BadFileWarning",
     "BadSample",

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 
 from dali_mixup.ahead import run_ahead
-from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
+from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.decode.decoder import Decoder
-from dali_mixup.decode.faults import Faults
-from dali_mixup.decode.inspector import Inspector
+from dali_mixup.decode.open_decoder import open_decoder
 from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
 from dali_mixup.mixing.targets import Targets
@@ -42,7 +41,8 @@ class LoaderStats:
     Attributes:
         batches: how many were delivered.
         wait: the consumer waited for a batch.
-        decode: waiting for DALI: reading and decoding; where DALI also resizes (with `augment`, on a GPU), that too.
+        decode: waiting for DALI, or for pixels: reading and decoding; where DALI also resizes (with `augment`, on a
+            GPU), that too.
         resize: resizing outside of DALI, and on the CPU the pipeline's `transforms`.
         stage: mixup, normalization, cast and layout.
     """
@@ -79,7 +79,7 @@ class Loader:
     box are drawn per rank's batch.
 
     Args:
-        dataset: an `ImageFolder`, a `FileList`, a `TarDataset`, a `BytesDataset`.
+        dataset: an `ImageFolder`, a `FileList`, a `TarDataset`, a `BytesDataset`, an `ArrayDataset`.
         pipeline: what happens to an image.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
@@ -94,8 +94,9 @@ class Loader:
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes one for each core
-            that this process may use (on two cores, one more of either kind was neither faster nor slower).
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has
+            nothing to do. None takes one for each core that this process may use (on two cores, one more of either kind
+            was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE. With a sampler
             it shares out nothing, and only keeps the ranks' crops and weights apart.
@@ -144,33 +145,22 @@ class Loader:
             rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
             raise ValueError(must_be("batch_size", rule, self.batch_size))
         threads = split_threads(chosen.num_threads)
-        if not isinstance(dataset, EncodedDataset):
-            raise NotImplementedError("pixels")
         if pipeline.decode == "scaled" and self.device.type != "cpu":
             raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', pipeline.decode))
-        inspector = Inspector(
-            dataset,
-            max_pixels=chosen.max_pixels,
-            num_threads=threads.decode,
-            scaled=pipeline.size if pipeline.decode == "scaled" and pipeline.geometry.interpolation else None,
-        )
-        self._faults = Faults(
+        self._decoder = open_decoder(
             self.plan,
-            inspector,
-            device_id=None if self.device.type == "cpu" else self.device.index,
-            max_bad_fraction=chosen.max_bad_fraction if chosen.on_bad_sample == "replace" else None,
-        )
-        self._decoder = Decoder(
-            self.plan,
-            self._faults,
             device=self.device,
             num_threads=threads.decode,
             prefetch=chosen.prefetch,
             gpu_decode=chosen.gpu_decode,
+            max_pixels=chosen.max_pixels,
+            max_bad_fraction=chosen.max_bad_fraction if chosen.on_bad_sample == "replace" else None,
         )
+        self._faults = self._decoder.faults
         output = {"dtype": self.dtype, "memory_format": self.memory_format}
         if self.device.type == "cpu":
-            self._stage = CpuStage(pipeline, **output, num_threads=threads.stage, keep=KEPT_BUFFERS)
+            stage_threads = threads.stage if isinstance(self._decoder, Decoder) else threads.decode  # all cores are its
+            self._stage = CpuStage(pipeline, **output, num_threads=stage_threads, keep=KEPT_BUFFERS)
         else:
             self._stage = build_gpu_stage(pipeline, **output, device=self.device)
         self._cursor = Cursor(0, 0)  # the next batch to deliver

@@ -1,10 +1,12 @@
 import gc
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -87,8 +89,12 @@ print(next(items), flush=True)
 """
 
 
-def test_the_interpreter_exits_with_an_iterator_suspended():
-    done = subprocess.run([sys.executable, "-c", SUSPENDED], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("as_file", [False, True])  # of a script in a file, modules go before its variables do
+def test_the_interpreter_exits_with_an_iterator_suspended(tmp_path, as_file):
+    (tmp_path / "script.py").write_text(SUSPENDED)
+    command = [sys.executable, *([tmp_path / "script.py"] if as_file else ["-c", SUSPENDED])]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 

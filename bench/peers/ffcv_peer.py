@@ -9,7 +9,7 @@ normalizes by a table.
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 
 from bench.feed import ALPHA, Batches, Feed, forever
 from bench.machine import cores
+from bench.peers.arrays import PADDING
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -42,7 +43,16 @@ def half_raw_batches(feed: Feed) -> Batches:
     return _batches(feed, field)
 
 
-def _batches(feed: Feed, field: Any) -> Batches:
+def raw_batches(feed: Feed) -> Batches:
+    """Uncompressed images of one size, moved by up to 4 pixels as in FFCV's CIFAR example instead of resized."""
+    from ffcv.fields.rgb_image import SimpleRGBImageDecoder
+    from ffcv.transforms import RandomTranslate
+
+    return _batches(feed, _rgb_field(write_mode="raw"), [SimpleRGBImageDecoder(), RandomTranslate(padding=PADDING)])
+
+
+def _batches(feed: Feed, field: Any, crop: Sequence[Any] = ()) -> Batches:
+    """By default a random crop is resized to the feed's size."""
     from ffcv import transforms as ops
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
@@ -51,7 +61,8 @@ def _batches(feed: Feed, field: Any) -> Batches:
     device = torch.device(feed.device)
     normalize = ops.NormalizeImage(255 * np.array(IMAGENET_MEAN), 255 * np.array(IMAGENET_STD), np.float32)
     mix_images, mix_labels = (mix(alpha=ALPHA, same_lambda=False) for mix in (ops.ImageMixup, ops.LabelMixup))
-    images = [RandomResizedCropRGBImageDecoder((feed.size, feed.size)), ops.RandomHorizontalFlip(), mix_images]
+    crop = crop or [RandomResizedCropRGBImageDecoder((feed.size, feed.size))]
+    images = [*crop, ops.RandomHorizontalFlip(), mix_images]
     labels = [IntDecoder(), mix_labels, ops.ToTensor(), ops.MixupToOneHot(feed.classes)]
     if device.type == "cuda":
         to_device = ops.ToDevice(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""`dali-mixup index`: what a folder of images, tars or a pack hold, and which of the images are bad."""
+"""`dali-mixup index`: what a folder of images, tars, a pack or arrays hold, and which of the images are bad."""
 
 import argparse
 from pathlib import Path
@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from dali_mixup.commands.arguments import Commands, add_command, writable
+from dali_mixup.commands.arrays import SUFFIX, open_arrays
 from dali_mixup.commands.folders import find_splits, open_source
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
-from dali_mixup.dataset.dataset import EncodedDataset
+from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
 from dali_mixup.dataset.files import ImageFolder
 from dali_mixup.dataset.quarantine import write_quarantine
 from dali_mixup.errors import BadSample, DatasetError, describe, must_be
@@ -27,6 +28,7 @@ examples:
                                                 and list the bad ones for ImageFolder("photos", exclude="bad.jsonl")
   dali-mixup index imagenet --all > report.txt
   dali-mixup index "train-{000000..000146}.tar"
+  dali-mixup index digits.npz                   of arrays: np.savez("digits.npz", images=images, targets=labels)
 
 """
 
@@ -38,8 +40,8 @@ def add_parser(commands: Commands) -> None:
         "folder",
         type=Path,
         metavar="SOURCE",
-        help="one folder of images per class, tars (a folder of them or a pattern), a pack, or one that holds train/, "
-        "val/, test/",
+        help="one folder of images per class, tars (a folder of them or a pattern), a pack, an .npz file of arrays, "
+        "or one that holds train/, val/, test/",
     )
     parser.add_argument("--verify", action="store_true", help="decode each file to its end")
     parser.add_argument(
@@ -58,6 +60,9 @@ def run(options: argparse.Namespace) -> int:
     """Print the report of each source in `options.folder`; the exit code is 1 if there are bad files."""
     bad: list[BadSample] = []
     for root in find_splits(options.folder).values():
+        if root.suffix == SUFFIX:
+            _print_contents(root, open_arrays(root), "image", show_all=options.all)
+            continue
         dataset = open_source(root, cache=options.cache)
         if options.quarantine and not isinstance(dataset, ImageFolder):
             remedy = f"a {type(dataset).__name__} takes no exclude="
@@ -65,10 +70,7 @@ def run(options: argparse.Namespace) -> int:
         reasons = dict(dataset.bad_files)
         if options.verify:
             reasons |= find_damaged(dataset)
-        print(
-            f"{printable(str(root))}: {plural(len(dataset), 'file')}{_count_classes(dataset, show_all=options.all)}\n"
-        )
-        print(_measure_sizes(dataset), end="\n\n")
+        _print_contents(root, dataset, "file", show_all=options.all)
         print(_list_bad(dataset, reasons, verified=options.verify), end="\n\n")
         bad += [BadSample(i, dataset.name(i), reason) for i, reason in sorted(reasons.items())]
     if options.quarantine:
@@ -77,8 +79,13 @@ def run(options: argparse.Namespace) -> int:
     return BAD if bad else 0
 
 
-def _count_classes(dataset: EncodedDataset, *, show_all: bool) -> str:
-    """How many classes there are, and files per class; of many classes the first and the last ones."""
+def _print_contents(root: Path, dataset: ImageDataset, noun: str, *, show_all: bool) -> None:
+    counted = f"{plural(len(dataset), noun)}{_count_classes(dataset, noun, show_all=show_all)}"
+    print(f"{printable(str(root))}: {counted}\n\n{_measure_sizes(dataset)}\n")
+
+
+def _count_classes(dataset: ImageDataset, noun: str, *, show_all: bool) -> str:
+    """How many classes there are, and samples per class; of many classes the first and the last ones."""
     if dataset.targets.dtype != np.int64:
         return f", targets: {describe(dataset.targets)}"
     labels, counts = np.unique(dataset.targets, return_counts=True)
@@ -90,23 +97,23 @@ def _count_classes(dataset: EncodedDataset, *, show_all: bool) -> str:
         half = CLASSES_SHOWN // 2
         rows = [*rows[:half], (f"... {len(rows) - 2 * half} more (--all)", ""), *rows[-half:]]
     spread = f"{counts.min():,} to {counts.max():,}, median {np.median(counts):,.0f}"
-    table = draw_table([("class", "files"), *rows])
-    return f" in {plural(len(names), 'class')}\n\n{table}\nfiles per class: {spread}"
+    table = draw_table([("class", f"{noun}s"), *rows])
+    return f" in {plural(len(names), 'class')}\n\n{table}\n{noun}s per class: {spread}"
 
 
-def _measure_sizes(dataset: EncodedDataset) -> str:
-    """Quantiles over the good files."""
+def _measure_sizes(dataset: ImageDataset) -> str:
+    """Quantiles over the good samples."""
     good = np.setdiff1d(np.arange(len(dataset)), list(dataset.bad_files))
     if not len(good):
         return "no file is an image"
     height, width = dataset.heights[good].astype(np.int64), dataset.widths[good].astype(np.int64)
-    kilobytes = dataset.sizes.file_size[good] / 1000
     columns = {
         "height": (height, ".0f"),
         "width": (width, ".0f"),
         "megapixels": (height * width / 1e6, ".3f"),
-        "kB": (kilobytes, ",.1f"),
     }
+    if isinstance(dataset, EncodedDataset):
+        columns["kB"] = (dataset.sizes.file_size[good] / 1000, ",.1f")
     rows = [
         (name, *(format(value, form) for value in np.quantile(values, list(QUANTILES.values()), method="nearest")))
         for name, (values, form) in columns.items()

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from dali_mixup.commands.arguments import Commands, add_command, add_mixup, add_out, at_least
+from dali_mixup.commands.arrays import SUFFIX, open_arrays
 from dali_mixup.commands.folders import find_splits, open_good_source
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
@@ -29,6 +30,7 @@ examples:
   dali-mixup preview photos --out grid.png --tiles 8 --size 224 --alpha 1 --seed 3
   dali-mixup preview photos --out grid.png --cutmix --alpha 1
   dali-mixup preview "train-{000000..000146}.tar" --out grid.png
+  dali-mixup preview digits.npz --out grid.png --size 28
 
 The images come from a Loader's first batch, which is three times as large as the grid: the third that is mixed
 the most is shown.
@@ -43,7 +45,7 @@ def add_parser(commands: Commands) -> None:
         "folder",
         type=Path,
         metavar="SOURCE",
-        help="one folder of images per class, tars, a pack, or one that holds train/",
+        help="one folder of images per class, tars, a pack, an .npz file of arrays, or one that holds train/",
     )
     add_out(parser)
     parser.add_argument("--tiles", type=at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)")
@@ -61,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     root = next(iter(find_splits(options.folder).values()))
     pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.5, 1.0)), flip=0.5)
     picture = draw_preview(
-        open_good_source(root),
+        open_arrays(root) if root.suffix == SUFFIX else open_good_source(root),
         pipeline,
         mixup=(CutMix if options.cutmix else MixUp)(alpha=options.alpha),
         tiles=options.tiles,

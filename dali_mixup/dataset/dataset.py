@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.sizes import Sizes
@@ -138,9 +139,21 @@ class ReadableDataset(EncodedDataset):
 class PixelDataset(ImageDataset):
     """Images whose pixels lie in memory, or are mapped to it."""
 
+    @property
+    @abstractmethod
+    def stack(self) -> np.ndarray | torch.Tensor | None:
+        """All images, uint8 (N, H, W, 3) of any strides: an array, or a tensor on a GPU; None if they lie apart."""
+
+    def whole(self, numbers: np.ndarray) -> np.ndarray:
+        """Some images of the `stack`, in their order, (B, H, W, 3) uint8; from a GPU in one transfer."""
+        if isinstance(self.stack, torch.Tensor):
+            return self.stack[torch.from_numpy(numbers).to(self.stack.device)].cpu().numpy()
+        assert self.stack is not None  # noqa: S101  who asks has looked
+        return self.stack[numbers]
+
     @abstractmethod
     def cut(self, numbers: np.ndarray, windows: Windows) -> list[np.ndarray]:
-        """The windows of some samples: uint8 (h, w, 3) each, as they lie in memory.
+        """The windows of some samples: uint8 (h, w, 3) each of any strides, to be read only; called in several threads.
 
         Args:
             numbers: (B,) int64.

@@ -7,8 +7,8 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from itertools import chain, count
-from typing import TYPE_CHECKING, NamedTuple, cast
+from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -18,10 +18,10 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.faults import CheckedBatch, Faults
 from dali_mixup.decode.files_to_decode import files_to_decode
 from dali_mixup.decode.gpu_decode import GpuDecode, largest_size
+from dali_mixup.decode.turns import Decoded, Turn, check_batches, stands_at, turns_from
 from dali_mixup.errors import BadSampleError
-from dali_mixup.plan.plan import BatchPlan, Plan
+from dali_mixup.plan.plan import Plan
 from dali_mixup.plan.state import Cursor
-from dali_mixup.plan.step import Step
 from dali_mixup.randomness import Purpose, keyed_generator
 
 if TYPE_CHECKING:
@@ -30,29 +30,6 @@ if TYPE_CHECKING:
 
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
-
-
-class Turn(NamedTuple):
-    """What comes next: a step of an epoch, and the epoch's order."""
-
-    epoch: int
-    order: np.ndarray | None
-    step: Step
-
-
-class Decoded(NamedTuple):
-    """A batch as DALI leaves it.
-
-    Attributes:
-        plan: of the batch.
-        images: uint8 (B, H, W, 3) on the device, cropped, resized and flipped; or with `windows_only` a list of B uint8
-            (h, w, 3).
-        checkpoint: DALI's state after it; None without random operators in the graph.
-    """
-
-    plan: BatchPlan
-    images: torch.Tensor | list[torch.Tensor]
-    checkpoint: bytes | None
 
 
 class Decoder:
@@ -106,14 +83,10 @@ class Decoder:
 
     def seek(self, cursor: Cursor) -> None:
         """Make the batch at a cursor the next one."""
-        step = next(self.plan.steps(cursor.position), None)
-        endless = self.plan.pipeline.augment is None and cursor.sampled is None
-        if self._graph is not None and self._in_flight and endless and step is not None:
-            following = self._taken[0]
-            if (following.epoch, following.step.first) == (cursor.epoch, step.first):
-                return
+        if self._graph is not None and self._in_flight and stands_at(self._taken, self.plan, cursor):
+            return
         self.close()
-        self._turns = _turns_from(self.plan, cursor)
+        self._turns = turns_from(self.plan, cursor)
         self._checkpoint = cursor.checkpoint
         self._largest = self.plan.largest_batch(cursor.sampled)
 
@@ -187,7 +160,7 @@ class Decoder:
 
         first = next(self._turns)
         self._turns = chain([first], self._turns)
-        self._checked = run_ahead(_check_batches(self._turns, self._taken, self.plan, self.faults), ahead=0)
+        self._checked = run_ahead(check_batches(self._turns, self._taken, self.plan, self.faults), ahead=0)
         draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.step.first)
         feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
         return build_graph(
@@ -231,27 +204,3 @@ class Decoder:
             "interpolation": windows.interpolation,
             "flip": batch.plan.flips.astype(np.int32),
         }
-
-
-def _check_batches(turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults: Faults) -> Iterator[CheckedBatch]:
-    """Plan and check batch by batch; runs in a thread, ahead of DALI. What an epoch taught is kept at its end."""
-    epoch = None
-    for turn in turns:
-        if epoch not in (None, turn.epoch):
-            faults.inspector.remember()
-        epoch = turn.epoch
-        taken.append(turn)
-        yield faults.check(plan.batch(*turn), turn.order)
-    faults.inspector.remember()
-
-
-def _turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:
-    """The steps from a place on: to the end of the epoch with a sampler or `augment`, otherwise without an end."""
-    position = cursor.position
-    for epoch in count(cursor.epoch):
-        order = plan.order(epoch, cursor.sampled)
-        for step in plan.steps(position, cursor.sampled):
-            yield Turn(epoch, order, step)
-        if plan.pipeline.augment is not None or cursor.sampled is not None:
-            return
-        position = 0

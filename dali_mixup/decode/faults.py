@@ -9,7 +9,7 @@ import numpy as np
 from dali_mixup.dataset.dataset import Encoded
 from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.files_to_decode import files_to_decode
-from dali_mixup.decode.inspector import Inspector, Looks
+from dali_mixup.decode.inspector import Looks, SizeInspector
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError
 from dali_mixup.plan.plan import BatchPlan, Plan
 
@@ -20,7 +20,7 @@ class CheckedBatch:
 
     Attributes:
         plan: of the batch, with replacements where files are bad.
-        pixels: by row, windows (h, w, 3) uint8 that Pillow decoded.
+        pixels: by row, windows (h, w, 3) uint8 that DALI isn't to decode.
         encoded: by row, the bytes that DALI decodes, where it doesn't read them itself.
         bad: by row, files that nothing replaces. DALI is not to read any file of the batch.
         news: replaced files of which nobody had warned when the batch was checked.
@@ -49,7 +49,7 @@ class Faults:
         replaced: bad files by their number; at least one window of them gave way to another sample.
     """
 
-    def __init__(self, plan: Plan, inspector: Inspector, *, device_id: int | None, max_bad_fraction: float | None):
+    def __init__(self, plan: Plan, inspector: SizeInspector, *, device_id: int | None, max_bad_fraction: float | None):
         self.plan, self.inspector = plan, inspector
         self.device_id = device_id
         self.max_bad_fraction = max_bad_fraction

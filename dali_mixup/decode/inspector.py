@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dali_mixup.dataset.dataset import Encoded, EncodedDataset, ReadableDataset
+from dali_mixup.dataset.dataset import Encoded, EncodedDataset, ImageDataset, PixelDataset, ReadableDataset
 from dali_mixup.dataset.files import FileList
 from dali_mixup.dataset.header import look
 from dali_mixup.dataset.pillow import UndecodableError, decode_source
@@ -26,7 +26,7 @@ class Looks:
 
     Attributes:
         reasons: by row, why nobody decodes its file.
-        pixels: by row, windows (h, w, 3) uint8 that Pillow decoded. All other rows are DALI's.
+        pixels: by row, windows (h, w, 3) uint8 that DALI isn't to decode. All other rows are DALI's.
         encoded: by row, the bytes that DALI decodes, where it doesn't read them itself.
     """
 
@@ -35,7 +35,74 @@ class Looks:
     encoded: dict[int, Encoded] = field(default_factory=dict)
 
 
-class Inspector:
+class SizeInspector:
+    """Looks at the sizes of samples, which is all that can be wrong with pixels in memory.
+
+    Args:
+        dataset: the samples.
+        max_pixels: an image with more pixels, also after its resize, is bad.
+    """
+
+    def __init__(self, dataset: ImageDataset, *, max_pixels: int):
+        self._sized, self.max_pixels = dataset, max_pixels
+        self.hopeless = are_hopeless(dataset.heights, dataset.widths, max_pixels)
+
+    def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
+        """Look at the samples of these rows."""
+        looks = Looks()
+        indices = batch.indices.tolist()
+        hopeless = self.hopeless[batch.indices].tolist()
+        too_large = (batch.windows.resized.astype(np.int64).prod(1) > self.max_pixels).tolist()
+        for row in rows:
+            if hopeless[row]:
+                looks.reasons[row] = self.why_hopeless(indices[row])
+            elif too_large[row]:
+                height, width = batch.windows.resized[row].tolist()
+                looks.reasons[row] = too_many_pixels(height, width, self.max_pixels, "resized to")
+        return looks
+
+    def decode(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:  # noqa: ARG002
+        """What Pillow makes of these rows: nothing, since nothing is encoded."""
+        return Looks()
+
+    def why_hopeless(self, index: int) -> str:
+        """What the index says of a sample that it knows to be bad or too large."""
+        return self._sized.bad_files.get(index) or too_many_pixels(*self._known_size(index), self.max_pixels)
+
+    def why_bad(self, index: int, encoded: Encoded | None = None) -> str:  # noqa: ARG002
+        """The reason for a sample that isn't what the index knows; "" if none."""
+        return ""
+
+    def remember(self) -> None:
+        """Keep with the data set what was learnt of its samples."""
+
+    def _known_size(self, index: int) -> tuple[int, int]:
+        return int(self._sized.heights[index]), int(self._sized.widths[index])
+
+
+class PixelInspector(SizeInspector):
+    """Cuts the windows of pixels for DALI, which is to decode none of them.
+
+    Args:
+        dataset: the samples.
+        max_pixels: an image with more pixels, also after its resize, is bad.
+    """
+
+    def __init__(self, dataset: PixelDataset, *, max_pixels: int):
+        super().__init__(dataset, max_pixels=max_pixels)
+        self.dataset = dataset
+
+    def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
+        """See `SizeInspector`."""
+        rows = list(rows)
+        looks = super().look(batch, rows)
+        good = [row for row in rows if row not in looks.reasons]
+        windows = self.dataset.cut(batch.indices[good], batch.windows.rows(good))
+        looks.pixels.update(zip(good, map(np.ascontiguousarray, windows), strict=True))
+        return looks
+
+
+class Inspector(SizeInspector):
     """Looks at each sample before DALI does, and remembers what it saw.
 
     Args:
@@ -49,8 +116,8 @@ class Inspector:
     def __init__(
         self, dataset: EncodedDataset, *, max_pixels: int, num_threads: int, scaled: tuple[int, int] | None = None
     ):
-        self.dataset, self.max_pixels, self.num_threads = dataset, max_pixels, num_threads
-        self.hopeless = are_hopeless(dataset.heights, dataset.widths, max_pixels)
+        super().__init__(dataset, max_pixels=max_pixels)
+        self.dataset, self.num_threads = dataset, num_threads
         self._verdicts = dataset.sizes.verdict.copy()
         self._irregular: dict[int, str] = {}  # what `scan` says of files that are Pillow's because of it
         self._touched: dict[int, tuple[int, int]] = {}  # size and time of files that changed, with as many pixels
@@ -60,16 +127,8 @@ class Inspector:
 
     def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
         """Look at the samples of these rows; reading, scans and Pillow's work are shared out among threads."""
-        looks = Looks()
         indices, rows = batch.indices.tolist(), list(rows)
-        hopeless = self.hopeless[batch.indices].tolist()
-        too_large = (batch.windows.resized.astype(np.int64).prod(1) > self.max_pixels).tolist()
-        for row in rows:
-            if hopeless[row]:
-                looks.reasons[row] = self.why_hopeless(indices[row])
-            elif too_large[row]:
-                height, width = batch.windows.resized[row].tolist()
-                looks.reasons[row] = too_many_pixels(height, width, self.max_pixels, "resized to")
+        looks = super().look(batch, rows)
         rows = [row for row in rows if row not in looks.reasons]
         if isinstance(self.dataset, ReadableDataset):
             self._read(self.dataset, batch, rows, looks)
@@ -90,10 +149,6 @@ class Inspector:
         work = {row: self._threads().submit(self._decode, indices[row], None, *_window(batch, row)) for row in rows}
         self._collect(work, looks)
         return looks
-
-    def why_hopeless(self, index: int) -> str:
-        """What the index says of a sample that it knows to be bad or too large."""
-        return self.dataset.bad_files.get(index) or too_many_pixels(*self._known_size(index), self.max_pixels)
 
     def why_bad(self, index: int, encoded: Encoded | None = None) -> str:
         """The reason that a sample's header gives, against the size that the index knows; "" if none."""
@@ -215,9 +270,6 @@ class Inspector:
     def _open(self, index: int, encoded: Encoded | None) -> AbstractContextManager[Source]:
         """A sample, as it was read or as it is now."""
         return self.dataset.open(index) if encoded is None else nullcontext(BytesSource(bytes(encoded.data)))
-
-    def _known_size(self, index: int) -> tuple[int, int]:
-        return int(self.dataset.heights[index]), int(self.dataset.widths[index])
 
 
 def _window(batch: BatchPlan, row: int) -> tuple[list[int], list[int]]:

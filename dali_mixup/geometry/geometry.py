@@ -135,6 +135,15 @@ class OwnSize:
         return cast(Geometry, self)
 
 
+def inside(places: np.ndarray, side: int | np.ndarray, mode: PaddingMode) -> np.ndarray:
+    """Which pixels stand at `places`, some of them less than one `side` outside, in all modes but "constant"."""
+    if mode == "edge":
+        return places.clip(0, side - 1)
+    repeated = mode == "symmetric"
+    places = np.where(places < 0, -places - repeated, places)
+    return np.where(places >= side, 2 * side - 2 + repeated - places, places)
+
+
 def height_width(size: int | tuple[int, int]) -> tuple[int, int]:
     """An int stands for a square."""
     return (size, size) if isinstance(size, int) else size

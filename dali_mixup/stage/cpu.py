@@ -13,10 +13,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from dali_mixup.buffers import BufferPool
 from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.plan import BatchPlan
-from dali_mixup.stage.buffers import BufferPool
 from dali_mixup.stage.cpu_small import SmallImages
 from dali_mixup.stage.resampling import BILINEAR, cut, resize
 from dali_mixup.stage.threads import single_threaded_pool

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dali_mixup.geometry.geometry import INTERPOLATIONS, Border
+from dali_mixup.geometry.geometry import INTERPOLATIONS, Border, inside
 
 NEAREST, BILINEAR = INTERPOLATIONS.index("nearest"), INTERPOLATIONS.index("bilinear")
 PILLOWS = {
@@ -61,17 +61,8 @@ def cut(image: torch.Tensor, offset: list[int], size: tuple[int, int], border: B
         rows, columns = max(-y0, 0), max(-x0, 0)
         out[..., rows : rows + part.shape[2], columns : columns + part.shape[3]] = part
         return out
-    rows, columns = (_inside(np.arange(start, end), side, border.mode) for start, end, side in places)
+    rows, columns = (inside(np.arange(start, end), side, border.mode) for start, end, side in places)
     return image[:, :, torch.from_numpy(rows)[:, None], torch.from_numpy(columns)]
-
-
-def _inside(places: np.ndarray, side: int, mode: str) -> np.ndarray:
-    """Where the pixels at `places`, some of them less than one `side` outside, come from."""
-    if mode == "edge":
-        return places.clip(0, side - 1)
-    repeated = mode == "symmetric"
-    places = np.where(places < 0, -places - repeated, places)
-    return np.where(places >= side, 2 * side - 2 + repeated - places, places)
 
 
 def _nearest(old: int, new: int) -> torch.Tensor:

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -20,9 +20,10 @@ from bench import command, fuzz_files, fuzz_probe, machine, measure, report, sca
 from bench import feed as feeds
 from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
+from bench.peers import arrays
 from bench.rivals import LoaderFailedError, apart
 from bench.torchvision_fix import import_torchvision
-from tests.conftest import jpeg_bytes
+from tests.conftest import jpeg_bytes, picture
 
 BENCH = Path(measure.__file__).parent
 BENCHMARKS = sorted(
@@ -419,6 +420,30 @@ def test_throughput_measures_the_variants_side_by_side(flat_folder, tmp_path, ca
     assert all(timing.items == 8 and timing.seconds > 0 for result in read.results for timing in result.timings)
     assert json.loads(Path(paths[0]).read_text())["settings"]["batch_size"] == 4
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_throughput_of_arrays_measures_the_same_crops_from_memory_and_from_files(flat_folder, tmp_path, capsys):
+    file = str(tmp_path / "result.json")
+    options = "--batch-size 4 --size 32 --rounds 1 --batches 2 --threads 1 --workers 1 --arrays "
+    options += "--variants ours,torchvision,ffcv"
+    assert throughput.main([str(flat_folder), *options.split(), "--json", file]) == 0
+    found = report.read_json(file)
+    assert {result.name for result in found.results} | set(found.missing) == {"ours", "torchvision", "ffcv"}
+    assert {"ours", "torchvision"} <= {result.name for result in found.results}
+    table = capsys.readouterr().out
+    assert "FFCV, raw pixels" in table
+    assert "x torchvision" in table
+
+
+def test_the_same_images_come_from_memory_and_from_files(feed, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(8)]
+    for i, path in enumerate(paths):
+        picture(32, 32, i).save(path)
+    same = replace(feed, paths=tuple(map(str, paths)), labels=tuple(range(8)), classes=8)
+    batches = zip(arrays.with_mixup(same), arrays.from_files(same), strict=False)
+    for (images, targets), (others, their_targets) in islice(batches, 4):
+        assert torch.equal(images, others)
+        assert torch.equal(targets, their_targets)
 
 
 def test_the_best_number_of_threads_counts_and_what_is_missing_is_told():

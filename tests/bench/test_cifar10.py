@@ -1,4 +1,5 @@
 import io
+import pickle
 import re
 import shutil
 import tarfile
@@ -14,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 import dali_mixup as dm
 from bench import cifar10, cifar10_prepare, cifar10_runs, cifar10_study
 from bench.report import read_json
+from bench.torchvision_fix import import_torchvision
 from dali_mixup.commands.shape_files import write_shapes
 
 PHOTOS = Path(__file__).parents[3] / "shared" / "data" / "cifar10-small.tar.xz"
@@ -111,6 +113,50 @@ def test_the_command_adds_trainings_to_its_file_and_draws_them(small, tmp_path, 
     assert [(run["name"], run["recipe"]["seed"]) for run in runs] == expected
     assert "60.00 ± 0.00 %" in capsys.readouterr().out
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def torchvisions(tmp_path, monkeypatch):
+    """The root of torchvision's CIFAR10 with random images, and its pixels and labels."""
+    cifar = import_torchvision("torchvision.datasets").CIFAR10
+    root, rng = tmp_path / "root", np.random.default_rng(0)
+    folder = root / cifar.base_folder
+    folder.mkdir(parents=True)
+    pixels, labels = rng.integers(0, 256, (60, 3, 32, 32), np.uint8), (np.arange(60) % 10).tolist()
+    names = [name for name, _ in (*cifar.train_list, *cifar.test_list)]
+    for k, name in enumerate(names):
+        part = slice(10 * k, 10 * k + 10)
+        (folder / name).write_bytes(pickle.dumps({"data": pixels[part].reshape(10, -1), "labels": labels[part]}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    monkeypatch.setattr(cifar, "_check_integrity", lambda _: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    return root, pixels, labels
+
+
+def test_arrays_are_what_torchvision_reads(torchvisions):
+    root, pixels, labels = torchvisions
+    train, test = cifar10.open_arrays(str(root), holdout=False)
+    assert (len(train), len(test), train.classes) == (50, 10, list("abcdefghij"))
+    np.testing.assert_array_equal(train.stack, pixels[:50].transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(test.stack, pixels[50:].transpose(0, 2, 3, 1))
+    assert train.targets.tolist() + test.targets.tolist() == labels
+    train, held = cifar10.open_arrays(str(root), holdout=True)
+    assert (len(train), len(held)) == (45, 5)
+    np.testing.assert_array_equal(held.stack, pixels[:50:10].transpose(0, 2, 3, 1))
+    assert held.targets.tolist() == labels[:50:10]
+
+
+def test_the_command_trains_on_arrays(torchvisions, monkeypatch):
+    kinds = []
+
+    def train(train_images, test_images, recipe, name):
+        kinds.append((type(train_images), type(test_images)))
+        return outcome([0.5])
+
+    monkeypatch.setattr(cifar10, "train", train)
+    monkeypatch.setattr(cifar10, "keep_freed_memory", lambda: None)
+    assert cifar10.main([str(torchvisions[0]), "--arrays", "--epochs", "1"]) == 0
+    assert kinds == [(dm.ArrayDataset, dm.ArrayDataset)]
 
 
 def test_held_out_images_are_a_tenth_of_each_class_and_never_trained_on(small):

@@ -1,5 +1,9 @@
 """dali-mixup index: what a folder holds."""
 
+import re
+
+import numpy as np
+import pytest
 from PIL import Image
 
 import dali_mixup as dm
@@ -70,6 +74,49 @@ def test_index_shows_names_that_are_not_text(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "line\\nbreak  " in out
     assert "line\\nbreak/\\udcff.jpg: empty file" in out
+
+
+def test_index_of_arrays_counts_classes_and_measures_sizes(tmp_path, capsys):
+    file = tmp_path / "digits.npz"
+    np.savez(file, images=np.zeros((5, 20, 30), np.uint8), targets=[0, 1, 1, 1, 1], classes=["zero", "one"])
+    assert main(["index", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{file}: 5 images in 2 classes"
+    assert ["one", "4"] in [line.split() for line in lines]
+    assert ["height", "20", "20", "20", "20", "20"] in [line.split() for line in lines]
+    assert not [line for line in lines if line.startswith(("kB", "bad files"))]
+
+
+def test_index_of_arrays_without_names_or_classes(tmp_path, capsys):
+    np.savez(tmp_path / "numbers.npz", images=np.zeros((3, 20, 30), np.uint8), targets=[0, 2, 2])
+    assert main(["index", str(tmp_path / "numbers.npz")]) == 0
+    assert ["class", "2", "2"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    np.savez(tmp_path / "heights.npz", images=np.zeros((3, 20, 30), np.uint8), targets=[0.5, 2, 2])
+    assert main(["index", str(tmp_path / "heights.npz")]) == 0
+    assert "3 images, targets: a float32 array of shape (3,)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": np.zeros((3, 8, 8), np.uint8)}, r"np\.savez\(FILE, images=\.\.\., targets=\.\.\.\)"),
+        (
+            {"images": np.zeros((3, 8, 8)), "targets": [0, 1, 2]},
+            r"arrays\.npz: images must be uint8 levels from 0 to 255",
+        ),
+        ({"images": np.array([{}, {}, {}]), "targets": [0, 1, 2]}, "allow_pickle=False"),
+        (None, r"SOURCE must be a file that np\.savez\(FILE, images=.*arrays\.npz'; it isn't there"),
+        (b"PK nothing", r"SOURCE must be a file that np\.savez\(FILE, images=.*arrays\.npz'; it is no such file"),
+    ],
+)
+def test_an_npz_file_of_something_else_exits_with_2_and_says_what_is_needed(tmp_path, capsys, arrays, message):
+    file = tmp_path / "arrays.npz"
+    if isinstance(arrays, dict):
+        np.savez(file, **arrays)
+    elif arrays:
+        file.write_bytes(arrays)
+    assert main(["index", str(file)]) == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_index_takes_tars_by_pattern_and_folder(tars, capsys):

@@ -89,6 +89,17 @@ def test_a_preview_of_float_targets_is_a_type_error(animals):
         preview.draw_preview(files, dm.ImagePipeline(geometry=dm.RandomResizedCrop(32)))
 
 
+def test_a_preview_of_arrays_shows_their_classes(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(preview, "draw_tiles", lambda tiles, side: drawn.extend(tiles) or Image.new("RGB", (8, 8)))
+    images = np.zeros((8, 20, 20), np.uint8)
+    images[::2] = 200
+    np.savez(tmp_path / "arrays.npz", images=images, targets=np.arange(8) % 2, classes=["light", "dark"])
+    assert main(["preview", str(tmp_path / "arrays.npz"), "--out", str(tmp_path / "grid.png"), "--size", "32"]) == 0
+    assert {tile.own_name for tile in drawn} == {"light", "dark"}
+    assert all((tile.own == (200 if tile.own_name == "light" else 0)).all() for tile in drawn)
+
+
 def test_preview_takes_tars_and_leaves_bad_members_out(tars, tmp_path, capsys):
     write_tar(tars / "bad.tar", {"0.jpg": b"text", "0.cls": b"0"})
     out = tmp_path / "grid.png"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dali_mixup.stage.buffers import ALIGNMENT, BufferPool
+from dali_mixup.buffers import ALIGNMENT, BufferPool
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32])

@@ -1,0 +1,168 @@
+"""Planned batches of images that need no decoding, in order, prepared ahead."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, pairwise
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from dali_mixup.ahead import run_ahead
+from dali_mixup.buffers import BufferPool
+from dali_mixup.dataset.dataset import PixelDataset
+from dali_mixup.decode.faults import CheckedBatch, Faults
+from dali_mixup.decode.gather import gather_on_device, gather_on_host
+from dali_mixup.decode.turns import Decoded, Turn, check_batches, stands_at, turns_from
+from dali_mixup.errors import BadSampleError
+from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.placement import send
+from dali_mixup.plan.plan import BatchPlan, Plan
+from dali_mixup.plan.state import Cursor
+
+SMALL = 2**14  # pixels of an image; to cut a larger one by itself costs less than to find its pixels one by one
+
+Images = torch.Tensor | list[torch.Tensor]
+Part = TypeVar("Part")
+
+
+def are_gathered(dataset: PixelDataset, pipeline: ImagePipeline, device: torch.device) -> bool:
+    """Whether all images of a batch are cut together: no resize, and small ones of one size, or any on the device."""
+    if pipeline.geometry.interpolation is not None or dataset.stack is None:
+        return False
+    return _is_on(dataset, device) or int(dataset.heights[0]) * int(dataset.widths[0]) <= SMALL
+
+
+def need_dali(dataset: PixelDataset, pipeline: ImagePipeline, device: torch.device) -> bool:
+    """Whether pixels go through DALI's graph: to `augment`, and to a GPU unless they `are_gathered`."""
+    if pipeline.augment is not None:
+        return True
+    return device.type != "cpu" and not are_gathered(dataset, pipeline, device)
+
+
+class PixelDecoder:
+    """Delivers batch by batch from any place in any epoch, as `Decoder` does, with nothing to decode and without DALI.
+
+    Images that `are_gathered` come cropped and flipped. The others come as windows for the stage, on the CPU alone.
+
+    Args:
+        plan: what comes when.
+        dataset: that of the plan; it doesn't `need_dali`.
+        faults: what to do about images that are too large.
+        device: where batches are delivered.
+        num_threads: that copy pixels.
+        prefetch: batches that are prepared ahead.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        dataset: PixelDataset,
+        faults: Faults,
+        *,
+        device: torch.device,
+        num_threads: int,
+        prefetch: int,
+    ):
+        self.plan, self.dataset, self.faults = plan, dataset, faults
+        self.device, self.prefetch = device, prefetch
+        pool = ThreadPoolExecutor(num_threads, thread_name_prefix="dali_mixup pixels")
+        self._cut: Callable[[BatchPlan], Images] | None = partial(_cut_windows, dataset, pool, num_threads)
+        if are_gathered(dataset, plan.pipeline, device):
+            gather = partial(_gather, dataset, plan.pipeline, BufferPool(prefetch + 1), pool, num_threads)
+            self._cut = None if _is_on(dataset, device) else gather
+        self._taken: deque[Turn] = deque()  # turns that weren't delivered yet
+        self._batches: Generator[tuple[CheckedBatch, Images | None], None, None] = run_ahead(iter(()), ahead=0)
+
+    def seek(self, cursor: Cursor) -> None:
+        """Make the batch at a cursor the next one."""
+        if stands_at(self._taken, self.plan, cursor):
+            return
+        self.close()
+        checked = check_batches(turns_from(self.plan, cursor), self._taken, self.plan, self.faults)
+        self._batches = run_ahead(_with_images(checked, self._cut), ahead=self.prefetch - 1)
+
+    def next(self) -> Decoded:
+        """The next batch.
+
+        Raises:
+            BadSampleError: images above `max_pixels`, and not to be replaced. `seek` goes on from any place afterwards.
+        """
+        try:
+            batch, images = next(self._batches)
+            self.faults.warn_of(batch.news)
+            if batch.bad:
+                raise BadSampleError(sample for _, sample in sorted(batch.bad.items()))
+        except BaseException:  # what was prepared behind it is lost
+            self.close()
+            raise
+        self._taken.popleft()
+        if images is None:  # here, since the consumer's stream is this thread's
+            images = _gather_on_device(self.dataset, self.plan.pipeline, batch.plan)
+        elif isinstance(images, torch.Tensor):
+            images = send(images, self.device)
+        return Decoded(batch.plan, images, None)
+
+    def close(self) -> None:
+        """Drop what was prepared."""
+        self._batches.close()
+        self._taken.clear()
+
+
+def _is_on(dataset: PixelDataset, device: torch.device) -> bool:
+    return isinstance(dataset.stack, torch.Tensor) and dataset.stack.device == device
+
+
+def _with_images(
+    batches: Iterator[CheckedBatch], cut: Callable[[BatchPlan], Images] | None
+) -> Iterator[tuple[CheckedBatch, Images | None]]:
+    for batch in batches:
+        yield batch, None if batch.bad or cut is None else cut(batch.plan)
+
+
+def _cut_windows(dataset: PixelDataset, pool: ThreadPoolExecutor, num_threads: int, batch: BatchPlan) -> Images:
+    """The windows as they are, contiguous and, so that torch takes them without a warning, writable."""
+
+    def cut(rows: list[int]) -> list[torch.Tensor]:
+        windows = dataset.cut(batch.indices[rows], batch.windows.rows(rows))
+        return [torch.from_numpy(np.require(window, requirements=("C", "W"))) for window in windows]
+
+    return list(chain.from_iterable(_in_threads(cut, batch, pool, num_threads)))
+
+
+def _gather(
+    dataset: PixelDataset,
+    pipeline: ImagePipeline,
+    buffers: BufferPool,
+    pool: ThreadPoolExecutor,
+    num_threads: int,
+    batch: BatchPlan,
+) -> Images:
+    """The finished crops."""
+    images = buffers.take((len(batch.indices), *pipeline.size, 3), torch.uint8)
+    out = images.numpy()
+
+    def gather(rows: list[int]) -> None:
+        numbers, windows, flips = batch.indices[rows], batch.windows.rows(rows), batch.flips[rows]
+        part = out[rows[0] : rows[-1] + 1]
+        gather_on_host(dataset, numbers, windows, flips, border=pipeline.geometry.border, out=part)
+
+    _in_threads(gather, batch, pool, num_threads)
+    return images
+
+
+def _gather_on_device(dataset: PixelDataset, pipeline: ImagePipeline, batch: BatchPlan) -> torch.Tensor:
+    assert isinstance(dataset.stack, torch.Tensor)  # noqa: S101  it `_is_on` the device
+    border = pipeline.geometry.border
+    return gather_on_device(dataset.stack, batch.indices, batch.windows, batch.flips, size=pipeline.size, border=border)
+
+
+def _in_threads(
+    work: Callable[[list[int]], Part], batch: BatchPlan, pool: ThreadPoolExecutor, num_threads: int
+) -> list[Part]:
+    """What the threads make of consecutive rows of a batch, in order."""
+    count = len(batch.indices)
+    bounds = [count * k // num_threads for k in range(num_threads + 1)]
+    return list(pool.map(work, [list(range(*pair)) for pair in pairwise(bounds) if pair[0] < pair[1]]))
