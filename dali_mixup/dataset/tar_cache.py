@@ -32,7 +32,7 @@ def load_scan(file: Path, path: str) -> TarScan | None:
     if scan is None or scan.stamp != (status.st_size, status.st_mtime_ns):
         return None
     scan.reasons.update(look_again(path, scan.images))
-    return scan
+    return scan if all(scan.reasons.values()) else None  # one could only not be read when it was scanned
 
 
 def save_scan(file: Path, scan: TarScan) -> None:

@@ -43,6 +43,13 @@ def test_what_was_kept_is_what_a_scan_finds(tar, kept):
     assert found.reasons == expected.reasons == {1: "not an image of a supported format"}
 
 
+def test_an_image_that_could_not_be_read_is_looked_at_again(tar, kept):
+    scan = load_scan(kept, tar)
+    scan.images.columns["verdict"][0] = Verdict.BAD
+    save_scan(kept, scan)
+    assert load_scan(kept, tar) is None
+
+
 def test_another_size_or_time_of_the_tar_is_another_tar(tar, kept):
     status = os.stat(tar)
     os.utime(tar, ns=(0, status.st_mtime_ns + 1))
