@@ -90,7 +90,7 @@ def best_interval(across: int) -> int:
     Short intervals cost bytes, long ones cut roughly.
 
     >>> [best_interval(across) for across in (1, 7, 20, 32, 47)]
-    [1, 7, 10, 8, 1]
+    [1, 7, 10, 8, 47]
     """
     return min((n for n in range(1, across + 1) if across % n == 0), key=lambda n: abs(math.log(n / USUAL_INTERVAL)))
 
