@@ -305,7 +305,7 @@ def _tabulate(augment: AnyAugment, size: tuple[int, int]) -> tuple[tuple[Operati
 @cache
 def _linspace(start: float, end: float, bins: int) -> tuple[float, ...]:
     """Torchvision's strengths, to the last bit of float32."""
-    return tuple(torch.linspace(start, end, bins).tolist())
+    return tuple(torch.linspace(start, end, bins, dtype=torch.float32).tolist())
 
 
 def _check_warp(interpolation: object, fill: object) -> None:

@@ -216,7 +216,7 @@ def _look_up(images: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
 def _gaussian(size: int, sigma: torch.Tensor) -> torch.Tensor:
     """(n, size) float32 weights."""
     limit = (size - 1) / (2.0 * math.sqrt(2.0))
-    steps = torch.linspace(-limit, limit, size, device=sigma.device)
+    steps = torch.linspace(-limit, limit, size, dtype=torch.float32, device=sigma.device)
     return torch.softmax(-((steps / sigma.float()[:, None]) ** 2), dim=1)
 
 
