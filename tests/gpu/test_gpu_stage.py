@@ -12,6 +12,7 @@ from bench.stage import plan_finished
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.stage.whole_batch import TorchStage
+from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import apply_batch
 from dali_mixup.transforms.transforms import count_uniforms, plan_operations
 from tests.gpu.place import DEVICE, ON_GPU, needs_cuda, nothing_waits
@@ -178,3 +179,8 @@ def test_transforms_give_the_cpus_pixels(name, record):
     levels = (apply_batch(planes.to(DEVICE), operations).cpu().int() - apply_batch(planes, operations).int()).abs()
     record(name, mean=float(levels.float().mean()), max=int(levels.max()))
     assert levels.max() <= (1 if name == "GaussianBlur" else 0)
+
+
+def test_noise_is_the_cpus_to_the_bit():
+    seeds, counters = torch.tensor([[5], [2**31 - 1]]), torch.arange(100_000).expand(2, -1)
+    assert torch.equal(draw_normal(seeds.to(DEVICE), counters.to(DEVICE)).cpu(), draw_normal(seeds, counters))

@@ -80,9 +80,3 @@ def test_a_gpu_draws_the_same_numbers_and_waits_for_nothing(normal):
         found = draw_normal(seeds, counters)
         assert gpu.copies == copies  # the table stays there
     assert np.array_equal(found.numpy(), normal.astype(np.float32))
-
-
-@pytest.mark.gpu
-def test_a_real_gpu_draws_the_same_numbers(normal):
-    found = draw_normal(column(5, 6, 7, 8).cuda(), torch.arange(COUNT, device="cuda").expand(4, COUNT))
-    assert np.array_equal(found.cpu().numpy(), normal.astype(np.float32))
