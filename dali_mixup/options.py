@@ -11,11 +11,11 @@ from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.decode.reasons import MAX_PIXELS
 from dali_mixup.errors import check_bool, check_choice, check_int, check_probability, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
+from dali_mixup.placement import Shard, Sharing, check_device, check_shard
 from dali_mixup.plan.sampler import check_order
 from dali_mixup.randomness import check_seed
 
 DEFAULT_GPU_DECODE = GpuDecode()
-Shard = tuple[int, int]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -39,7 +39,7 @@ class LoaderOptions:
     memory_format: torch.memory_format = torch.contiguous_format
     num_threads: int | None = None
     prefetch: int = 2
-    shard: Shard | None = None
+    shard: Shard | Sharing | None = None
     on_bad_sample: Literal["raise", "replace"] = "raise"
     max_bad_fraction: float = 0.01
     max_pixels: int = MAX_PIXELS
@@ -63,6 +63,9 @@ class LoaderOptions:
         for name in ("prefetch", "max_pixels", *(() if self.num_threads is None else ("num_threads",))):
             check_int(name, getattr(self, name), at_least=1)
         check_seed(self.seed)
+        check_device(self.device)
+        if self.shard is not None and not isinstance(self.shard, Sharing):
+            check_shard(self.shard)
         check_choice("dtype", self.dtype, (torch.float32, torch.float16, torch.bfloat16))
         check_choice("memory_format", self.memory_format, (torch.contiguous_format, torch.channels_last))
         check_choice("on_bad_sample", self.on_bad_sample, ("raise", "replace"))
@@ -77,7 +80,7 @@ class SharedKeywords(TypedDict, total=False):
     memory_format: torch.memory_format
     num_threads: int | None
     prefetch: int
-    shard: Shard | None
+    shard: Shard | Sharing | None
     on_bad_sample: Literal["raise", "replace"]
     max_bad_fraction: float
     max_pixels: int

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import dali_mixup as dm
-from dali_mixup.placement import pick_device, pick_shard
+from dali_mixup.placement import pick_device
 from tests.conftest import jpeg_bytes
 from tests.scripts import rank_worker
 from tests.scripts.rank_worker import COUNTS, EPOCHS, GLOBAL_BATCH, build, numbered, rows
@@ -232,26 +232,6 @@ def test_resumed_ranks_keep_each_samples_lam_and_take_as_many_steps_with_drop_la
     ] * 3  # 59 samples are left, and 54 fill whole steps
     lams = columns([row for of_rank in batches for row in in_order(of_rank)], "number", "lam")
     assert sorted(lams) == sorted(columns(expected[:54], "number", "lam"))
-
-
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"RANK": "2"},
-        {"WORLD_SIZE": "4"},
-        {"RANK": "4", "WORLD_SIZE": "4"},
-        {"RANK": "-1", "WORLD_SIZE": "4"},
-        {"RANK": "0", "WORLD_SIZE": "0"},
-        {"RANK": "first", "WORLD_SIZE": "4"},
-    ],
-)
-def test_variables_that_make_no_shard_are_named(monkeypatch, variables):
-    for name in BY_RANKS:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=r"RANK.* WORLD_SIZE"):
-        pick_shard(None)
 
 
 def pretend_gpus(monkeypatch, count):
