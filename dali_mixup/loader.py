@@ -23,7 +23,7 @@ from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
-from dali_mixup.plan.epoch_sampler import EpochSampler
+from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
@@ -265,7 +265,8 @@ class Loader:
         """
         if self._user_sampler is not None:
             return self._user_sampler.shown
-        return EpochSampler(self.plan, lambda: self._next_start.epoch, self.set_epoch)
+        kind = EpochSampler if self.shuffle else InOrderSampler
+        return kind(self.plan, lambda: self._next_start.epoch, self.set_epoch)
 
     @property
     def batch_sampler(self) -> Any:

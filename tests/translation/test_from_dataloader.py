@@ -21,15 +21,7 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 import dali_mixup as dm
-from tests.translation.peers import COMMON, MEAN, STD, TRAIN, VAL, Plain, by_global, image_folder, labels, swap, v1, v2
-
-
-def numbered(folder, transform=VAL):
-    """An ImageFolder whose labels are the samples' numbers."""
-    made = image_folder(folder, transform)
-    made.samples = [(path, number) for number, (path, _) in enumerate(made.samples)]
-    made.classes = None
-    return made
+from tests.translation.peers import COMMON, MEAN, STD, TRAIN, VAL, Plain, by_global, image_folder, labels, numbered, swap, v1, v2
 
 
 def test_validation_batches_equal_torchvisions_within_one_level(photos):
