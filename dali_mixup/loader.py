@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Literal, NamedTuple, Unpack
@@ -31,6 +32,7 @@ from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.stage.threads import split_threads
+from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
 # last one.
@@ -119,6 +121,17 @@ class Loader:
         BadSampleError: while iterating, and the Loader stays usable; with "replace" here, if the index knows too many
             bad files already.
     """
+
+    # What scripts and trainers read of a DataLoader, as it is of one without worker processes.
+    num_workers = 0
+    pin_memory = False
+    timeout = 0
+    generator = None
+    multiprocessing_context = None
+    persistent_workers = False
+    prefetch_factor = None
+    collate_fn = staticmethod(refuse_to_collate)
+    worker_init_fn = None  # which Lightning sets, to be run in worker processes
 
     # What a Loader was built with; `__setattr__` keeps it so.
     dataset: ImageDataset
@@ -211,7 +224,8 @@ class Loader:
         return self._build_again, ()
 
     def __setattr__(self, name: str, value: object) -> None:
-        if not name.startswith("_") and (name in vars(self) or hasattr(type(self), name)):
+        settable = name.startswith("_") or name == "worker_init_fn"
+        if not settable and (name in vars(self) or hasattr(type(self), name)):
             raise AttributeError(
                 f"{name} of a Loader is what it was built with, and can't be set; build another Loader over the same "
                 "dataset"
@@ -390,7 +404,8 @@ class Loader:
         if self.device.type == "cpu":
             batches = run_ahead(batches, ahead=1)
         self._running = batches
-        try:
+        epoch = Epoch()
+        with closing(batches), show_to_accelerate(epoch):
             for left in reversed(range(count)):
                 self._check_current(iteration)
                 start = time.perf_counter()
@@ -401,13 +416,12 @@ class Loader:
                     self._cursor = cursor._replace(position=end, checkpoint=checkpoint)
                 else:
                     self._cursor = Cursor(cursor.epoch + 1, 0)
+                    epoch.end_of_dataloader = True
                 yield images, targets
                 del images, targets
                 self._check_process()
             self._check_current(iteration)
             self._cursor = Cursor(cursor.epoch + 1, 0)
-        finally:
-            batches.close()
 
     def _check_epochs_hold_a_batch(self, ranks: int) -> None:
         """With `drop_last` a batch must be no larger than what comes to a rank."""

@@ -41,7 +41,8 @@ class Sharing:
         except ValueError:  # nobody needs to know which one this is
             return
         if world > 1 and rank == 0:
-            warnings.warn(f"from_dataloader: there are {world} ranks. {self.choice}", stacklevel=2)
+            # behind `_start`, `_begin` and `_deliver` of the Loader is the `for`
+            warnings.warn(f"from_dataloader: there are {world} ranks. {self.choice}", stacklevel=5)
 
 
 def pick_shard(shard: Shard | Sharing | None) -> Shard:

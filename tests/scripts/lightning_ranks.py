@@ -35,10 +35,10 @@ class Model(lightning.LightningModule):
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
         self.folder, self.out, self.validation = folder, out, validation
-        self.seen = defaultdict(list)
+        self.seen = defaultdict(dict)
 
     def note(self, name, labels):
-        self.seen[name, self.current_epoch].append(labels.tolist())
+        self.seen[name].setdefault(self.current_epoch, []).append(labels.tolist())
 
     def training_step(self, batches, _):
         for name, (_, labels) in zip(("Loader", "from_dataloader"), batches, strict=True):
@@ -62,8 +62,9 @@ class Model(lightning.LightningModule):
     def on_fit_end(self):
         for _, labels in self.validation:
             self.note("unshuffled", labels)
+        seen = {name: list(epochs.values()) for name, epochs in self.seen.items()}
         said = [message for message in self.said if message.startswith("from_dataloader")]
-        torch.save({"seen": dict(self.seen), "said": said}, Path(self.out) / f"{self.global_rank}.pt")
+        torch.save({"seen": seen, "said": said}, Path(self.out) / f"{self.global_rank}.pt")
 
 
 def main(folder, out, strategy):
