@@ -21,7 +21,7 @@ from dali_mixup.decode.inspector import Inspector
 from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
-from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
+from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
@@ -156,6 +156,7 @@ class Loader:
         pipeline: ImagePipeline,
         **options: Unpack[LoaderKeywords],
     ):
+        refuse_unknown(options, "Loader", LoaderKeywords)
         self._build_again = partial(type(self), dataset, pipeline, **options)
         self._options = chosen = LoaderOptions(**options)
         _check_type("dataset", dataset, ImageDataset, "an ImageFolder, a FileList or another of dali_mixup's data sets")
@@ -231,6 +232,25 @@ class Loader:
                 "dataset"
             )
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        order = "shuffled" if self.shuffle else "in order"
+        if self._user_sampler is not None:
+            order = f"ordered by {type(self._user_sampler.source).__name__}"
+        size = "" if self.batch_size is None else f" of {self.batch_size}"
+        try:
+            batches, shard = f"{len(self)}{size}, {order}", f"rank {self.shard[0]} of {self.shard[1]}"
+        except ValueError:  # a launcher's variables are half set
+            batches, shard = order, "unknown"
+        lines = {
+            "dataset": self.dataset,
+            "pipeline": repr(self.pipeline),
+            "batches": batches,
+            "mixup": self.mixup,
+            "device": f"{self.device}, {self.dtype}",
+            "shard": shard if self._plan is not None else f"{shard} until the first batch settles it",
+        }
+        return "\n".join(["Loader(", *(f"  {name}: {value}" for name, value in lines.items()), ")"])
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 import torch
 
@@ -97,6 +98,36 @@ class LoaderKeywords(SharedKeywords, total=False):
     drop_last: bool
     mixup: AnyMixer | None
     seed: int
+
+
+# What a DataLoader takes, and what stands for it here.
+ELSEWHERE = {
+    "num_workers": "threads do the work of its workers: num_threads=",
+    "prefetch_factor": "prefetch= counts batches that are prepared ahead",
+    "collate_fn": "batches are made by the Loader, and mixed by mixup=",
+    "transform": "what happens to an image is said by the pipeline; dm.from_torchvision(transform) makes one",
+    "generator": "random numbers come from seed=",
+    "pin_memory": "batches lie on device= when they are delivered; leave it out",
+} | dict.fromkeys(
+    ("worker_init_fn", "persistent_workers", "multiprocessing_context", "timeout", "in_order", "pin_memory_device"),
+    "there are no worker processes; leave it out",
+)
+
+
+def refuse_unknown(options: Iterable[str], function: str, keywords: type) -> None:
+    """Raise a TypeError for an option that isn't among the keywords, with what stands for it.
+
+    Args:
+        options: names that were given.
+        function: who was given them.
+        keywords: a TypedDict of those that it takes.
+    """
+    known = get_type_hints(keywords)
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            remedy = ELSEWHERE.get(name) or (f"did you mean {close[0]}?" if close else f"it takes {', '.join(known)}")
+            raise TypeError(f"{function} has no option {name!r}: {remedy}")
 
 
 def spelled_out(keywords: type) -> Callable[[Function], Function]:

@@ -12,7 +12,7 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.errors import check_choice, must_be
 from dali_mixup.loader import Loader
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
-from dali_mixup.options import SharedKeywords, spelled_out
+from dali_mixup.options import SharedKeywords, refuse_unknown, spelled_out
 from dali_mixup.placement import Shard, Sharing
 from dali_mixup.translation.collate import find_mixup
 from dali_mixup.translation.dataset import read_dataset
@@ -63,6 +63,7 @@ def from_dataloader(
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
     """
+    refuse_unknown(options, "from_dataloader", SharedKeywords)
     if not isinstance(loader, DataLoader):
         raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
     check_choice("targets", targets, ("stacked", "dense", None))
