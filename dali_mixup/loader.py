@@ -239,15 +239,15 @@ class Loader:
             order = f"ordered by {type(self._user_sampler.source).__name__}"
         size = "" if self.batch_size is None else f" of {self.batch_size}"
         try:
-            batches, shard = f"{len(self)}{size}, {order}", f"rank {self.shard[0]} of {self.shard[1]}"
+            batches, device, shard = f"{len(self)}{size}, {order}", self.device, "rank {} of {}".format(*self.shard)
         except ValueError:  # a launcher's variables are half set
-            batches, shard = order, "unknown"
+            batches, device, shard = order, self._options.device, "unknown"
         lines = {
             "dataset": self.dataset,
             "pipeline": repr(self.pipeline),
             "batches": batches,
             "mixup": self.mixup,
-            "device": f"{self.device}, {self.dtype}",
+            "device": f"{device}, {self.dtype}",
             "shard": shard if self._plan is not None else f"{shard} until the first batch settles it",
         }
         return "\n".join(["Loader(", *(f"  {name}: {value}" for name, value in lines.items()), ")"])

@@ -354,6 +354,40 @@ def test_things_that_are_no_dataset_or_pipeline_are_named(dataset):
         loader(dm.FileList(dataset.paths, [2**24] * 23), mixup=dm.MixUp())
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("num_workers", "Loader has no option 'num_workers': threads do the work of its workers: num_threads="),
+        ("collate_fn", "mixed by mixup="),
+        ("persistent_workers", "there are no worker processes; leave it out"),
+        ("pre_fetch", "Loader has no option 'pre_fetch': did you mean prefetch"),
+        ("size", "Loader has no option 'size': it takes .*batch_size, shuffle"),
+    ],
+)
+def test_options_that_a_loader_lacks_are_named_with_what_stands_for_them(dataset, name, message):
+    with pytest.raises(TypeError, match=message):
+        loader(dataset, **{name: 1})
+
+
+def test_a_loader_prints_what_it_does(dataset, monkeypatch):
+    made = loader(dataset, mixup=dm.MixUp(alpha=0.3), shard=(1, 2))
+    said = repr(made)
+    for line in (
+        "dataset: ImageFolder(23 files, 3 classes)",
+        f"pipeline: {made.pipeline!r}",
+        "batches: 3 of 4, shuffled",
+        f"mixup: {dm.MixUp(alpha=0.3)}",
+        "device: cpu, torch.float32",
+        "shard: rank 1 of 2",
+    ):
+        assert f"\n  {line}" in said
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "shard: unknown until the first batch settles it" in repr(loader(dataset))
+    assert "batches: 2, ordered by list" in repr(
+        loader(dataset, batch_size=None, shuffle=False, batch_sampler=[[1], [2]], shard=(0, 1))
+    )
+
+
 def test_images_too_small_for_the_crop_are_named(dataset):
     with pytest.raises(
         ValueError, match=r"images such as .*00.jpg \(40 x 90 pixels\) have too few pixels for RandomCrop\(size=64"

@@ -66,6 +66,7 @@ def from_dataloader(
     refuse_unknown(options, "from_dataloader", SharedKeywords)
     if not isinstance(loader, DataLoader):
         raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
+    _check_kind(loader)
     check_choice("targets", targets, ("stacked", "dense", None))
     own_batches = loader.batch_size is None
     if own_batches and loader.batch_sampler is None:
@@ -95,6 +96,17 @@ def count_classes(files: FileList) -> int | None:
     if files.classes is not None:
         return len(files.classes)
     return int(files.targets.max()) + 1 if files.targets.dtype == np.int64 else None
+
+
+def _check_kind(loader: DataLoader) -> None:
+    """A class of DataLoaders of its own must give what torch's gives, as far as can be seen."""
+    kind = type(loader)
+    for name in ("__iter__", "__len__", "_get_iterator"):
+        own = getattr(kind, name) is not getattr(DataLoader, name)
+        if own and not kind.__module__.startswith("torchdata."):  # whose StatefulDataLoader gives the same
+            rule = f"a DataLoader without an {name} of its own, whose work would be lost"
+            remedy = "pass the DataLoader that is inside of it, before accelerator.prepare or another wrapper"
+            raise TypeError(must_be("loader", rule, kind.__name__, remedy))
 
 
 def _find_order(sampler: Any, samples: int) -> Order:

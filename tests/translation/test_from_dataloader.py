@@ -184,6 +184,39 @@ def test_what_is_no_dataloader_and_no_batch_is_refused(folder):
         swap(DataLoader(image_folder(folder)), targets="soft")
 
 
+class Repeated(DataLoader):
+    def __iter__(self):
+        for images, targets in super().__iter__():
+            yield images, targets
+            yield images, targets
+
+
+class Shortened(DataLoader):
+    def __len__(self):
+        return 2
+
+
+@pytest.mark.parametrize(("kind", "own"), [(Repeated, "__iter__"), (Shortened, "__len__")])
+def test_a_dataloader_class_that_does_work_of_its_own_is_refused(folder, kind, own):
+    with pytest.raises(TypeError, match=f"loader must be a DataLoader without an {own} of its own, .*{kind.__name__}"):
+        swap(kind(image_folder(folder)))
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital'")  # which torchdata calls
+def test_a_prepared_dataloader_is_refused_and_a_stateful_one_is_read(folder):
+    accelerate = pytest.importorskip("accelerate")
+    prepared = accelerate.data_loader.prepare_data_loader(DataLoader(image_folder(folder)))
+    with pytest.raises(TypeError, match=r"got 'DataLoaderShard'; pass the DataLoader .*before accelerator.prepare"):
+        swap(prepared)
+    stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    assert labels(swap(stateful(numbered(folder), batch_size=23))) == [list(range(23))]
+
+
+def test_options_of_a_dataloader_are_answered_with_ours(folder):
+    with pytest.raises(TypeError, match=r"from_dataloader has no option 'num_workers': .* num_threads="):
+        swap(DataLoader(image_folder(folder)), num_workers=4)
+
+
 def test_looking_at_a_dataset_leaves_torchs_random_numbers_alone(folder):
     transform = v2.Compose([v2.RandomResizedCrop(16), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
     theirs = DataLoader(Plain(folder, transform), collate_fn=lambda batch: COMMON(*default_collate(batch)))
