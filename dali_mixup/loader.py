@@ -21,9 +21,10 @@ from dali_mixup.decode.inspector import Inspector
 from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
+from dali_mixup.mixing.targets import Targets
 from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
 from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
+from dali_mixup.placement import Shard, Sharing, check_device, pick_device, pick_shard, send
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
@@ -62,7 +63,7 @@ class Delivery(NamedTuple):
     """A finished batch, the position after it, and DALI's state there."""
 
     images: torch.Tensor
-    targets: torch.Tensor
+    targets: Targets
     end: int
     checkpoint: bytes | None
 
@@ -74,8 +75,8 @@ class Loader:
 
     - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
-      `[label, partner label, lam]` for class indices, or with the mixer's targets="dense" (B, C) float32; mixed labels
-      for float ones.
+      `[label, partner label, lam]` for class indices, with the mixer's targets="split" a tuple of labels (B, 2) int64
+      and lam (B,) float32, or with targets="dense" (B, C) float32; mixed labels for float ones.
 
     Order, crops, flips, mixup weights and CutMix boxes are functions of (seed, epoch, position in the epoch): batch
     size, threads, prefetch and the number of ranks change none of them, and mixup changes no crop. Only a batch of one
@@ -165,6 +166,8 @@ class Loader:
             chosen.mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         pipeline = _settle(pipeline, dataset, chosen.max_pixels)
         _check_images_are_large_enough(dataset, pipeline)
+        if pipeline.decode == "scaled" and check_device(chosen.device).type != "cpu":
+            raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', pipeline.decode))
         given = {option.name: getattr(chosen, option.name) for option in fields(chosen)}
         vars(self).update({name: value for name, value in given.items() if not hasattr(type(self), name)})
         vars(self).update(dataset=dataset, pipeline=pipeline)
@@ -193,7 +196,13 @@ class Loader:
         threads = split_threads(options.num_threads)
         if not isinstance(self.dataset, EncodedDataset):
             raise NotImplementedError("pixels")
-        inspector = Inspector(self.dataset, max_pixels=options.max_pixels, num_threads=threads.decode)
+        scaled = self.pipeline.decode == "scaled" and self.pipeline.geometry.interpolation
+        inspector = Inspector(
+            self.dataset,
+            max_pixels=options.max_pixels,
+            num_threads=threads.decode,
+            scaled=self.pipeline.size if scaled else None,
+        )
         self._faults = Faults(
             plan,
             inspector,
@@ -237,6 +246,7 @@ class Loader:
         order = "shuffled" if self.shuffle else "in order"
         if self._user_sampler is not None:
             order = f"ordered by {type(self._user_sampler.source).__name__}"
+        settled = isinstance(self._options.shard, tuple | list)
         size = "" if self.batch_size is None else f" of {self.batch_size}"
         try:
             batches, device, shard = f"{len(self)}{size}, {order}", self.device, "rank {} of {}".format(*self.shard)
@@ -248,7 +258,7 @@ class Loader:
             "batches": batches,
             "mixup": self.mixup,
             "device": f"{device}, {self.dtype}",
-            "shard": shard if self._plan is not None else f"{shard} until the first batch settles it",
+            "shard": shard if self._plan or settled else f"{shard} until the first batch settles it",
         }
         return "\n".join(["Loader(", *(f"  {name}: {value}" for name, value in lines.items()), ")"])
 
@@ -279,7 +289,7 @@ class Loader:
         """What comes when, on this rank."""
         return self._plan or _build_plan(self.dataset, self.pipeline, self._options, self.seed, *self.shard)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Targets]]:
         self._check_process()
         return self._deliver()
 
@@ -376,6 +386,7 @@ class Loader:
             "dataset": self._fingerprint,
             "seed": self.seed,
             "shuffle": self.plan.shuffle,
+            "decode": self.pipeline.decode,
             "sampler": None if sampler is None else type(sampler.source).__name__,
             **({} if sampler is None else {"rank": self.shard[0]}),
         }
@@ -416,7 +427,7 @@ class Loader:
             self._running.close()
         return start, self._iteration
 
-    def _deliver(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _deliver(self) -> Iterator[tuple[torch.Tensor, Targets]]:
         """One epoch; it begins with its first batch, since trainers call iter() just to see, then set the epoch."""
         cursor, iteration = self._begin()
         count = sum(1 for _ in self.plan.steps(cursor.position, cursor.sampled))
@@ -482,12 +493,19 @@ class Loader:
             yield delivery
             del delivery
 
+    def _send(self, targets: Targets) -> Targets:
+        """Targets on the device."""
+        if isinstance(targets, torch.Tensor):
+            return send(targets, self.device)
+        labels, lam = targets
+        return send(labels, self.device), send(lam, self.device)
+
     def _finish(self, batch: BatchPlan, images: Any, checkpoint: bytes | None) -> Delivery:
         """Targets, and the batch stage."""
-        targets = torch.from_numpy(self.dataset.targets[batch.indices])
+        targets: Targets = torch.from_numpy(self.dataset.targets[batch.indices])
         if self.mixup is not None and batch.draw is not None:
             targets = self.mixup.mix_labels(targets, batch.draw)
-        return Delivery(self._stage(images, batch), send(targets, self.device), batch.step.end, checkpoint)
+        return Delivery(self._stage(images, batch), self._send(targets), batch.step.end, checkpoint)
 
 
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:

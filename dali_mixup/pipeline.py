@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from dali_mixup.errors import check_probability, must_be
+from dali_mixup.errors import check_choice, check_probability, must_be
 from dali_mixup.geometry.geometry import Geometry
 from dali_mixup.parity import Translation
 from dali_mixup.transforms.transforms import Transform, check_transforms
@@ -30,6 +30,9 @@ class ImagePipeline:
             as the crops are.
         mean: per channel (RGB), of values in [0, 1].
         std: per channel, likewise; an output value is (pixel / 255 - mean) / std.
+        decode: "exact" as Pillow does, or "scaled": on a CPU, where a window of a JPEG is at least four times as high
+            and wide as the output, it is decoded at a half, a quarter or an eighth of its size. For photos of many
+            megapixels, which then load several times as fast; it changes an image by half a level in the mean.
         translation: where `from_torchvision` made the pipeline from; for `print` alone.
 
     Raises:
@@ -47,6 +50,7 @@ class ImagePipeline:
     transforms: tuple[Transform, ...] = ()
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    decode: Literal["exact", "scaled"] = "exact"
     translation: Translation | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -65,6 +69,9 @@ class ImagePipeline:
                 or not all(isinstance(v, int | float) for v in value)
             ):
                 raise TypeError(must_be(name, "three numbers, for R, G and B", value))
+        check_choice("decode", self.decode, ("exact", "scaled"))
+        if self.decode == "scaled" and self.augment is not None:
+            raise ValueError(must_be("decode", '"exact" with augment', self.decode))
         if min(self.std) <= 0:
             raise ValueError(must_be("std", "three numbers above 0", self.std))
 
@@ -77,7 +84,7 @@ class ImagePipeline:
     @property
     def parts(self) -> tuple:
         """All that the pipeline does."""
-        return self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std
+        return self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std, self.decode
 
     @property
     def size(self) -> tuple[int, int]:

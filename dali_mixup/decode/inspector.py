@@ -16,6 +16,7 @@ from dali_mixup.dataset.scan import scan
 from dali_mixup.dataset.source import BytesSource, Source
 from dali_mixup.dataset.verdict import Verdict, most_bytes, why_unreadable
 from dali_mixup.decode.reasons import are_hopeless, too_many_pixels
+from dali_mixup.decode.scaled import ScaledDecoder, scales_of
 from dali_mixup.plan.plan import BatchPlan
 
 
@@ -41,9 +42,13 @@ class Inspector:
         dataset: the samples, as they were indexed.
         max_pixels: an image with more pixels, also after its resize, is bad.
         num_threads: that read samples, scan them and decode them with Pillow.
+        scaled: the output's height and width, to decode large windows at a fraction of their size; what comes has the
+            size of `windows.resized`. None for exact pixels.
     """
 
-    def __init__(self, dataset: EncodedDataset, *, max_pixels: int, num_threads: int):
+    def __init__(
+        self, dataset: EncodedDataset, *, max_pixels: int, num_threads: int, scaled: tuple[int, int] | None = None
+    ):
         self.dataset, self.max_pixels, self.num_threads = dataset, max_pixels, num_threads
         self.hopeless = are_hopeless(dataset.heights, dataset.widths, max_pixels)
         self._verdicts = dataset.sizes.verdict.copy()
@@ -51,6 +56,7 @@ class Inspector:
         self._touched: dict[int, tuple[int, int]] = {}  # size and time of files that changed, with as many pixels
         self._learnt = False  # anything that isn't remembered yet
         self._pool: ThreadPoolExecutor | None = None
+        self._scaled = ScaledDecoder(scaled) if scaled else None
 
     def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
         """Look at the samples of these rows; reading, scans and Pillow's work are shared out among threads."""
@@ -69,12 +75,11 @@ class Inspector:
             self._read(self.dataset, batch, rows, looks)
         elif isinstance(self.dataset, FileList):
             self._compare_stamps(self.dataset, batch, rows, looks)
+        scales = scales_of(batch.windows).tolist() if self._scaled else [1] * len(indices)
         work: dict[int, Future[np.ndarray | str | None]] = {}
         for row in rows:
-            if row not in looks.reasons and self._verdicts[indices[row]] != Verdict.DALI:
-                work[row] = self._threads().submit(
-                    self._inspect, indices[row], looks.encoded.get(row), *_window(batch, row)
-                )
+            if row not in looks.reasons and (self._verdicts[indices[row]] != Verdict.DALI or scales[row] > 1):
+                work[row] = self._threads().submit(self._inspect, batch, row, looks.encoded.get(row), scales[row])
         self._collect(work, looks)
         return looks
 
@@ -162,17 +167,30 @@ class Inspector:
             self._touched[index] = now
         return reason
 
-    def _inspect(
-        self, index: int, encoded: Encoded | None, anchor: list[int], shape: list[int]
-    ) -> np.ndarray | str | None:
+    def _inspect(self, batch: BatchPlan, row: int, encoded: Encoded | None, scale: int) -> np.ndarray | str | None:
         """Scan a sample that wasn't; the window or the reason for one that is Pillow's, None for one that is DALI's."""
+        index = int(batch.indices[row])
         if self._verdicts[index] == Verdict.SCAN_FIRST:
             irregular = self._scan(index, encoded)
             if irregular:
                 self._irregular[index] = irregular
             self._verdicts[index] = Verdict.PILLOW if irregular else Verdict.DALI
             self._learnt = True
-        return None if self._verdicts[index] == Verdict.DALI else self._decode(index, encoded, anchor, shape)
+        if self._verdicts[index] != Verdict.DALI:
+            return self._decode(index, encoded, *_window(batch, row))
+        return self._decode_scaled(batch, row, encoded, scale) if scale > 1 else None
+
+    def _decode_scaled(self, batch: BatchPlan, row: int, encoded: Encoded | None, scale: int) -> np.ndarray | None:
+        """A large window in its final size; None for one that DALI is to decode."""
+        index = int(batch.indices[row])
+        try:
+            with self._open(index, encoded) as source:
+                data = source.read_at(0, most_bytes(*self._known_size(index)))
+        except OSError:
+            return None
+        corner = (0, 0) if encoded is None else (encoded.top, encoded.left)
+        assert self._scaled is not None  # noqa: S101  only then a scale is above 1
+        return self._scaled.decode(data, corner, batch.windows, row, scale)
 
     def _scan(self, index: int, encoded: Encoded | None) -> str:
         """What is irregular in a JPEG; "" for one that DALI may decode."""

@@ -9,7 +9,7 @@ import torch
 from dali_mixup.errors import check_int, must_be
 from dali_mixup.plan.sampler import Sampled
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 
 
 class Cursor(NamedTuple):

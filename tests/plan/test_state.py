@@ -51,7 +51,7 @@ def test_a_state_survives_torchs_safe_loading_and_comes_back_as_it_was(dataset, 
     ("change", "message"),
     [
         ({"seed": 3}, r"state\['seed'\] must be that of this Loader \(0\), got 3"),
-        ({"version": 3}, r"state\['version'\] must be that of this Loader \(2\), got 3"),
+        ({"version": 2}, r"state\['version'\] must be that of this Loader \(3\), got 2"),
         ({"shuffle": False}, r"state\['shuffle'\] must be that of this Loader \(True\), got False"),
         ({"dataset": "0" * 32}, r"state\['dataset'\] must be that of this Loader \([0-9a-f]{32}\), got '0{32}'"),
         ({"samples": 5, "seed": 1}, r"state\['samples'\] must be .*23.*, got 5; state\['seed'\] must be .*0.*, got 1"),
