@@ -117,6 +117,11 @@ class Loader:
             nothing is allocated for it.
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
 
+    Attributes:
+        dataset, pipeline, batch_size, ...: all that it was built with; none of them can be set. `shard` and `device` may
+            change until the first batch, where they were left to the Loader.
+        num_workers, pin_memory, ...: what scripts read of a DataLoader, as one without worker processes has it.
+
     Raises:
         ValueError, TypeError: an option out of range, or an image too small for the pipeline's crop.
         BadSampleError: while iterating, and the Loader stays usable; with "replace" here, if the index knows too many
