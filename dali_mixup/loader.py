@@ -118,8 +118,8 @@ class Loader:
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
 
     Attributes:
-        dataset, pipeline, batch_size, ...: all that it was built with; none of them can be set. `shard` and `device` may
-            change until the first batch, where they were left to the Loader.
+        dataset, pipeline, batch_size, ...: all that it was built with; none of them can be set. Where `shard` and
+            `device` were left to the Loader, they may change until the first batch.
         num_workers, pin_memory, ...: what scripts read of a DataLoader, as one without worker processes has it.
 
     Raises:
