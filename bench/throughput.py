@@ -43,6 +43,8 @@ VARIANTS = (
     Variant("ours", "dali_mixup", "bench.peers.ours:with_mixup", threaded=True),
     Variant("ours_plain", "dali_mixup without mixup", "bench.peers.ours:without_mixup", threaded=True),
     Variant("ours_tar", "dali_mixup, files in a tar", "bench.peers.ours:from_tar", threaded=True),
+    Variant("ours_pack", "dali_mixup, lossless pack", "bench.peers.packs:lossless", threaded=True),
+    Variant("ours_400", "dali_mixup, pack shrunk to 400 px", "bench.peers.packs:shrunk", threaded=True),
     Variant("torchvision", "torchvision, Pillow", "bench.peers.torchvision_pillow:batches"),
     Variant("turbojpeg", "torchvision, PyTurboJPEG", "bench.peers.torchvision_turbojpeg:batches"),
     Variant("timm", "timm", "bench.peers.timm_peer:batches"),

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import command, fuzz_files, fuzz_probe, machine, measure, report, scaling, throughput
+from bench import command, fuzz_files, fuzz_probe, machine, measure, pack, report, scaling, throughput
 from bench import feed as feeds
 from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
@@ -364,7 +364,7 @@ def test_torchvision_imports_beside_any_torch():
 
 
 PEERS = ["torchvision_pillow:batches", "torchvision_turbojpeg:batches", "timm_peer:batches", "raw_dali:batches"]
-PEERS += ["ours:with_mixup"]
+PEERS += ["ours:with_mixup", "packs:lossless", "packs:shrunk"]
 if importlib.util.find_spec("spdl"):  # of bench/requirements-peers.txt, which CI doesn't install
     PEERS += ["spdl_peer:batches"]
 
@@ -476,6 +476,17 @@ def test_scaling_fits_how_cost_grows(flat_folder, tmp_path, capsys):
     assert [result.options["value"] for result in read.results] == [2, 4]
     assert all(timing.peak_bytes and timing.peak_bytes > 0 for result in read.results for timing in result.timings)
     assert set(read.derived) == {"batch"}
+    assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_pack_is_timed_beside_its_files(flat_folder, tmp_path, capsys):
+    paths = [str(tmp_path / name) for name in ("result.json", "plot.png")]
+    options = ["--batch-size", "2", "--size", "32", "--rounds", "1"]
+    assert pack.main([str(flat_folder), *options, "--json", paths[0], "--plot", paths[1]]) == 0
+    assert "x files" in capsys.readouterr().out
+    read = report.read_json(paths[0])
+    assert [result.name for result in read.results] == ["files", "lossless pack", "pack of 400 px"]
+    assert all(0 < packing["bytes read"] < 2 for packing in read.derived["packing"].values())
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
 
 
