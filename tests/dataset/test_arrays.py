@@ -302,3 +302,15 @@ def test_a_tensor_on_a_gpu_stays_there(images):
         assert gpu.kernels == 0
     assert dataset.stack.data_ptr() == there.data_ptr()
     assert dataset.fingerprint() == dm.ArrayDataset(images, range(COUNT)).fingerprint()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, list])
+def test_an_item_is_the_image_of_pillows_and_its_target(kind):
+    levels = np.random.default_rng(0).integers(0, 256, (3, 5, 7, 3), np.uint8)
+    made = dm.ArrayDataset(kind(levels), [4, 5, 6])
+    for number in (0, 2, -1):
+        image, target = made[number]
+        assert image.tobytes() == Image.fromarray(levels[number]).tobytes()
+        assert (image.size, image.mode, target) == ((7, 5), "RGB", [4, 5, 6][number])
+    made.transform = lambda image: image.size
+    assert made[1] == ((7, 5), 5)
