@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain, count
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
 
 
+Inputs = dict[str, Any]  # of DALI's graph, by name: arrays with a row per image, or lists
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
 
@@ -97,7 +98,7 @@ class Decoder:
         self._graph: Pipeline | None = None
         self._turns: Iterator[Turn] = iter(())
         self._taken: deque[Turn] = deque()  # turns that weren't delivered yet, planned and checked in a thread
-        self._checked: Generator[CheckedBatch, None, None] = run_ahead(iter(()), ahead=0)
+        self._checked: Generator[tuple[CheckedBatch, Inputs], None, None] = run_ahead(iter(()), ahead=0)
         self._in_flight: deque[CheckedBatch] = deque()  # what DALI works on
         self._failure: Exception | None = None  # of the batch after those in flight
         self._checkpoint: bytes | None = None
@@ -187,7 +188,8 @@ class Decoder:
 
         first = next(self._turns)
         self._turns = chain([first], self._turns)
-        self._checked = run_ahead(_check_batches(self._turns, self._taken, self.plan, self.faults), ahead=0)
+        batches = _check_batches(self._turns, self._taken, self.plan, self.faults, windows_only=self.windows_only)
+        self._checked = run_ahead(batches, ahead=0)
         draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.step.first)
         feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
         return build_graph(
@@ -204,10 +206,10 @@ class Decoder:
             gpu_options=self._gpu_options,
         )
 
-    def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
+    def _feed(self, _info: object) -> Inputs:
         """DALI asks for the next batch's inputs, in order."""
         try:
-            batch = next(self._checked, None)
+            batch, inputs = next(self._checked, (None, {}))
             self.faults.warn_of(batch.news if batch else ())
         except Exception as error:  # DALI delivers the batches before it, and ends
             self._failure = error
@@ -217,32 +219,42 @@ class Decoder:
         self._in_flight.append(batch)
         if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
-        windows, rows = batch.plan.windows, range(len(batch.plan.indices))
-        inputs = files_to_decode(self.plan.dataset, batch.plan, batch.encoded, rows) | {
-            "is_decoded": np.array([row in batch.pixels for row in rows]),
-            "pixels": [batch.pixels.get(row, NO_PIXELS) for row in rows],
-        }
-        if self.windows_only:
-            return inputs
-        return inputs | {
-            "offset": windows.offset,
-            "resized": windows.resized.astype(np.float32),
-            "roi": windows.roi(self.plan.pipeline.size),
-            "interpolation": windows.interpolation,
-            "flip": batch.plan.flips.astype(np.int32),
-        }
+        return inputs
 
 
-def _check_batches(turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults: Faults) -> Iterator[CheckedBatch]:
-    """Plan and check batch by batch; runs in a thread, ahead of DALI. What an epoch taught is kept at its end."""
+def _check_batches(
+    turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults: Faults, *, windows_only: bool
+) -> Iterator[tuple[CheckedBatch, Inputs]]:
+    """Plan, check and describe batch by batch; in a thread, ahead of DALI. What an epoch taught is kept at its end."""
     epoch = None
     for turn in turns:
         if epoch not in (None, turn.epoch):
             faults.inspector.remember()
         epoch = turn.epoch
         taken.append(turn)
-        yield faults.check(plan.batch(*turn), turn.order)
+        batch = faults.check(plan.batch(*turn), turn.order)
+        yield batch, _inputs(plan, batch, windows_only=windows_only)
     faults.inspector.remember()
+
+
+def _inputs(plan: Plan, batch: CheckedBatch, *, windows_only: bool) -> Inputs:
+    """What the graph is given for a batch, see `build_graph`."""
+    windows, count = batch.plan.windows, len(batch.plan.indices)
+    inputs = files_to_decode(plan.dataset, batch.plan, batch.encoded, range(count)) | {
+        "is_decoded": np.isin(np.arange(count), list(batch.pixels)),
+        "pixels": np.empty((count, *NO_PIXELS.shape), np.uint8),
+    }
+    if batch.pixels:  # a list takes DALI ten times as long
+        inputs["pixels"] = [batch.pixels.get(row, NO_PIXELS) for row in range(count)]
+    if windows_only:
+        return inputs
+    return inputs | {
+        "offset": windows.offset,
+        "resized": windows.resized.astype(np.float32),
+        "roi": windows.roi(plan.pipeline.size),
+        "interpolation": windows.interpolation,
+        "flip": batch.plan.flips.astype(np.int32),
+    }
 
 
 def _turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:

@@ -50,7 +50,7 @@ def build_graph(
     Args:
         pipeline: what to do.
         source: gives the inputs of the next batch by name: those of `files_to_decode`, "is_decoded" (B,)
-            bool and "pixels", a list of uint8 (h, w, 3): the windows that DALI isn't to decode;
+            bool and "pixels", B uint8 (h, w, 3): the windows that DALI isn't to decode;
             unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
             (B,) int32.
         windows_only: stop after the decoder; resize and flip are left to the stage.
