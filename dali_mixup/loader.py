@@ -482,6 +482,7 @@ class Loader:
             batch, images, checkpoint = self._decoder.next()
             decoded = time.perf_counter()
             delivery = self._finish(batch, images, checkpoint)
+            self._decoder.release()
             self._decoding += decoded - start
             self._staging += time.perf_counter() - decoded
             del images

@@ -71,6 +71,22 @@ class PathList(Sequence[str]):
         index %= len(self)
         return self.blob[self.ends[index] : self.ends[index + 1]]
 
+    def padded(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The bytes of n paths in one array, and how many of each row are its path's.
+
+        Args:
+            indices: (n,) int64, from 0 on.
+
+        Returns:
+            (n, longest) uint8 with zeros at the ends, (n,) int32.
+        """
+        starts, lengths = self.ends[indices], self.ends[indices + 1] - self.ends[indices]
+        columns = np.arange(lengths.max(initial=0))
+        inside = columns < lengths[:, None]
+        rows = np.zeros(inside.shape, np.uint8)
+        rows[inside] = self.blob[(starts[:, None] + columns)[inside]]
+        return rows, lengths.astype(np.int32)
+
     def common_folder(self) -> bytes:
         """The folder above all files, as far as their paths tell, with a separator at its end.
 

@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.faults import CheckedBatch, Faults
 from dali_mixup.decode.files_to_decode import files_to_decode
 from dali_mixup.decode.gpu_decode import GpuDecode, largest_size
+from dali_mixup.decode.output import GpuOutput
 from dali_mixup.decode.turns import Decoded, Turn, check_batches, stands_at, turns_from
 from dali_mixup.errors import BadSampleError
 from dali_mixup.plan.plan import Plan
@@ -28,8 +29,23 @@ if TYPE_CHECKING:
     from nvidia.dali.pipeline import Pipeline
 
 
+Inputs = dict[str, Any]  # of DALI's graph, by name: arrays with a row per image, or lists
 NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 MAX_STUCK = 3  # a file that decodes by itself and not in its batch would fail for ever
+
+
+class Fed(NamedTuple):
+    """What DALI is given at a time.
+
+    Attributes:
+        batch: the images belong to it.
+        inputs: of the graph.
+        warms_up: what comes of it is thrown away.
+    """
+
+    batch: CheckedBatch
+    inputs: Inputs
+    warms_up: bool = False
 
 
 class Decoder:
@@ -67,15 +83,13 @@ class Decoder:
         self.device = device
         self.num_threads = num_threads
         self.prefetch = prefetch
-        dataset = plan.dataset
-        self._gpu_options = gpu_decode.options(
-            largest_size(dataset.heights, dataset.widths, faults.inspector.max_pixels)
-        )
+        self.gpu_decode = gpu_decode
+        self._output = None if device.type == "cpu" else GpuOutput(device)
         self._graph: Pipeline | None = None
         self._turns: Iterator[Turn] = iter(())
         self._taken: deque[Turn] = deque()  # turns that weren't delivered yet, planned and checked in a thread
-        self._checked: Generator[CheckedBatch, None, None] = run_ahead(iter(()), ahead=0)
-        self._in_flight: deque[CheckedBatch] = deque()  # what DALI works on
+        self._ready: Generator[Fed, None, None] = run_ahead(iter(()), ahead=0)
+        self._in_flight: deque[Fed] = deque()  # what DALI works on
         self._failure: Exception | None = None  # of the batch after those in flight
         self._checkpoint: bytes | None = None
         self._largest = plan.batch_size
@@ -96,6 +110,16 @@ class Decoder:
         pipeline = self.plan.pipeline
         return self.device.type == "cpu" and pipeline.augment is None and pipeline.geometry.interpolation is not None
 
+    @property
+    def _splits_batches(self) -> bool:
+        """Whether the JPEG engine of a GPU takes a part of each batch.
+
+        How many images that is, DALI's decoder settles with the first batch of a graph, and engine and cores differ by
+        a level. So that no pixel depends on where a run began, a graph first gets a full batch that nobody sees. Not
+        with `augment`, whose random numbers it would use up: there the first batch of the epoch decides.
+        """
+        return self._output is not None and self.plan.pipeline.augment is None and self.gpu_decode.hw_decoder_load > 0
+
     def next(self) -> Decoded:
         """The next batch.
 
@@ -103,43 +127,56 @@ class Decoder:
             BadSampleError: files that can't be decoded, and aren't to be replaced. `seek` goes on from any place
                 afterwards.
         """
+        if self._output is not None:
+            self._output.drop_read()
         images = None
         while images is None:
             try:
                 self._graph = self._graph or self._build()
-                (images,) = self._graph.run()
+                images = self._run(self._graph)
+                if self._in_flight[0].warms_up:
+                    self._in_flight.popleft()
+                    images = None
             except (RuntimeError, StopIteration) as error:
                 self._recover(error)
             except BaseException:  # Ctrl-C, while a later batch was prepared: that one would be lost
                 self.close()
                 raise
-        done = self._in_flight.popleft()
+        plan = self._in_flight.popleft().batch.plan
         self._taken.popleft()
         self._stuck = 0
         if self.plan.pipeline.augment is not None:
             assert self._graph is not None  # noqa: S101  it has just run
             self._checkpoint = self._graph.checkpoint()
-        if self.windows_only:
-            return Decoded(done.plan, [torch.from_numpy(np.asarray(image)) for image in images], None)
-        # No stream is passed to run(), so the batch is complete when it returns. Its memory may be dropped while
-        # kernels still read it: the deleter that DALI gives to DLPack waits for the device, in a thread of its own,
-        # before the memory is used again.
-        return Decoded(done.plan, torch.from_dlpack(images.as_tensor()), self._checkpoint)
+        return Decoded(plan, images, self._checkpoint)
+
+    def release(self) -> None:
+        """Whatever reads the last batch was launched: its memory on a GPU may be used again after that."""
+        if self._output is not None:
+            self._output.release()
 
     def close(self) -> None:
         """Drop the graph and what it prepared."""
         had_graph, self._graph = self._graph is not None, None
-        self._checked.close()
+        self._ready.close()
         self._in_flight.clear()
         self._taken.clear()
         self._failure = None
         if had_graph and self.plan.pipeline.augment is not None:
             gc.collect()  # DALI's nodes form cycles: megabytes per graph, left for hours
 
+    def _run(self, graph: Pipeline) -> torch.Tensor | list[torch.Tensor]:
+        if self._output is not None:
+            return self._output.run(graph)
+        (images,) = graph.run()
+        if self.windows_only:
+            return [torch.from_numpy(np.asarray(image)) for image in images]
+        return torch.from_dlpack(images.as_tensor())
+
     def _recover(self, error: Exception) -> None:
         """After an error no graph goes on: raise what is wrong, or go back to the failed batch without bad files."""
-        self._checked.close()  # no turn is taken from now on
-        turns, failed = list(self._taken), self._in_flight[0] if self._in_flight else None
+        self._ready.close()  # no turn is taken from now on
+        turns, failed = list(self._taken), self._in_flight[0].batch if self._in_flight else None
         failure = self._failure or error
         self.close()
         if failed is None:
@@ -160,7 +197,11 @@ class Decoder:
 
         first = next(self._turns)
         self._turns = chain([first], self._turns)
-        self._checked = run_ahead(check_batches(self._turns, self._taken, self.plan, self.faults), ahead=0)
+        batches = check_batches(self._turns, self._taken, self.plan, self.faults)
+        warm_up = self._largest if self._splits_batches else 0
+        self._ready = run_ahead(_prepare(batches, self.plan, windows_only=self.windows_only, warm_up=warm_up), ahead=0)
+        dataset, max_pixels = self.plan.dataset, self.faults.inspector.max_pixels
+        largest = largest_size(dataset.heights, dataset.widths, max_pixels, self._largest)
         draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.step.first)
         feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
         return build_graph(
@@ -173,34 +214,61 @@ class Decoder:
             prefetch=self.prefetch,
             seed=int(draw.integers(2**31)),
             checkpoint=self._checkpoint,
-            in_memory=not isinstance(self.plan.dataset, FileList),
-            gpu_options=self._gpu_options,
+            in_memory=not isinstance(dataset, FileList),
+            gpu_options=self.gpu_decode.options(largest),
         )
 
-    def _feed(self, _info: object) -> dict[str, list[np.ndarray] | np.ndarray]:
+    def _feed(self, _info: object) -> Inputs:
         """DALI asks for the next batch's inputs, in order."""
         try:
-            batch = next(self._checked, None)
-            self.faults.warn_of(batch.news if batch else ())
+            fed = next(self._ready, None)
+            self.faults.warn_of(fed.batch.news if fed else ())
         except Exception as error:  # DALI delivers the batches before it, and ends
             self._failure = error
             raise StopIteration from error
-        if batch is None:
+        if fed is None:
             raise StopIteration  # DALI's epoch ends
-        self._in_flight.append(batch)
-        if batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
+        self._in_flight.append(fed)
+        if fed.batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
-        windows, rows = batch.plan.windows, range(len(batch.plan.indices))
-        inputs = files_to_decode(self.plan.dataset, batch.plan, batch.encoded, rows) | {
-            "is_decoded": np.array([row in batch.pixels for row in rows]),
-            "pixels": [batch.pixels.get(row, NO_PIXELS) for row in rows],
-        }
-        if self.windows_only:
-            return inputs
-        return inputs | {
-            "offset": windows.offset,
-            "resized": windows.resized.astype(np.float32),
-            "roi": windows.roi(self.plan.pipeline.size),
-            "interpolation": windows.interpolation,
-            "flip": batch.plan.flips.astype(np.int32),
-        }
+        return fed.inputs
+
+
+def _prepare(batches: Iterator[CheckedBatch], plan: Plan, *, windows_only: bool, warm_up: int) -> Iterator[Fed]:
+    """Describe batch by batch; before the first one may come a batch of `warm_up` images."""
+    for batch in batches:
+        inputs = _inputs(plan, batch, windows_only=windows_only)
+        if warm_up and not batch.bad and (repeated := _repeat_smallest(plan, batch, inputs, warm_up)):
+            yield Fed(batch, repeated, warms_up=True)
+        warm_up = 0
+        yield Fed(batch, inputs)
+
+
+def _repeat_smallest(plan: Plan, batch: CheckedBatch, inputs: Inputs, count: int) -> Inputs | None:
+    """The smallest image that DALI decodes, `count` times; None if it decodes none of the batch."""
+    rows = np.setdiff1d(np.arange(len(batch.plan.indices)), list(batch.pixels))
+    if not len(rows):
+        return None
+    indices = batch.plan.indices[rows]
+    row = rows[np.argmin(plan.dataset.heights[indices].astype(np.int64) * plan.dataset.widths[indices])]
+    return {name: None if values is None else [values[row]] * count for name, values in inputs.items()}
+
+
+def _inputs(plan: Plan, batch: CheckedBatch, *, windows_only: bool) -> Inputs:
+    """What the graph is given for a batch, see `build_graph`."""
+    windows, count = batch.plan.windows, len(batch.plan.indices)
+    inputs = files_to_decode(plan.dataset, batch.plan, batch.encoded, range(count)) | {
+        "is_decoded": np.isin(np.arange(count), list(batch.pixels)),
+        "pixels": np.empty((count, *NO_PIXELS.shape), np.uint8),
+    }
+    if batch.pixels:  # a list takes DALI ten times as long
+        inputs["pixels"] = [batch.pixels.get(row, NO_PIXELS) for row in range(count)]
+    if windows_only:
+        return inputs
+    return inputs | {
+        "offset": windows.offset,
+        "resized": windows.resized.astype(np.float32),
+        "roi": windows.roi(plan.pipeline.size),
+        "interpolation": windows.interpolation,
+        "flip": batch.plan.flips.astype(np.int32),
+    }

@@ -18,13 +18,14 @@ def files_to_decode(
     """The inputs of DALI's decoder for some rows of a batch.
 
     Returns:
-        "file": a list of uint8 (length,), paths of a `FileList`, else the bytes of `encoded`; "anchor" and "shape":
-        (rows, 2) int32, the window in what the bytes hold.
+        "file": paths of a `FileList`, (rows, longest) uint8, with "length", (rows,) int32, as the bytes that belong to
+        each; else a list of uint8 (length,), the bytes of `encoded`. "anchor" and "shape": (rows, 2) int32, the window
+        in what the bytes hold.
     """
     anchor, shape = batch.windows.anchor[rows], batch.windows.shape[rows]
     if isinstance(dataset, FileList):
-        indices = batch.indices.tolist()
-        return {"file": [dataset.paths.encoded(indices[row]) for row in rows], "anchor": anchor, "shape": shape}
+        file, length = dataset.paths.padded(batch.indices[rows])
+        return {"file": file, "length": length, "anchor": anchor, "shape": shape}
     found = [encoded.get(row) for row in rows]
     corner = np.array([(0, 0) if each is None else (each.top, each.left) for each in found], np.int32).reshape(-1, 2)
     files = [NO_FILE if each is None else np.frombuffer(each.data, np.uint8) for each in found]

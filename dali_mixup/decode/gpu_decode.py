@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import check_bool, check_probability
+
+HINTED_BYTES = 2 << 30
+BYTES_PER_PIXEL = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +19,9 @@ class GpuDecode:
         hw_decoder_load: the part of the JPEGs that the GPU's own JPEG engine (from A100 on) decodes; the others go to
             its cores. DALI's default; how much is best depends on the GPU and on `num_threads`, and `bench.gpu_check`
             finds it.
-        size_hints: set memory aside for the largest image of the dataset when the graph is built, so that none is
-            allocated later.
+        size_hints: set memory aside for the JPEG engine when the graph is built, so that none is allocated later: for
+            a batch of images as large as the largest one of the dataset of which a batch takes at most 2 GiB (at batch
+            256 one of 2.8 megapixels). What is larger makes DALI allocate when it comes.
         fancy_upsampling: smooth chroma as Pillow decodes it; without it edges of colours differ by tens of levels.
 
     Raises:
@@ -38,7 +41,7 @@ class GpuDecode:
         """Arguments of DALI's decoder.
 
         Args:
-            largest: height and width of the largest images in pixels.
+            largest: height and width in pixels, from `largest_size`.
         """
         height, width = largest if self.size_hints else (0, 0)
         return {
@@ -49,11 +52,15 @@ class GpuDecode:
         }
 
 
-def largest_size(heights: np.ndarray, widths: np.ndarray, max_pixels: int) -> tuple[int, int]:
-    """Height and width in which every image of at most `max_pixels` fits; bad files (0 x 0) don't count.
+def largest_size(heights: np.ndarray, widths: np.ndarray, max_pixels: int, batch_size: int) -> tuple[int, int]:
+    """Height and width of the largest image of at most `max_pixels` of which a batch takes at most `HINTED_BYTES`.
 
-    >>> largest_size(np.array([0, 30, 65000]), np.array([0, 40, 65000]), max_pixels=100_000_000)
-    (30, 40)
+    (0, 0) if there is none.
+
+    >>> largest_size(np.array([0, 3000, 500, 400, 65000]), np.array([0, 20, 200, 300, 65000]), 100_000_000, 256)
+    (400, 300)
     """
-    plausible = ~are_hopeless(heights, widths, max_pixels)
-    return int(heights[plausible].max(initial=0)), int(widths[plausible].max(initial=0))
+    area = heights.astype(np.int64) * widths
+    area[area > min(max_pixels, HINTED_BYTES // (BYTES_PER_PIXEL * batch_size))] = 0
+    largest = int(area.argmax())
+    return (int(heights[largest]), int(widths[largest])) if area[largest] else (0, 0)

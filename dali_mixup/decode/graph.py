@@ -25,6 +25,9 @@ AUTO_AUG_ALIASES = re.compile(r"`nvidia\.dali\.fn\.experimental\.(filter|equaliz
 
 BICUBIC = INTERPOLATIONS.index("bicubic")
 
+FILE_KINDS = {"file": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}  # dtype, dimensions
+LENGTH_KIND = {"length": (types.INT32, 0)}
+
 Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
 
 
@@ -47,7 +50,7 @@ def build_graph(
     Args:
         pipeline: what to do.
         source: gives the inputs of the next batch by name: those of `files_to_decode`, "is_decoded" (B,)
-            bool and "pixels", a list of uint8 (h, w, 3): the windows that DALI isn't to decode;
+            bool and "pixels", B uint8 (h, w, 3): the windows that DALI isn't to decode;
             unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
             (B,) int32.
         windows_only: stop after the decoder; resize and flip are left to the stage.
@@ -63,7 +66,7 @@ def build_graph(
     Returns:
         A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
     """
-    kinds = {"file": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}
+    kinds = FILE_KINDS | ({} if in_memory else LENGTH_KIND)
     kinds |= {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
     geometry, size = pipeline.geometry, pipeline.size
     border, interpolation = geometry.border, geometry.interpolation
@@ -102,7 +105,7 @@ def build_graph(
             images = inputs["pixels"] if device_id is None else inputs["pixels"].gpu()
         else:
             options = None if device_id is None else gpu_options
-            images = _decode(inputs["file"], inputs["anchor"], inputs["shape"], options, in_memory=in_memory)
+            images = _decode(inputs, options, in_memory=in_memory)
         if "resized" in inputs:
             images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(interpolation)))
         if "offset" in inputs:
@@ -147,22 +150,19 @@ def decode_errors(
     Yields:
         DALI's message for each window, "" if it decodes.
     """
-    inputs = {"file": types.UINT8, "anchor": types.INT32, "shape": types.INT32}
+    kinds = FILE_KINDS | ({} if in_memory else LENGTH_KIND)
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
     def graph() -> DataNode:
-        return _decode(
-            *(fn.external_source(name=name, dtype=dtype, ndim=1) for name, dtype in inputs.items()),
-            None if device_id is None else {},
-            in_memory=in_memory,
-        )
+        inputs = {name: fn.external_source(name=name, dtype=dtype, ndim=ndim) for name, (dtype, ndim) in kinds.items()}
+        return _decode(inputs, None if device_id is None else {}, in_memory=in_memory)
 
     built = None
-    for window in zip(*(files[name] for name in inputs), strict=True):
+    for window in zip(*(files[name] for name in kinds), strict=True):
         if built is None:
             built = graph()
             built.build()
-        for name, value in zip(inputs, window, strict=True):
+        for name, value in zip(kinds, window, strict=True):
             built.feed_input(name, [value])
         try:
             built.run()
@@ -173,18 +173,16 @@ def decode_errors(
             yield ""
 
 
-def _decode(
-    file: DataNode, anchor: DataNode, shape: DataNode, gpu_options: Mapping[str, Any] | None, *, in_memory: bool
-) -> DataNode:
+def _decode(inputs: Mapping[str, DataNode], gpu_options: Mapping[str, Any] | None, *, in_memory: bool) -> DataNode:
     """Decode the window of a file, which is read from a path unless it is in memory.
 
     On the CPU with None. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma.
     """
     options = {"jpeg_fancy_upsampling": True, **(gpu_options or {})}
     return fn.decoders.image_slice(
-        _bytes(file, in_memory=in_memory),
-        anchor,
-        shape,
+        _bytes(inputs, in_memory=in_memory),
+        inputs["anchor"],
+        inputs["shape"],
         axes=(0, 1),
         device="cpu" if gpu_options is None else "mixed",
         output_type=types.RGB,
@@ -194,12 +192,14 @@ def _decode(
     )
 
 
-def _bytes(file: DataNode, *, in_memory: bool) -> DataNode:
-    """The bytes of a file by an operator of one name, so that a checkpoint of one graph fits the other."""
+def _bytes(inputs: Mapping[str, DataNode], *, in_memory: bool) -> DataNode:
+    """The bytes of a file by operators of the same names, so that a checkpoint of one graph fits the other."""
     if in_memory:
+        file = fn.reinterpret(inputs["file"], dtype=types.UINT8, name="path")
         return cast(DataNode, fn.reinterpret(file, dtype=types.UINT8, name="bytes"))
+    path = fn.tensor_subscript(inputs["file"], hi_0=inputs["length"], num_subscripts=1, name="path")
     # a mapped file that shrinks would kill the process
-    return cast(DataNode, fn.io.file.read(file, dont_use_mmap=True, name="bytes"))
+    return cast(DataNode, fn.io.file.read(path, dont_use_mmap=True, name="bytes"))
 
 
 def _filter(interpolation: str | None) -> dict[str, Any]:

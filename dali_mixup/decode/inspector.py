@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
 from dali_mixup.dataset.dataset import Encoded, EncodedDataset, ImageDataset, PixelDataset, ReadableDataset
 from dali_mixup.dataset.files import FileList
 from dali_mixup.dataset.header import look
+from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.pillow import UndecodableError, decode_source
 from dali_mixup.dataset.scan import scan
 from dali_mixup.dataset.source import BytesSource, Source
@@ -202,15 +205,15 @@ class Inspector(SizeInspector):
                     looks.reasons[row] = found
 
     def _compare_stamps(self, dataset: FileList, batch: BatchPlan, rows: list[int], looks: Looks) -> None:
-        for row in rows:
-            index = int(batch.indices[row])
-            try:
-                status = os.stat(dataset.paths.encoded(index).tobytes())
-                reason = self._why_changed(index, (status.st_size, status.st_mtime_ns))
-            except OSError:
-                reason = self.why_bad(index)
-            if reason:
-                looks.reasons[row] = reason
+        """Find changed files; threads ask, since a folder on a network may take a millisecond for each."""
+        indices = batch.indices[rows]
+        runs = [run.tolist() for run in np.array_split(indices, self.num_threads)]
+        now = np.array([*chain(*self._threads().map(partial(_stamps, dataset.paths), runs))], np.int64).reshape(-1, 2)
+        known = np.stack([dataset.sizes.file_size[indices], dataset.sizes.mtime_ns[indices]], 1)
+        for i in np.flatnonzero((now != known).any(1)).tolist():
+            size, mtime_ns = now[i].tolist()
+            if reason := self._why_changed(int(indices[i]), (size, mtime_ns)):
+                looks.reasons[rows[i]] = reason
 
     def _why_changed(self, index: int, now: tuple[int, int], encoded: Encoded | None = None) -> str:
         """The reason for a sample that isn't the one that the index knows; "" if it has the same height and width."""
@@ -270,6 +273,18 @@ class Inspector(SizeInspector):
     def _open(self, index: int, encoded: Encoded | None) -> AbstractContextManager[Source]:
         """A sample, as it was read or as it is now."""
         return self.dataset.open(index) if encoded is None else nullcontext(BytesSource(bytes(encoded.data)))
+
+
+def _stamps(paths: PathList, indices: list[int]) -> list[tuple[int, int]]:
+    """Sizes and times of files as they are now; (-1, -1) for one that is missing."""
+    found = []
+    for index in indices:
+        try:
+            status = os.stat(paths.encoded(index).tobytes())
+            found.append((status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append((-1, -1))
+    return found
 
 
 def _window(batch: BatchPlan, row: int) -> tuple[list[int], list[int]]:

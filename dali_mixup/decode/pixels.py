@@ -105,6 +105,9 @@ class PixelDecoder:
             images = send(images, self.device)
         return Decoded(batch.plan, images, None)
 
+    def release(self) -> None:
+        """See `Decoder`; nothing is lent here."""
+
     def close(self) -> None:
         """Drop what was prepared."""
         self._batches.close()

@@ -27,6 +27,15 @@ def test_it_behaves_as_a_list_of_the_same_paths(names, start, stop, step):
             paths[index]
 
 
+@given(NAMES, st.data())
+def test_padded_rows_hold_the_paths_and_zeros(names, data):
+    chosen = data.draw(st.lists(st.integers(0, len(names) - 1))) if names else []
+    rows, lengths = PathList(names).padded(np.array(chosen, np.int64))
+    assert (rows.dtype, lengths.dtype) == (np.uint8, np.int32)
+    assert [row.tobytes() for row in rows] == [names[i].ljust(rows.shape[1], b"\0") for i in chosen]
+    assert lengths.tolist() == [len(names[i]) for i in chosen]
+
+
 def test_paths_of_any_kind_are_taken_and_none_can_be_changed():
     paths = PathList(["a/1.jpg", b"b/\xff.jpg", Path("c") / "ä.jpg"])
     assert list(paths) == ["a/1.jpg", os.fsdecode(b"b/\xff.jpg"), "c/ä.jpg"]

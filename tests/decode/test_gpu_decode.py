@@ -43,10 +43,16 @@ def test_the_loader_refuses_other_things(dataset):
         dm.Loader(dataset, imagenet.train(16), batch_size=4, device="cpu", gpu_decode=0.5)
 
 
-def test_the_largest_size_holds_every_plausible_image():
-    heights, widths = np.array([0, 70_000, 500, 300]), np.array([0, 70_000, 200, 400])
-    assert largest_size(heights, widths, 100_000_000) == (500, 400)
-    assert largest_size(np.zeros(2, np.int32), np.zeros(2, np.int32), 100_000_000) == (0, 0)
+@pytest.mark.parametrize(("batch_size", "expected"), [(1, (6000, 4000)), (29, (6000, 4000)), (30, (500, 375))])
+def test_size_hints_are_those_of_one_image_and_a_batch_of_it_takes_2_gib_at_most(batch_size, expected):
+    heights, widths = np.array([0, 70_000, 500, 6000, 20, 500]), np.array([0, 70_000, 375, 4000, 9000, 300])
+    assert largest_size(heights, widths, 100_000_000, batch_size) == expected
+    assert expected[0] * expected[1] * 3 * batch_size <= 2 << 30
+
+
+def test_there_are_no_hints_where_no_image_is_plausible():
+    assert largest_size(np.array([0, 70_000]), np.array([0, 70_000]), 100_000_000, 1) == (0, 0)
+    assert largest_size(np.array([500]), np.array([500]), 100_000_000, 10_000) == (0, 0)
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def build_for_a_gpu(dataset, pipeline, **options):
 
 
 @pytest.mark.parametrize("size_hints", [False, True])
-def test_dali_is_told_the_settings_and_the_largest_size_of_the_dataset(dataset, told, size_hints):
+def test_dali_is_told_the_settings_and_the_size_of_the_largest_image_of_the_dataset(dataset, told, size_hints):
     decode = dm.GpuDecode(hw_decoder_load=0.25, size_hints=size_hints, fancy_upsampling=False)
     build_for_a_gpu(dataset, imagenet.train(16), gpu_decode=decode)
     (options,) = told
@@ -85,7 +91,8 @@ def test_dali_is_told_the_settings_and_the_largest_size_of_the_dataset(dataset, 
     assert options["hw_decoder_load"] == 0.25
     assert options["jpeg_fancy_upsampling"] is False
     hints = options["preallocate_height_hint"], options["preallocate_width_hint"]
-    assert hints == ((int(dataset.heights.max()), int(dataset.widths.max())) if size_hints else (0, 0))
+    largest = np.argmax(dataset.heights * dataset.widths)
+    assert hints == ((dataset.heights[largest], dataset.widths[largest]) if size_hints else (0, 0))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
+from dali_mixup.dataset.paths import PathList
 from dali_mixup.decode.graph import build_graph
 from dali_mixup.pipelines import imagenet
 from tests.gpu.place import DEVICE, DEVICE_ID
@@ -22,8 +23,10 @@ A_LEVEL_OR_TWO = 2.0  # on average; a wrong picture is off by tens
 
 def decode(paths, anchors, shapes, device_id, gpu_decode=None):
     """Windows (h, w, 3) uint8."""
+    file, length = PathList(paths).padded(np.arange(len(paths)))
     inputs = {
-        "file": [np.frombuffer(str(path).encode(), np.uint8) for path in paths],
+        "file": file,
+        "length": length,
         "is_decoded": np.zeros(len(paths), np.bool_),
         "pixels": [np.empty((0, 0, 3), np.uint8)] * len(paths),
         "anchor": np.array(anchors, np.int32),
