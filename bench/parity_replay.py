@@ -11,6 +11,7 @@ from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.transforms import affine, pixels
+from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import Operation
 
 functional = import_torchvision("torchvision.transforms.functional")
@@ -112,16 +113,14 @@ def _apply(step: Any, image: Any, operation: Operation) -> Any:
     if function is pixels.gaussian_blur:
         return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
     if function in ERASE:
-        top, left, height, width = map(int, numbers[:4])
-        return functional.erase(image, top, left, height, width, _erased(step, image, operation))
+        return functional.erase(image, *map(int, numbers[:4]), _erased(step, operation))
     return THEIRS[function](image, *numbers)
 
 
-def _erased(step: Any, image: torch.Tensor, operation: Operation) -> torch.Tensor:
+def _erased(step: Any, operation: Operation) -> torch.Tensor:
     """The value of a rectangle, in the scale of the images."""
-    top, left, height, width = map(int, operation.numbers[:4])
     if operation.function is pixels.erase_with_noise:
-        noise = torch.empty(image.shape).normal_(generator=torch.Generator().manual_seed(int(operation.numbers[4])))
-        return noise[:, top : top + height, left : left + width]
+        height, width, seed = map(int, operation.numbers[2:5])
+        return draw_normal(torch.tensor([[seed]]), torch.arange(height * width)[None]).view(-1, height, width)
     value = np.atleast_1d(getattr(step, "value", 0.0)).astype(np.float32)
     return torch.from_numpy(value).view(-1, 1, 1)

@@ -29,6 +29,7 @@ from dali_mixup.plan.step import Step
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.stage.whole_batch import TorchStage
+from dali_mixup.transforms.operations import Operation
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
@@ -52,8 +53,8 @@ class Call:
     traffic: int
 
 
-def plan_finished(count: int, draw: Draw | None) -> BatchPlan:
-    """The plan of images that come cropped, resized and flipped: only mixing is left to the stage."""
+def plan_finished(count: int, draw: Draw | None, operations: list[list[Operation]] | None = None) -> BatchPlan:
+    """The plan of images that come cropped, resized and flipped: transforms and mixing are left to the stage."""
     nothing = np.zeros((count, 2), np.int32)
     return BatchPlan(
         epoch=0,
@@ -62,6 +63,7 @@ def plan_finished(count: int, draw: Draw | None) -> BatchPlan:
         windows=Windows(anchor=nothing, shape=nothing, resized=nothing, offset=nothing),
         flips=np.zeros(count, bool),
         draw=draw,
+        operations=operations,
     )
 
 

@@ -25,7 +25,7 @@ from dali_mixup.mixing.iterator import MixUpIterator
 from dali_mixup.mixing.loss import MixUpLoss
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import RandomChoice
-from dali_mixup.mixing.targets import stack_targets, unstack_targets
+from dali_mixup.mixing.targets import labels, stack_targets, unstack_targets
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
 from dali_mixup.transforms.erasing import RandomErasing
@@ -90,6 +90,7 @@ __all__ = [
     "TrivialAugmentWide",
     "from_dataloader",
     "from_torchvision",
+    "labels",
     "mix",
     "pack",
     "paste",

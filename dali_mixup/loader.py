@@ -16,6 +16,7 @@ from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.open_decoder import open_decoder
 from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
+from dali_mixup.mixing.targets import Targets
 from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import pick_device, pick_shard, send
@@ -56,7 +57,7 @@ class Delivery(NamedTuple):
     """A finished batch, the position after it, and DALI's state there."""
 
     images: torch.Tensor
-    targets: torch.Tensor
+    targets: Targets
     end: int
     checkpoint: bytes | None
 
@@ -68,8 +69,8 @@ class Loader:
 
     - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
-      `[label, partner label, lam]` for class indices, or with the mixer's targets="dense" (B, C) float32; mixed labels
-      for float ones.
+      `[label, partner label, lam]` for class indices, with the mixer's targets="split" a tuple of labels (B, 2) int64
+      and lam (B,) float32, or with targets="dense" (B, C) float32; mixed labels for float ones.
 
     Order, crops, flips, mixup weights and CutMix boxes are functions of (seed, epoch, position in the epoch): batch
     size, threads, prefetch and the number of ranks change none of them, and mixup changes no crop. Only a batch of one
@@ -179,7 +180,7 @@ class Loader:
         """Batches per epoch on this rank."""
         return self.plan.steps_per_epoch() if self._user_sampler is None else len(self._user_sampler)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, Targets]]:
         self._check_process()
         return self._deliver()
 
@@ -303,7 +304,7 @@ class Loader:
             self._running.close()
         return start, self._iteration
 
-    def _deliver(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _deliver(self) -> Iterator[tuple[torch.Tensor, Targets]]:
         """One epoch; it begins with its first batch, since trainers call iter() just to see, then set the epoch."""
         cursor, iteration = self._begin()
         count = sum(1 for _ in self.plan.steps(cursor.position, cursor.sampled))
@@ -360,12 +361,19 @@ class Loader:
             yield delivery
             del delivery
 
+    def _send(self, targets: Targets) -> Targets:
+        """Targets on the device."""
+        if isinstance(targets, torch.Tensor):
+            return send(targets, self.device)
+        labels, lam = targets
+        return send(labels, self.device), send(lam, self.device)
+
     def _finish(self, batch: BatchPlan, images: Any, checkpoint: bytes | None) -> Delivery:
         """Targets, and the batch stage."""
-        targets = torch.from_numpy(self.dataset.targets[batch.indices])
+        targets: Targets = torch.from_numpy(self.dataset.targets[batch.indices])
         if self.mixup is not None and batch.draw is not None:
             targets = self.mixup.mix_labels(targets, batch.draw)
-        return Delivery(self._stage(images, batch), send(targets, self.device), batch.step.end, checkpoint)
+        return Delivery(self._stage(images, batch), self._send(targets), batch.step.end, checkpoint)
 
 
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:

@@ -1,6 +1,7 @@
 import copy
 import pickle
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -200,6 +201,33 @@ def test_dense_targets_are_the_stacked_ones_in_rows(dataset, mixer):
         ValueError, match=r"dataset.targets must be class indices from 0 to 21 \(num_classes=22\), got 22"
     ):
         loader(numbered, mixup=mixer(targets="dense", num_classes=22))
+
+
+@pytest.mark.parametrize("mixer", [dm.MixUp(0.4, targets="split"), dm.CutMix(targets="split")])
+def test_split_targets_are_the_stacked_ones_in_parts(dataset, mixer):
+    stacked = loader(dataset, mixup=replace(mixer, targets="stacked"))
+    for (_, (pairs, lam)), (_, rows) in zip(loader(dataset, mixup=mixer), stacked, strict=True):
+        assert pairs.dtype == torch.int64
+        assert torch.equal(pairs, rows[:, :2].long())
+        assert torch.equal(lam, rows[:, 2])
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "transforms",
+    [(), (dm.ColorJitter(0.4, 0.4, 0.4, 0.1), dm.GaussianBlur(5), dm.RandAugment(), dm.RandomErasing(p=1.0))],
+)
+def test_the_default_dtype_changes_no_batch(dataset, default, transforms):
+    pipeline = replace(TRAIN, transforms=transforms)
+    options = {"mixup": dm.MixUp(0.4, targets="dense", num_classes=10)}
+    expected = list(loader(dataset, pipeline, **options))
+    torch.set_default_dtype(default)
+    try:
+        found = list(loader(dataset, pipeline, **options))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for pair, other in zip(found, expected, strict=True):
+        assert all(torch.equal(mine, theirs) for mine, theirs in zip(pair, other, strict=True))
 
 
 def test_a_single_sample_comes_unmixed(dataset):

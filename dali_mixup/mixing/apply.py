@@ -10,7 +10,7 @@ import torch
 
 from dali_mixup.errors import must_be
 from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
-from dali_mixup.mixing.targets import densify_targets, stack_targets
+from dali_mixup.mixing.targets import Targets, densify_targets, split_targets, stack_targets
 
 T = TypeVar("T")
 
@@ -71,20 +71,21 @@ def mix_images(images: torch.Tensor, draw: Draw) -> torch.Tensor:
     return pasted.float() if pasted.dtype == torch.uint8 else pasted
 
 
-def mix_labels(labels: torch.Tensor, draw: Draw, num_classes: int | None = None) -> torch.Tensor:
+def mix_labels(labels: torch.Tensor, draw: Draw, num_classes: int | None = None, *, split: bool = False) -> Targets:
     """Targets for class indices (B,) or (B, 1), `mix` for float labels (B, ...).
 
     Args:
         labels: integers or floats.
         draw: lam and partner.
-        num_classes: C for dense targets (B, C); None for stacked ones (B, 3).
+        num_classes: C for dense targets (B, C); None for stacked ones (B, 3) or split ones.
+        split: whether these are split.
     """
     if labels.is_floating_point():
         return _mix_tensor(labels, draw, "labels")
     labels = _without_column(labels)
     draw = _matching(draw, labels, "labels")
     if num_classes is None:
-        return stack_targets(labels, labels[draw.partner], draw.lam)
+        return (split_targets if split else stack_targets)(labels, labels[draw.partner], draw.lam)
     return densify_targets(labels, labels[draw.partner], draw.lam, num_classes)
 
 

@@ -28,9 +28,10 @@ class CutMix(PairMixer[CutMixDraw]):
         partner: "cycle" walks one cycle through the batch, so that no sample gets a box of itself; "permutation" is the
             plain shuffle.
         prob: probability that a sample (or, with per_sample=False, a batch) gets a box at all.
-        targets: of class indices; "stacked" for `MixUpLoss`, or "dense": (B, num_classes) float32 probabilities for a
-            loss that takes them, such as torch's CrossEntropyLoss. (`MixUpLoss` refuses dense targets; with three
-            classes it may take them for stacked ones.)
+        targets: of class indices; "stacked" for `MixUpLoss`; "split", the same as a tuple of labels (B, 2) int64 and
+            weights (B,) float32, for trainers that cast floats to halves; or "dense": (B, num_classes) float32
+            probabilities for a loss that takes them, such as torch's CrossEntropyLoss. (`MixUpLoss` refuses those; of
+            three classes only on a CPU.)
         num_classes: of dense targets; None for stacked ones.
 
     Raises:

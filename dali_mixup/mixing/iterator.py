@@ -11,9 +11,10 @@ from dali_mixup.mixing.apply import plain_labels
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import RandomChoice
+from dali_mixup.mixing.targets import Targets
 from dali_mixup.randomness import Purpose, check_seed, keyed_generator
 
-Pair = tuple[torch.Tensor, torch.Tensor]
+Pair = tuple[torch.Tensor, Targets]
 DEFAULT_KEYS = ("data", "label")
 
 
@@ -83,16 +84,37 @@ class MixUpIterator:
             mixed = [self._mix(*part, generator) for part in parts]
             yield mixed if self._several else mixed[0]
 
+    def __getattr__(self, name: str) -> Any:
+        """What scripts and trainers read of a loader is the source's: `dataset`, `batch_size`, `num_workers`, ..."""
+        if name.startswith("_") or "source" not in vars(self):  # in a copy that is being made
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self.source, name)
+
     def set_epoch(self, epoch: int) -> None:
-        """Make the next `for` draw as pass `epoch`, from 0, does; where the source stands is its own affair."""
+        """Make the next `for` draw as pass `epoch`, from 0, does.
+
+        It is passed on to what has a `set_epoch` of its own: the source, its sampler (a DistributedSampler, which
+        repeats its order otherwise) or its batch sampler.
+        """
         check_int("epoch", epoch, at_least=0)
         self.epoch = int(epoch)
+        batch_sampler = getattr(self.source, "batch_sampler", None)
+        told = (
+            self.source,
+            getattr(self.source, "sampler", None),
+            batch_sampler,
+            getattr(batch_sampler, "sampler", None),
+        )
+        for each in {id(each): each for each in told}.values():
+            set_epoch = getattr(each, "set_epoch", None)
+            if callable(set_epoch):
+                set_epoch(int(epoch))
 
     def reset(self) -> None:
         """The source's own `reset()`."""
         self.source.reset()
 
-    def _split(self, batch: Any) -> list[Pair]:
+    def _split(self, batch: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Images and labels of each pipeline."""
         if isinstance(batch, list) and batch and all(isinstance(part, dict) for part in batch):
             return [self._pick(part) for part in batch]
@@ -102,7 +124,7 @@ class MixUpIterator:
             return [(batch[0], batch[1])]
         raise TypeError(must_be("a batch of source", "(images, labels), a dict, or a list of dicts", batch))
 
-    def _pick(self, outputs: dict[str, Any]) -> Pair:
+    def _pick(self, outputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         keys = self.keys or DEFAULT_KEYS
         if self.keys is None and len(outputs) == 2 and not all(key in outputs for key in keys):
             # a stable order: the first one is the images where both have as many dimensions

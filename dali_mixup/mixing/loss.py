@@ -1,15 +1,26 @@
 """The loss of mixed batches: lam * loss(y1) + (1 - lam) * loss(y2), in place of one-hot targets."""
 
-import copy
+from collections.abc import Callable
+from functools import partial
+from inspect import signature
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn import functional
 
-from dali_mixup.errors import check_choice, must_be
-from dali_mixup.mixing.targets import is_labels, is_stacked, unstack_pairs
+from dali_mixup.errors import check_choice, describe, must_be
+from dali_mixup.mixing.targets import Targets, is_labels, unstack_pairs
 
 # Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
 FEW_CLASSES = 15
+MODULES_OF = {functional.cross_entropy: nn.CrossEntropyLoss, functional.nll_loss: nn.NLLLoss}
+OPTIONS_OF_BOTH = {"weight", "ignore_index", "reduction", "label_smoothing"}
+DENSE_ONLY = (
+    *(nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.MultiLabelMarginLoss, nn.SoftMarginLoss),
+    *(nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.KLDivLoss, nn.PoissonNLLLoss),
+)
+DENSE_REMEDY = 'a loss on probabilities takes the targets of MixUp(targets="dense", num_classes=...) itself'
 
 
 class MixUpLoss(nn.Module):
@@ -25,9 +36,11 @@ class MixUpLoss(nn.Module):
 
     A label of weight 0 (lam = 1) adds nothing, also where its loss is infinite.
 
+    A criterion's own state is updated once per call, its hooks run once, and it is as it was afterwards.
+
     Args:
-        criterion: a module that takes (logits, labels) and has a `reduction` of "none", "mean" or "sum". It is never
-            changed.
+        criterion: a module that takes (logits, labels) and has a `reduction` of "none", "mean" or "sum", or a function
+            that takes `reduction=`, such as `torch.nn.functional.cross_entropy` or a `functools.partial` of it.
 
     Raises:
         TypeError, ValueError: another criterion.
@@ -39,64 +52,131 @@ class MixUpLoss(nn.Module):
     (tensor(0.7395), tensor(0.2395))
     """
 
-    def __init__(self, criterion: nn.Module):
+    def __init__(self, criterion: nn.Module | Callable[..., torch.Tensor]):
         super().__init__()
+        criterion = _as_module(criterion)
+        if isinstance(criterion, DENSE_ONLY):
+            raise TypeError(must_be("criterion", "one that takes class indices", criterion, DENSE_REMEDY))
         if not isinstance(criterion, nn.Module) or not hasattr(criterion, "reduction"):
-            raise TypeError(
-                must_be("criterion", "a module with a `reduction`, such as torch.nn.CrossEntropyLoss()", criterion)
-            )
+            rule = "a module with a `reduction`, such as torch.nn.CrossEntropyLoss(), or a function that takes one"
+            raise TypeError(must_be("criterion", rule, criterion))
         check_choice("criterion.reduction", criterion.reduction, ("none", "mean", "sum"))
         self.criterion = criterion
 
-    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: Targets) -> torch.Tensor:
         """The loss of a batch.
 
         Args:
             logits: (B, C) float, what the criterion takes.
-            targets: (B, 3) float32 stacked targets, or (B,) or (B, 1) int64 labels.
+            targets: (B, 3) float32 stacked targets or split ones, or (B,) or (B, 1) int64 labels.
 
         Returns:
             A scalar, or (B,) for the reduction "none".
 
         Raises:
-            TypeError: other targets; dense ones go to the criterion itself.
-            ValueError: logits of another batch size.
+            TypeError: other targets; dense ones go to the criterion itself. Or a criterion that gives no (B,) losses.
+            ValueError: logits of another shape, or on a CPU stacked targets that are none.
         """
-        if is_labels(targets):
+        if isinstance(targets, torch.Tensor) and is_labels(targets):
             return self.criterion(logits, targets.flatten())
-        if not is_stacked(targets):
-            rule = "int64 labels (B,) or float32 stacked targets (B, 3)"
-            raise TypeError(must_be("targets", rule, targets, "dense targets (B, C) go to the criterion itself"))
-        if len(logits) != len(targets):
-            raise ValueError(must_be("logits", f"of the targets' batch size ({len(targets)})", logits))
         labels, share = unstack_pairs(targets)
-        if type(self.criterion) is nn.CrossEntropyLoss:
+        if not isinstance(logits, torch.Tensor):
+            raise TypeError(must_be("logits", "a tensor (B, C)", logits, "give the model's heads a loss each"))
+        if logits.ndim != 2:
+            raise ValueError(must_be("logits", "of shape (B, C)", logits, "flatten them: logits.flatten(1)"))
+        if len(logits) != len(labels):
+            raise ValueError(must_be("logits", f"of the targets' batch size ({len(labels)})", logits))
+        if type(self.criterion) is nn.CrossEntropyLoss and not _has_hooks(self.criterion):
             return _mixed_cross_entropy(self.criterion, logits, labels, share)
         return _mixed_criterion(self.criterion, logits, labels, share)
+
+
+class FunctionLoss(nn.Module):
+    """A function that takes (logits, labels, reduction=) as a module.
+
+    Args:
+        function: any, such as a `functools.partial`.
+        reduction: its own.
+    """
+
+    def __init__(self, function: Callable[..., torch.Tensor], reduction: str):
+        super().__init__()
+        self.function, self.reduction = function, reduction
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The function's loss."""
+        return self.function(logits, labels, reduction=self.reduction)
+
+    def extra_repr(self) -> str:
+        """The function."""
+        return repr(self.function)
+
+
+def _as_module(criterion: Any) -> Any:
+    """Functions with `reduction` as modules; of cross-entropy and NLL those that know the weighted mean."""
+    if isinstance(criterion, nn.Module | type) or not callable(criterion):
+        return criterion
+    function: Callable = criterion
+    options: dict[str, Any] = {}
+    if isinstance(criterion, partial) and not criterion.args:
+        function, options = criterion.func, criterion.keywords
+    if function in MODULES_OF and options.keys() <= OPTIONS_OF_BOTH:
+        return MODULES_OF[function](**options)
+    try:
+        parameter = signature(criterion).parameters.get("reduction")
+    except ValueError:  # a builtin without a signature
+        parameter = None
+    return (
+        criterion
+        if parameter is None
+        else FunctionLoss(cast(Callable[..., torch.Tensor], criterion), parameter.default)
+    )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether someone looks on, which calls the module itself."""
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def _mixed_criterion(
     criterion: nn.Module, logits: torch.Tensor, labels: torch.Tensor, share: torch.Tensor
 ) -> torch.Tensor:
-    """Any criterion on labels (B, 2) that count by share (B, 2)."""
-    unreduced = copy.copy(criterion)
-    unreduced.reduction = "none"  # pyright: ignore[reportArgumentType]
+    """Any criterion on labels (B, 2) that count by share (B, 2), in one call for both."""
+    reduction = criterion.reduction
     # A label of weight 0 is never looked up: the gradient of an infinite loss is NaN even where the loss itself is
     # masked.
     labels = torch.where(share > 0, labels, labels.flip(1))
-    each = [unreduced(logits, labels[:, 0]), unreduced(logits, labels[:, 1])]
-    if each[0].shape != labels.shape[:1]:
-        raise TypeError(must_be("criterion", 'a module that with reduction = "none" gives (B,) losses', criterion))
-    losses = torch.stack(each, 1)
+    each = _unreduced(criterion, torch.cat([logits, logits]), labels.t().flatten())
+    if not isinstance(each, torch.Tensor) or each.shape != (2 * len(labels),):
+        rule = 'one that with reduction = "none" gives a tensor of (B,) losses'
+        raise TypeError(must_be("criterion", rule, criterion, f"it gave {describe(each)}; {DENSE_REMEDY}"))
+    losses = each.view(2, -1).t()
     share = share.to(losses.dtype)
     mixed = torch.where(share > 0, share * losses, 0)
-    if criterion.reduction == "none":
+    if reduction == "none":
         return mixed.sum(1)
-    if criterion.reduction == "sum":
+    if reduction == "sum":
         return mixed.sum()
     if isinstance(criterion, nn.NLLLoss | nn.CrossEntropyLoss):
         share = share * _mass(criterion, labels, losses.dtype)
     return mixed.sum() / share.sum()
+
+
+def _unreduced(criterion: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> Any:
+    """The criterion without its reduction, which it gets back whatever happens."""
+    reduction = criterion.reduction
+    if reduction == "none":
+        return criterion(logits, labels)
+    try:
+        criterion.reduction = "none"  # pyright: ignore[reportArgumentType]
+    except (AttributeError, RuntimeError) as error:  # a property without a setter; a constant of TorchScript
+        rule = "a criterion whose reduction can be set for a moment"
+        remedy = 'build it with reduction="none" and average the result, or pass it before torch.jit.script'
+        raise TypeError(must_be("criterion", rule, criterion, remedy)) from error
+    try:
+        return criterion(logits, labels)
+    finally:
+        criterion.reduction = reduction
 
 
 def _mass(criterion: nn.NLLLoss | nn.CrossEntropyLoss, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

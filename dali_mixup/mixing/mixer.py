@@ -16,7 +16,7 @@ import torch
 from dali_mixup.errors import check_bool, check_choice, check_int, check_probability, must_be
 from dali_mixup.mixing.apply import batch_size_of, mix_images, mix_labels
 from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
-from dali_mixup.mixing.targets import check_classes, check_labels
+from dali_mixup.mixing.targets import Targets, check_classes, check_labels
 from dali_mixup.randomness import Purpose
 
 Drawn = TypeVar("Drawn", MixUpDraw, CutMixDraw)
@@ -34,7 +34,7 @@ class Mixer(ABC):
         """Draw for one batch of images of this height and width."""
 
     @abstractmethod
-    def mix_labels(self, labels: torch.Tensor, draw: Draw) -> torch.Tensor:
+    def mix_labels(self, labels: torch.Tensor, draw: Draw) -> Targets:
         """Targets of a batch: for class indices those that `targets` asks for, for float labels the mixed ones."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Mixer(ABC):
         *,
         draw: Draw | None = None,
         generator: np.random.Generator | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, Targets]:
         """Mix a batch and its labels into new tensors; the inputs are never written.
 
         Args:
@@ -64,7 +64,8 @@ class Mixer(ABC):
 
         Returns:
             The mixed images, in the dtype and shape of `images`, and the targets: for integers stacked ones (B, 3)
-            float32 `[label, partner label, lam]`, or with targets="dense" (B, C) float32; for floats the mixed labels.
+            float32 `[label, partner label, lam]`, with targets="split" a tuple of labels (B, 2) int64 and lam (B,)
+            float32, with targets="dense" (B, C) float32; for floats the mixed labels.
 
         Raises:
             ValueError: labels or draw of another length than the images, a draw for images of another size, or a class
@@ -93,7 +94,7 @@ class PairMixer(Mixer, Generic[Drawn]):
     per_sample: bool = True
     partner: Literal["cycle", "permutation"] = "cycle"
     prob: float = 1.0
-    targets: Literal["stacked", "dense"] = "stacked"
+    targets: Literal["stacked", "split", "dense"] = "stacked"
     num_classes: int | None = None
 
     def __post_init__(self) -> None:
@@ -109,14 +110,17 @@ class PairMixer(Mixer, Generic[Drawn]):
         self._check_targets()
 
     def _check_targets(self) -> None:
-        check_choice("targets", self.targets, ("stacked", "dense"))
+        check_choice("targets", self.targets, ("stacked", "split", "dense"))
         if self.targets == "dense":
             check_int("num_classes", self.num_classes, at_least=1)
         elif self.num_classes is not None:
             remedy = 'targets="dense" gives (B, num_classes) targets'
             raise ValueError(
                 must_be(
-                    "num_classes", "None for stacked targets, which know no number of classes", self.num_classes, remedy
+                    "num_classes",
+                    f"None for {self.targets} targets, which know no number of classes",
+                    self.num_classes,
+                    remedy,
                 )
             )
 
@@ -156,15 +160,15 @@ class PairMixer(Mixer, Generic[Drawn]):
         partner[order] = np.roll(order, -1)
         return partner
 
-    def mix_labels(self, labels: torch.Tensor, draw: Draw) -> torch.Tensor:
+    def mix_labels(self, labels: torch.Tensor, draw: Draw) -> Targets:
         """Targets of a batch: for class indices those that `targets` asks for, for float labels the mixed ones."""
-        return mix_labels(labels, draw, self.num_classes)
+        return mix_labels(labels, draw, self.num_classes, split=self.targets == "split")
 
     def check_labels(self, name: str, labels: torch.Tensor) -> None:
         """Raise a ValueError for class indices that the targets can't hold."""
-        if self.num_classes is None:
+        if self.targets == "stacked":
             check_labels(name, labels)
-        else:
+        elif self.num_classes is not None:
             check_classes(name, labels, self.num_classes)
 
 

@@ -13,6 +13,7 @@ from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
 from dali_mixup.mixing.mixer import Mixer, check_draw
 from dali_mixup.mixing.mixup import MixUp
+from dali_mixup.mixing.targets import Targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class RandomChoice(Mixer):
         check_draw(batch_size, generator)
         return self.choose(generator).draw(batch_size, generator, size)
 
-    def mix_labels(self, labels: torch.Tensor, draw: Draw) -> torch.Tensor:
+    def mix_labels(self, labels: torch.Tensor, draw: Draw) -> Targets:
         """Targets of a batch, as all the mixers make them."""
         return self.mixers[0].mix_labels(labels, draw)
 

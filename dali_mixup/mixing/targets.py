@@ -1,13 +1,27 @@
 """Stacked targets: two labels and a weight per sample, instead of one-hot rows. No other module knows the layout.
 
-Dense targets, which are such rows, are for losses that take probabilities.
+Split targets hold the labels apart as integers, for trainers that cast all floats. Dense targets, which are one-hot
+rows mixed, are for losses that take probabilities.
+
+They are plain tensors, not a Tensor subclass that would refuse to be taken for one-hot rows: a subclass breaks graphs
+under `torch.compile`, and `torch.cat`, pinning and a trainer's transfer lose it on the way, each in its own manner.
+What reads hard labels asks `labels` for them, in one line.
 """
+
+from typing import TypeAlias
 
 import torch
 
 from dali_mixup.errors import must_be
 
 MAX_CLASSES = 2**24  # float32 holds every integer up to here
+HALVES = {torch.float16: 2048, torch.bfloat16: 256}  # and they up to here
+CAST = (
+    "the trainer has cast them (bf16-true, 16-true, model.half()), and {dtype} holds class numbers only up to {most}; "
+    'take MixUp(targets="split"), whose labels stay integers, or mixed precision'
+)
+
+Targets: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
 
 def stack_targets(labels: torch.Tensor, partner_labels: torch.Tensor, lam: torch.Tensor) -> torch.Tensor:
@@ -64,40 +78,142 @@ def densify_targets(
         check_classes(name, values, num_classes)
     columns = (labels.long(), partner_labels.long(), lam.float().to(labels.device))
     labels, partner_labels, lam = (column[:, None] for column in columns)
-    rows = torch.zeros(len(labels), num_classes, device=labels.device).scatter_(1, partner_labels, 1 - lam)
+    rows = torch.zeros(len(labels), num_classes, dtype=torch.float32, device=labels.device)
+    rows.scatter_(1, partner_labels, 1 - lam)
     own = torch.where(labels == partner_labels, 1, lam)
     return rows.scatter_(1, labels, own)  # unlike scatter_add_ the same on every run of a GPU
 
 
-def unstack_targets(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The parts of stacked targets: labels (B,) int64, partner labels (B,) int64, lam (B,) float32.
+def split_targets(
+    labels: torch.Tensor, partner_labels: torch.Tensor, lam: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both labels, (B, 2) int64, and the weight of the first, (B,) float32; arguments as of `stack_targets`."""
+    for name, values in (("labels", labels), ("partner_labels", partner_labels)):
+        _check_indices(name, values, lam, "split")
+    return torch.stack([labels.long(), partner_labels.long()], 1), lam.float().to(labels.device)
+
+
+def labels(targets: Targets) -> torch.Tensor:
+    """Hard labels of any targets that this library makes, for an accuracy or a confusion matrix of the user's.
+
+    Of two mixed labels it is the one with the larger weight, the sample's own at one half.
+
+    Args:
+        targets: stacked (B, 3), split, dense (B, C), or plain int64 labels (B,) or (B, 1). Dense targets of three
+            classes are told from stacked ones by their values on a CPU; on a GPU they are taken for stacked ones.
+
+    Returns:
+        (B,) int64, on the targets' device.
 
     Raises:
-        TypeError: targets that aren't float32 (B, 3).
+        TypeError: other targets.
+
+    >>> import torch
+    >>> labels(torch.tensor([[7.0, 3.0, 0.75], [7.0, 3.0, 0.25]]))
+    tensor([7, 3])
+    >>> labels(torch.tensor([[0.1, 0.7, 0.2, 0.0]])), labels(torch.tensor([5]))
+    (tensor([1]), tensor([5]))
+    """
+    if isinstance(targets, torch.Tensor):
+        if is_labels(targets):
+            return targets.flatten()
+        dense = targets.ndim == 2 and targets.is_floating_point() and not is_halved(targets)
+        if dense and not (is_stacked(targets) and _why_not_stacked(targets) is None):
+            return targets.argmax(1)
+    pairs, share = unstack_pairs(targets)
+    return torch.where(share[:, 0] >= 0.5, pairs[:, 0], pairs[:, 1])
+
+
+def unstack_targets(targets: Targets) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The parts of stacked or split targets: labels (B,) int64, partner labels (B,) int64, lam (B,) float32.
+
+    Raises:
+        TypeError: other targets.
+        ValueError: on a CPU, rows with class numbers that are none or weights outside of [0, 1].
 
     >>> import torch
     >>> unstack_targets(torch.tensor([[7.0, 3.0, 0.75]]))
     (tensor([7]), tensor([3]), tensor([0.7500]))
     """
-    if not is_stacked(targets):
-        raise TypeError(must_be("targets", "float32 (B, 3), rows [label, partner label, lam]", targets))
-    return targets[:, 0].long(), targets[:, 1].long(), targets[:, 2]
+    pairs, share = unstack_pairs(targets)
+    return pairs[:, 0], pairs[:, 1], share[:, 0]
 
 
-def unstack_pairs(targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both labels of stacked targets, (B, 2) int64, and their weights, (B, 2) float32."""
+def unstack_pairs(targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both labels of stacked or split targets, (B, 2) int64, and their weights, (B, 2) float.
+
+    Raises:
+        TypeError, ValueError: as `unstack_targets`.
+    """
+    if is_split(targets):
+        pairs, lam = targets
+        return pairs, torch.stack([lam, 1 - lam], 1)
+    if not isinstance(targets, torch.Tensor) or not is_stacked(targets):
+        rule = "int64 labels (B,) or float32 stacked targets (B, 3)"
+        raise TypeError(must_be("targets", rule, targets, _way_out(targets)))
+    if targets.device.type == "cpu" and not torch.compiler.is_compiling():
+        remedy = "dense targets (B, C) go to the criterion itself"
+        if (reason := _why_not_stacked(targets)) is not None:
+            raise ValueError(f"targets must be rows [label, partner label, lam], {reason}; {remedy}")
     lam = targets[:, 2:]
     return targets[:, :2].long(), torch.cat([lam, 1 - lam], 1)
 
 
-def is_stacked(targets: torch.Tensor) -> bool:
-    """Whether the dtype and shape are those of stacked targets."""
-    return targets.dtype == torch.float32 and targets.ndim == 2 and targets.shape[1] == 3
+def is_stacked(targets: object) -> bool:
+    """Whether the dtype and shape are those of stacked targets; float64 ones a trainer has cast, without a loss."""
+    return (
+        isinstance(targets, torch.Tensor)
+        and targets.dtype in (torch.float32, torch.float64)
+        and targets.ndim == 2
+        and targets.shape[1] == 3
+    )
 
 
-def is_labels(targets: torch.Tensor) -> bool:
+def is_split(targets: object) -> bool:
+    """Whether they are labels (B, 2) int64 and weights (B,), also as a list."""
+    if not isinstance(targets, tuple | list) or len(targets) != 2:
+        return False
+    pairs, lam = targets
+    return (
+        isinstance(pairs, torch.Tensor)
+        and isinstance(lam, torch.Tensor)
+        and pairs.dtype == torch.int64
+        and lam.is_floating_point()
+        and pairs.shape == (*lam.shape, 2)
+        and lam.ndim == 1
+    )
+
+
+def is_halved(targets: torch.Tensor) -> bool:
+    """Whether the shape is that of stacked targets, and the dtype one that loses class numbers."""
+    return targets.dtype in HALVES and targets.ndim == 2 and targets.shape[1] == 3
+
+
+def is_labels(targets: object) -> bool:
     """Whether the dtype and shape are those of plain labels, int64 (B,) or (B, 1)."""
-    return targets.dtype == torch.int64 and (targets.ndim == 1 or targets.shape[1:] == (1,))
+    return (
+        isinstance(targets, torch.Tensor)
+        and targets.dtype == torch.int64
+        and (targets.ndim == 1 or targets.shape[1:] == (1,))
+    )
+
+
+def _why_not_stacked(targets: torch.Tensor) -> str | None:
+    """What says that rows of three floats are no stacked targets; None on a GPU, where looking would wait for it."""
+    if targets.device.type != "cpu":
+        return None
+    columns, lam = targets[:, :2], targets[:, 2]
+    if not torch.equal(columns, columns.trunc()):
+        return "got labels that are no whole numbers"
+    if not ((lam >= 0) & (lam <= 1)).all():
+        return "got weights outside of [0, 1]"
+    return None
+
+
+def _way_out(targets: object) -> str:
+    if isinstance(targets, torch.Tensor) and is_halved(targets):
+        return CAST.format(dtype=str(targets.dtype).removeprefix("torch."), most=HALVES[targets.dtype])
+    return "dense targets (B, C) go to the criterion itself"
 
 
 def check_labels(name: str, labels: torch.Tensor) -> None:

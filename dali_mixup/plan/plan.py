@@ -177,7 +177,7 @@ class Plan:
         if not transforms:
             return None
         uniform = self._draw_at(Purpose.TRANSFORM, epoch, first, count, count_uniforms(transforms))
-        return [plan_operations(transforms, numbers, size) for numbers in uniform]
+        return plan_operations(transforms, uniform, size)
 
     def _mixup_draw(self, epoch: int, first: int, count: int) -> Draw | None:
         """Draw lam and boxes by position; partners, and which of several mixers has its turn, by batch."""

@@ -226,7 +226,7 @@ class Scratch:
     """
 
     def __init__(self, shape: tuple[int, ...], size: tuple[int, int]):
-        self.levels = torch.empty(3, *shape[1:])
+        self.levels = torch.empty(3, *shape[1:], dtype=torch.float32)
         self.pixels = torch.empty(1, *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
 
 

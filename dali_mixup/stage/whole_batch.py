@@ -11,6 +11,7 @@ import torch
 from dali_mixup.mixing.apply import inside_boxes
 from dali_mixup.mixing.draws import Draw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.placement import send
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.transforms.operations import apply_batch
 
@@ -49,8 +50,7 @@ class WholeBatchStage(ABC):
             (B, 3, H, W), in memory that nobody else holds.
         """
         if batch.operations is not None:
-            planes = images.permute(0, 3, 1, 2).contiguous()
-            images = apply_batch(planes, batch.operations).permute(0, 2, 3, 1).contiguous()
+            images = apply_batch(images.permute(0, 3, 1, 2), batch.operations).permute(0, 2, 3, 1).contiguous()
         return self.finish(images, None if batch.draw is None else batch.draw.to(self.device))
 
     @abstractmethod
@@ -76,7 +76,7 @@ class TorchStage(WholeBatchStage):
     def prepare(self, pipeline: ImagePipeline) -> tuple[torch.Tensor, torch.Tensor]:
         """See `WholeBatchStage`."""
         scale, shift = pipeline.normalization(torch.float32)
-        return scale.to(self.device), shift.to(self.device)
+        return send(scale, self.device), send(shift, self.device)
 
     def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """See `WholeBatchStage`."""

@@ -53,51 +53,57 @@ def warp(
 ) -> torch.Tensor:
     """Images (n, 3, H, W) uint8 through the matrices `numbers` (n, 6) float64; what comes from outside is `fill`."""
     sample = _nearest if interpolation == "nearest" else _bilinear
-    found, inside = sample(images, numbers)
+    found, inside = sample(images, numbers.view(-1, 2, 3))
     # filled on the device: a tensor made of `fill` would be copied there
-    outside = torch.stack([torch.full((1, 1), level, dtype=torch.uint8, device=images.device) for level in fill])
-    return torch.where(inside[:, None], found, outside)
+    levels = fill[:1] if len(set(fill)) == 1 else fill
+    outside = [torch.full((1, 1), level, dtype=torch.uint8, device=images.device) for level in levels]
+    return torch.where(inside[:, None], found, torch.stack(outside))
 
 
-def _nearest(images: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    a, b, c, d, e, f = numbers.unbind(1)
-    terms = torch.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5], 1)
-    terms = torch.floor(terms * FIXED + 0.5).long()
+def _nearest(images: torch.Tensor, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    half = matrix[..., :2] * 0.5
+    centres = matrix[..., 2] + half[..., 0] + half[..., 1]
+    terms = torch.cat([matrix[..., :2], centres[..., None]], 2).mul_(FIXED).add_(0.5).floor_().long()
     rows, columns = _grid(images, torch.int64)
-    a, b, c, d, e, f = (terms[:, k].view(-1, 1, 1) for k in range(6))
-    x, y = (a * columns + b * rows + c) >> 16, (d * columns + e * rows + f) >> 16
+    x, y = (_places(terms, rows, columns) >> 16).unbind(1)
     height, width = images.shape[2:]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return _gather(images, y, x), inside
+    column, row = x.clamp(0, width - 1), y.clamp(0, height - 1)
+    return _gather(images, row * width + column), (x == column) & (y == row)
 
 
-def _bilinear(images: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _bilinear(images: torch.Tensor, matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     rows, columns = (steps + 0.5 for steps in _grid(images, torch.float64))
-    a, b, c, d, e, f = (numbers[:, k].view(-1, 1, 1) for k in range(6))
-    x, y = a * columns + b * rows + c, d * columns + e * rows + f
+    places = _places(matrix, rows, columns)
+    x, y = places.unbind(1)
     height, width = images.shape[2:]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    x, y = x - 0.5, y - 0.5
-    left, top = x.floor(), y.floor()
-    across, down = (x - left)[:, None], (y - top)[:, None]
-    left, top = left.long(), top.long()
+    corners = places.sub_(0.5).floor()
+    across, down = places.sub_(corners)[:, :, None].unbind(1)
+    left, top = corners.long().unbind(1)
+    columns = torch.stack([left, left + 1], 1).clamp_(0, width - 1)
+    rows = torch.stack([top, top + 1], 1).clamp_(0, height - 1).mul_(width)
 
     def between(row: torch.Tensor) -> torch.Tensor:
-        first, second = _gather(images, row, left).double(), _gather(images, row, left + 1).double()
-        return first + (second - first) * across
+        first, second = _gather(images, row[:, None] + columns).double().unbind(2)
+        return second.sub_(first).mul_(across).add_(first)
 
-    upper, lower = between(top), between(top + 1)
-    return (upper + (lower - upper) * down).clamp_(0, 255).to(torch.uint8), inside
+    upper, lower = (between(row) for row in rows.unbind(1))
+    return lower.sub_(upper).mul_(down).add_(upper).clamp_(0, 255).to(torch.uint8), inside
 
 
 def _grid(images: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     height, width = images.shape[2:]
-    rows = torch.arange(height, dtype=dtype, device=images.device).view(1, -1, 1)
-    return rows, torch.arange(width, dtype=dtype, device=images.device).view(1, 1, -1)
+    rows = torch.arange(height, dtype=dtype, device=images.device).view(-1, 1)
+    return rows, torch.arange(width, dtype=dtype, device=images.device)
 
 
-def _gather(images: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Pixels (n, 3, H, W) at places (n, H, W); the nearest ones for places outside."""
-    height, width = images.shape[2:]
-    places = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten(1).long()
-    return images.flatten(2).gather(2, places[:, None].expand(-1, 3, -1)).view(images.shape)
+def _places(matrix: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Columns and rows that the pixels come from, (n, 2, H, W), by matrices (n, 2, 3)."""
+    a, b, c = matrix[..., None, None].unbind(2)
+    return (a * columns + b * rows).add_(c)
+
+
+def _gather(images: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """Pixels (n, 3, ...) at places (n, ...) in flattened images."""
+    found = images.flatten(2).gather(2, places.flatten(1)[:, None].expand(-1, 3, -1))
+    return found.view(len(images), 3, *places.shape[1:])

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from dali_mixup.transforms import affine, pixels
 from dali_mixup.transforms.affine import Interpolation
 from dali_mixup.transforms.operations import Operation
 from dali_mixup.transforms.policies import BINS, POLICIES
+from dali_mixup.transforms.transforms import PlannedInBatches
 
 Fill = int | tuple[int, int, int]
 # In torchvision's order, which a random number counts.
@@ -63,6 +64,20 @@ class Strengths(NamedTuple):
         return _linspace(0.0, (moves | {"Rotate": self.rotate}).get(name, self.factor), bins)[place]
 
 
+class Choices(NamedTuple):
+    """What an auto-augmentation chooses from.
+
+    Attributes:
+        steps: names, and places among the strengths.
+        strengths: the strongest.
+        bins: how many strengths there are of each.
+    """
+
+    steps: list[tuple[str, int]]
+    strengths: Strengths
+    bins: int
+
+
 def make_operation(
     name: str, strength: float, size: tuple[int, int], *, interpolation: Interpolation = "nearest", fill: Fill = 0
 ) -> Operation | None:
@@ -88,7 +103,7 @@ def make_operation(
 
 
 @dataclass(frozen=True, slots=True)
-class RandAugment:
+class RandAugment(PlannedInBatches):
     """A few operations of equal strength at random: `torchvision.transforms.v2.RandAugment`.
 
     Source: Cubuk et al., RandAugment, 2019, arXiv:1909.13719.
@@ -125,14 +140,17 @@ class RandAugment:
         """Which and which way, for each operation."""
         return 2 * self.num_ops
 
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
         """At most `num_ops`."""
-        chosen = [(_pick_name(which), self.magnitude, way) for which, way in uniform.reshape(-1, 2).tolist()]
-        return _make_operations(self, chosen, _strengths(size), self.num_magnitude_bins, size)
+        return _choose(self, _floor(uniform[:, ::2] * len(NAMES)), uniform[:, 1::2], size)
+
+    def choices(self, size: tuple[int, int]) -> Choices:
+        """Each name with the same strength."""
+        return Choices([(name, self.magnitude) for name in NAMES], _strengths(size), self.num_magnitude_bins)
 
 
 @dataclass(frozen=True, slots=True)
-class TrivialAugmentWide:
+class TrivialAugmentWide(PlannedInBatches):
     """One operation of random strength: `torchvision.transforms.v2.TrivialAugmentWide`.
 
     Source: Müller and Hutter, TrivialAugment, 2021, arXiv:2103.10158.
@@ -155,14 +173,20 @@ class TrivialAugmentWide:
         check_int("num_magnitude_bins", self.num_magnitude_bins, at_least=2)
         _check_warp(self.interpolation, self.fill)
 
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
         """One or none."""
-        chosen = [(_pick_name(uniform[0]), int(uniform[1] * self.num_magnitude_bins), uniform[2])]
-        return _make_operations(self, chosen, WIDE, self.num_magnitude_bins, size)
+        bins = self.num_magnitude_bins
+        chosen = _floor(uniform[:, :1] * len(NAMES)) * bins + _floor(uniform[:, 1:2] * bins)
+        return _choose(self, chosen, uniform[:, 2:], size)
+
+    def choices(self, size: tuple[int, int]) -> Choices:  # noqa: ARG002
+        """Each name with each strength."""
+        bins = self.num_magnitude_bins
+        return Choices([(name, place) for name in NAMES for place in range(bins)], WIDE, bins)
 
 
 @dataclass(frozen=True, slots=True)
-class AutoAugment:
+class AutoAugment(PlannedInBatches):
     """Two operations from a learned list: `torchvision.transforms.v2.AutoAugment`.
 
     Source: Cubuk et al., AutoAugment, 2018, arXiv:1805.09501, appendix.
@@ -185,12 +209,17 @@ class AutoAugment:
         check_choice("policy", self.policy, tuple(POLICIES))
         _check_warp(self.interpolation, self.fill)
 
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
         """At most two."""
-        pairs = POLICIES[self.policy]
-        steps = zip(pairs[int(uniform[0] * len(pairs))], uniform[1:3], uniform[3:], strict=True)
-        chosen = [(name, place, way) for (name, p, place), chance, way in steps if chance < p]
-        return _make_operations(self, chosen, _strengths(size), BINS, size)
+        p = np.array([[step[1] for step in pair] for pair in POLICIES[self.policy]])
+        pair = _floor(uniform[:, 0] * len(p))
+        chosen = np.where(uniform[:, 1:3] < p[pair], 2 * pair[:, None] + (0, 1), -1)
+        return _choose(self, chosen, uniform[:, 3:], size)
+
+    def choices(self, size: tuple[int, int]) -> Choices:
+        """All steps of the list."""
+        steps = [(name, place) for pair in POLICIES[self.policy] for name, _, place in pair]
+        return Choices(steps, _strengths(size), BINS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,31 +267,45 @@ def _strengths(size: tuple[int, int]) -> Strengths:
     )
 
 
-def _pick_name(number: float) -> str:
-    return NAMES[int(number * len(NAMES))]
+def _floor(numbers: np.ndarray) -> np.ndarray:
+    """Not negative ones."""
+    return numbers.astype(np.int64)
 
 
-def _make_operations(
-    augment: RandAugment | TrivialAugmentWide | AutoAugment,
-    chosen: list[tuple[str, int, float]],
-    strengths: Strengths,
-    bins: int,
-    size: tuple[int, int],
-) -> list[Operation]:
-    """From names, places among `bins` strengths, and a random number each: below 0.5 it goes the other way."""
-    found = []
-    for name, place, way in chosen:
+AnyAugment = RandAugment | TrivialAugmentWide | AutoAugment
+
+
+def _choose(augment: AnyAugment, chosen: np.ndarray, way: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
+    """The operations of n images.
+
+    Args:
+        augment: whose `choices`.
+        chosen: (n, k), numbers of its steps; -1 for nothing.
+        way: (n, k) in [0, 1); below 0.5 a step goes the other way.
+        size: height and width of the images.
+    """
+    table = _tabulate(augment, size)
+    places = np.where(chosen < 0, -1, 2 * chosen + (way < 0.5)).tolist()
+    return [[operation for place in row for operation in table[place]] for row in places]
+
+
+@lru_cache(maxsize=64)
+def _tabulate(augment: AnyAugment, size: tuple[int, int]) -> tuple[tuple[Operation, ...], ...]:
+    """For each step of its `choices` the operation, if it is one, and then the other way; at the end nothing."""
+    steps, strengths, bins = augment.choices(size)
+    table: list[tuple[Operation, ...]] = []
+    for name, place in steps:
         strength = strengths.of(name, place, bins)
-        if way < 0.5 and (name in MOVE or name in ADJUST or name == "Rotate"):
-            strength = -strength
-        found.append(make_operation(name, strength, size, interpolation=augment.interpolation, fill=augment.fill))
-    return [operation for operation in found if operation]
+        for way in (strength, -strength if name in MOVE or name in ADJUST or name == "Rotate" else strength):
+            made = make_operation(name, way, size, interpolation=augment.interpolation, fill=augment.fill)
+            table.append((made,) if made else ())
+    return (*table, ())
 
 
 @cache
 def _linspace(start: float, end: float, bins: int) -> tuple[float, ...]:
     """Torchvision's strengths, to the last bit of float32."""
-    return tuple(torch.linspace(start, end, bins).tolist())
+    return tuple(torch.linspace(start, end, bins, dtype=torch.float32).tolist())
 
 
 def _check_warp(interpolation: object, fill: object) -> None:

@@ -10,13 +10,13 @@ from dali_mixup.errors import check_choice, check_int, check_probability, must_b
 from dali_mixup.geometry.geometry import check_range
 from dali_mixup.transforms import pixels
 from dali_mixup.transforms.operations import Operation
-from dali_mixup.transforms.transforms import Range
+from dali_mixup.transforms.transforms import PlannedInBatches, Range
 
 TRIES = 10  # rectangles that torchvision draws before it leaves an image alone
 
 
 @dataclass(frozen=True, slots=True)
-class RandomErasing:
+class RandomErasing(PlannedInBatches):
     """A random rectangle overwritten.
 
     Source: Zhong et al., Random Erasing Data Augmentation, 2017.
@@ -61,30 +61,38 @@ class RandomErasing:
         """Whether, how many, and for each rectangle its tries, its corner and the seed of its noise."""
         return 2 + self.count[1] * (2 * TRIES + 3)
 
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
         """One for each rectangle."""
-        if uniform[0] >= self.p:
-            return []
-        least, most = self.count
-        count = least + int(uniform[1] * (most - least + 1))
-        boxes = ((numbers, self._box(numbers, size, count)) for numbers in uniform[2:].reshape(most, -1)[:count])
-        return [self._operation(box, int(numbers[-1] * 2**31)) for numbers, box in boxes if box]
+        found: list[list[Operation]] = [[] for _ in uniform]
+        for row in np.flatnonzero(uniform[:, 0] < self.p).tolist():
+            found[row] = self._erase(uniform[row].tolist(), size)
+        return found
 
-    def _box(self, uniform: np.ndarray, size: tuple[int, int], count: int) -> tuple[int, int, int, int] | None:
+    def _erase(self, uniform: list[float], size: tuple[int, int]) -> list[Operation]:
+        least, most = self.count
+        count, step = least + int(uniform[1] * (most - least + 1)), 2 * TRIES + 3
+        each = [uniform[start : start + step] for start in range(2, 2 + count * step, step)]
+        boxes = ((numbers, self._box(numbers, size, count)) for numbers in each)
+        return [self._operation(box, int(numbers[-1] * 2**31), size) for numbers, box in boxes if box and all(box[2:])]
+
+    def _box(self, uniform: list[float], size: tuple[int, int], count: int) -> tuple[int, int, int, int] | None:
         """Top, left, height and width; None where no try fits."""
         low, high = (math.log(side) for side in self.ratio)
         for k in range(TRIES):
-            area = size[0] * size[1] * (self.scale[0] + (self.scale[1] - self.scale[0]) * float(uniform[k])) / count
-            aspect = math.exp(low + (high - low) * float(uniform[TRIES + k]))
+            area = size[0] * size[1] * (self.scale[0] + (self.scale[1] - self.scale[0]) * uniform[k]) / count
+            aspect = math.exp(low + (high - low) * uniform[TRIES + k])
             height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if height < size[0] and width < size[1]:
                 down, right = uniform[2 * TRIES], uniform[2 * TRIES + 1]
                 return int(down * (size[0] - height + 1)), int(right * (size[1] - width + 1)), height, width
         return None
 
-    def _operation(self, box: tuple[int, int, int, int], seed: int) -> Operation:
+    def _operation(self, box: tuple[int, int, int, int], seed: int, size: tuple[int, int]) -> Operation:
         if self.noise == "pixel":
-            return Operation(pixels.erase_with_noise, (*box, seed, *self.fill, *self.std))
+            # both sides are rounded
+            most = self.scale[1] * math.prod(size) / self.count[0] + sum(size) / 2 + 1
+            area = min(int(most), math.prod(size))
+            return Operation(pixels.erase_with_noise, (*box, seed, *self.fill, *self.std), (area,))
         levels = np.array(self.fill)
         if self.noise == "color":
             levels = levels + np.array(self.std) * np.random.default_rng(seed).standard_normal(3)

@@ -6,10 +6,12 @@ these.
 """
 
 import math
+from functools import cache
 
 import torch
 
 from dali_mixup.placement import send
+from dali_mixup.transforms.noise import draw_normal
 
 LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2 as Pillow weighs R, G and B
 SMOOTH = 13  # Pillow's SMOOTH filter: a centre of 5 and eight neighbours of 1, over their sum
@@ -27,19 +29,19 @@ def flip_vertically(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tenso
 
 def brightness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives black, 1 the image."""
-    return _to_levels(images.float().mul_(_column(numbers, 0)))
+    return _to_levels(images.float().mul_(_factors(numbers)))
 
 
 def contrast(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives the image's mean grey level, 1 the image."""
     total = _luma(images).sum((1, 2, 3))
     mean = torch.floor(total.double() / images[0, 0].numel() + 0.5)
-    return _blend(mean.float().view(-1, 1, 1, 1), images, _column(numbers, 0))
+    return _blend(mean.float().view(-1, 1, 1, 1), images, _factors(numbers))
 
 
 def saturation(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives grey, 1 the image."""
-    return _blend(_luma(images).float(), images, _column(numbers, 0))
+    return _blend(_luma(images).float(), images, _factors(numbers))
 
 
 def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -52,7 +54,7 @@ def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     total.add_(smooth[:, :, 1:-1, 1:-1], alpha=4)
     # never near a whole number unless it is one
     smooth[:, :, 1:-1, 1:-1] = total.mul_(2).add_(SMOOTH).div_(2 * SMOOTH).floor_()
-    return _blend(smooth, images, _column(numbers, 0))
+    return _blend(smooth, images, _factors(numbers))
 
 
 def grayscale(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
@@ -81,15 +83,16 @@ def posterize(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
 
 def solarize(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: threshold, from which on levels are inverted."""
-    return torch.where(images < _column(numbers, 0), images, 255 - images)
+    return torch.where(images < _factors(numbers), images, 255 - images)
 
 
 def autocontrast(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
     """Each channel stretched from 0 to 255."""
     low, high = (found.double() for found in torch.aminmax(images.flatten(2), dim=2))
     # a plain 255 / (high - low) multiplies by the reciprocal, in torch
-    scale = torch.where(high > low, torch.full_like(high, 255).div(high - low), 1.0)
-    offset = torch.where(high > low, -low * scale, 0.0)
+    span = high - low
+    scale = torch.where(span > 0, torch.full_like(span, 255).div_(span), 1.0)
+    offset = torch.where(span > 0, -low * scale, 0.0)
     levels = torch.arange(256, dtype=torch.float64, device=images.device)
     return _look_up(images, _to_levels(levels * scale[..., None] + offset[..., None]))
 
@@ -124,17 +127,20 @@ def erase(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     return torch.where(_inside(images, numbers), numbers[:, 4:7].to(torch.uint8).view(-1, 3, 1, 1), images)
 
 
-def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """`numbers`: top, left, height, width, a seed, then the noise's mean and standard deviation for R, G, B in levels.
+def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor, area: int) -> torch.Tensor:
+    """`numbers`: a rectangle's top, left, height, width and seed, then the mean and deviation of R, G and B in levels.
 
-    What lies outside of 0 to 255 is clipped.
+    What lies outside of 0 to 255 is clipped. `area`: at least the rectangles' pixels, and they have at least one.
     """
-    noise = torch.empty(images.shape, dtype=torch.float32)
-    for image, seed in zip(noise, numbers[:, 4].tolist(), strict=True):
-        image.normal_(generator=torch.Generator().manual_seed(int(seed)))
-    mean, std = (numbers[:, k : k + 3].float().view(-1, 3, 1, 1) for k in (5, 8))
-    levels = (send(noise, images.device) * std + mean).round_().clamp_(0, 255).to(torch.uint8)
-    return torch.where(_inside(images, numbers), levels, images)
+    top, left, height, width, seed = numbers[:, :5].long()[..., None].unbind(1)
+    if images.device.type == "cpu":  # nothing waits for what is read there
+        area = int((height * width).max())
+    # in smaller rectangles the last pixel is written again and again, and always the same
+    pixel = torch.arange(area, device=images.device).minimum(height * width - 1)
+    mean, std = (numbers[:, k : k + 3].float()[..., None] for k in (5, 8))
+    levels = draw_normal(seed, pixel).mul_(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
+    where = (top + pixel // width) * images.shape[3] + left + pixel % width
+    return images.flatten(2).scatter(2, where[:, None].expand(-1, 3, -1), levels).view(images.shape)
 
 
 def to_hsv(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -155,16 +161,21 @@ def to_hsv(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 def from_hsv(angle: torch.Tensor, chroma: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """uint8 images (n, 3, H, W) from `to_hsv`'s values."""
-    device = angle.device
-    turn = torch.arange(256, dtype=torch.float32, device=device).double() * 6.0 / 255.0
-    sector, fraction = turn.floor().long() % 6, (turn - turn.floor()).float()
-    zero, one = torch.zeros(256, device=device), torch.ones(256, device=device)
-    # how much of the chroma each channel loses, by the hue's sixth of the circle
-    red = torch.stack([zero, fraction, one, one, 1 - fraction, zero])
-    lost = torch.stack([red.roll(shift, 0).gather(0, sector[None])[0] for shift in (0, 2, 4)])
-    share = (torch.arange(256, dtype=torch.float32, device=device).double() / 255.0).float()
+    lost, share = _colour_circle(angle.device)
     kept = lost[:, angle.long()].mul_(share[chroma.long()]).neg_().add_(1.0)  # (3, n, H, W)
     return kept.mul_(value).add_(0.5).floor_().to(torch.uint8).transpose(0, 1).contiguous()
+
+
+@cache
+def _colour_circle(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """How much of the chroma R, G and B lose at each hue, (3, 256), and how much chroma there is, (256,); float32."""
+    levels = torch.arange(256, dtype=torch.float32).double()
+    turn = levels * 6.0 / 255.0
+    sector, fraction = turn.floor().long() % 6, (turn - turn.floor()).float()
+    zero, one = torch.zeros_like(fraction), torch.ones_like(fraction)
+    red = torch.stack([zero, fraction, one, one, 1 - fraction, zero])  # by the hue's sixth of the circle
+    lost = torch.stack([red.roll(shift, 0).gather(0, sector[None])[0] for shift in (0, 2, 4)])
+    return send(lost, device), send((levels / 255.0).float(), device)
 
 
 def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
@@ -178,12 +189,13 @@ def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
 
 def _luma(images: torch.Tensor) -> torch.Tensor:
     """(n, 1, H, W) int32 grey levels."""
-    red, green, blue = images.int().split(1, dim=1)
+    red, green, blue = images.int().chunk(3, dim=1)
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2]).add_(0x8000).bitwise_right_shift_(16)
 
 
-def _column(numbers: torch.Tensor, k: int) -> torch.Tensor:
-    return numbers[:, k].float().view(-1, 1, 1, 1)
+def _factors(numbers: torch.Tensor) -> torch.Tensor:
+    """The only number of each image, (n, 1, 1, 1) float32."""
+    return numbers.float().view(-1, 1, 1, 1)
 
 
 def _to_levels(values: torch.Tensor) -> torch.Tensor:
@@ -204,7 +216,7 @@ def _look_up(images: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
 def _gaussian(size: int, sigma: torch.Tensor) -> torch.Tensor:
     """(n, size) float32 weights."""
     limit = (size - 1) / (2.0 * math.sqrt(2.0))
-    steps = torch.linspace(-limit, limit, size, device=sigma.device)
+    steps = torch.linspace(-limit, limit, size, dtype=torch.float32, device=sigma.device)
     return torch.softmax(-((steps / sigma.float()[:, None]) ** 2), dim=1)
 
 

@@ -7,6 +7,7 @@ A transform turns one row of uniform numbers into `Operation`s. Nothing here tou
 """
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -32,6 +33,20 @@ class Transform(Protocol):
     def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
         """What to do with an image of height and width `size`, from `uniform` (`uniforms`,) in [0, 1)."""
         ...
+
+
+class PlannedInBatches(ABC):
+    """A transform that plans all images of a batch at once, where one by one would take long."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
+        """What to do with each of n images of height and width `size`, from `uniform` (n, `uniforms`) in [0, 1)."""
+
+    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+        """What to do with one image, from `uniform` (`uniforms`,)."""
+        return self.batch_operations(uniform[None], size)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +94,7 @@ class RandomGrayscale(OneOperation):
 
 
 @dataclass(frozen=True, slots=True)
-class ColorJitter:
+class ColorJitter(PlannedInBatches):
     """Brightness, contrast, saturation and hue changed by random factors, in a random order.
 
     Args:
@@ -113,14 +128,15 @@ class ColorJitter:
         hue = self.hue if isinstance(self.hue, tuple) else (-self.hue, self.hue)
         return (*factors, None if hue == (0, 0) else hue)
 
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:  # noqa: ARG002
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:  # noqa: ARG002
         """Up to four; `uniform` holds four factors and four keys to sort them by."""
-        found, ranges = [], self.ranges
-        for k in uniform[4:].argsort().tolist():
-            span = ranges[k]
-            if span is not None:
-                found.append(Operation(ADJUST[k], (span[0] + (span[1] - span[0]) * float(uniform[k]),)))
-        return found
+        ranges = self.ranges
+        low, width = np.array([(0, 0) if span is None else (span[0], span[1] - span[0]) for span in ranges]).T
+        factors, orders = (low + width * uniform[:, :4]).tolist(), uniform[:, 4:].argsort(1).tolist()
+        return [
+            [Operation(ADJUST[k], (own[k],)) for k in order if ranges[k] is not None]
+            for own, order in zip(factors, orders, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +177,7 @@ class GaussianBlur:
 
 
 @dataclass(frozen=True, slots=True)
-class RandomApply:
+class RandomApply(PlannedInBatches):
     """All of `transforms` with probability `p`, otherwise none."""
 
     transforms: tuple[Transform, ...]
@@ -176,9 +192,13 @@ class RandomApply:
         """Whether, then those of the transforms."""
         return 1 + count_uniforms(self.transforms)
 
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
         """Those of all transforms, or none."""
-        return plan_operations(self.transforms, uniform[1:], size) if uniform[0] < self.p else []
+        found: list[list[Operation]] = [[] for _ in uniform]
+        chosen = np.flatnonzero(uniform[:, 0] < self.p)
+        for row, own in zip(chosen.tolist(), plan_operations(self.transforms, uniform[chosen, 1:], size), strict=True):
+            found[row] = own
+        return found
 
 
 def count_uniforms(transforms: tuple[Transform, ...]) -> int:
@@ -186,12 +206,21 @@ def count_uniforms(transforms: tuple[Transform, ...]) -> int:
     return sum(transform.uniforms for transform in transforms)
 
 
-def plan_operations(transforms: tuple[Transform, ...], uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
-    """What to do with one image, from `count_uniforms` numbers."""
-    found, start = [], 0
+def plan_operations(
+    transforms: tuple[Transform, ...], uniform: np.ndarray, size: tuple[int, int]
+) -> list[list[Operation]]:
+    """What to do with each of n images of height and width `size`, from `uniform` (n, `count_uniforms`)."""
+    found: list[list[Operation]] = [[] for _ in uniform]
+    start = 0
     for transform in transforms:
-        found += transform.operations(uniform[start : start + transform.uniforms], size)
+        numbers = uniform[:, start : start + transform.uniforms]
         start += transform.uniforms
+        if isinstance(transform, PlannedInBatches):
+            planned = transform.batch_operations(numbers, size)
+        else:
+            planned = [transform.operations(row, size) for row in numbers]
+        for own, more in zip(found, planned, strict=True):
+            own += more
     return found
 
 

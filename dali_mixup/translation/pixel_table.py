@@ -43,7 +43,7 @@ TENSOR_HUE = (
 TENSOR_COLORS = (
     "torchvision doesn't round float tensors: by 0.4 levels in the mean, 1.5 at most; put it before ToTensor"
 )
-NOISE = "noise is clipped to what uint8 holds: by 0.17 levels in the mean, 200 at most (with ImageNet's mean and std)"
+NOISE = "noise is clipped to what uint8 holds: by 0.17 levels in the mean, 150 at most (with ImageNet's mean and std)"
 
 
 ZERO = (0.0, 0.0, 0.0)

@@ -23,7 +23,7 @@ A_LEVEL_OR_TWO = 2.0  # on average; a wrong picture is off by tens
 def decode(paths, anchors, shapes, device_id, gpu_decode=None):
     """Windows (h, w, 3) uint8."""
     inputs = {
-        "path": [np.frombuffer(str(path).encode(), np.uint8) for path in paths],
+        "file": [np.frombuffer(str(path).encode(), np.uint8) for path in paths],
         "is_decoded": np.zeros(len(paths), np.bool_),
         "pixels": [np.empty((0, 0, 3), np.uint8)] * len(paths),
         "anchor": np.array(anchors, np.int32),

@@ -95,15 +95,11 @@ def test_reset_forgets_all_batches():
 
 def test_a_long_run_loses_no_sample():
     accuracy = MixUpAccuracy()
-    accuracy._dominant = accuracy._weighted = torch.tensor(
-        2.0**24, dtype=torch.float64
-    )  # where float32 stops counting by one
-    accuracy._count = 2**24
+    accuracy.sums += 2.0**24  # where float32 stops counting by one
     for _ in range(100):
         accuracy.update(torch.tensor([[0.0, 1.0]]), torch.tensor([0]))
         accuracy.update(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
-    assert float(accuracy._dominant) == 2**24 + 100
-    assert float(accuracy._weighted) == 2**24 + 100
+    assert accuracy.sums.tolist() == [2**24 + 100, 2**24 + 200] * 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -156,25 +152,25 @@ def test_a_wrong_topk_is_named(topk, error, match):
             torch.rand(2, 3),
             torch.rand(2, 4),
             TypeError,
-            r"targets must be float32 \(B, 3\) or int64 \(B,\), got a float32 .* \(2, 4\)",
+            r"targets must be int64 labels \(B,\) or float32 stacked targets \(B, 3\), got a float32 .* \(2, 4\)",
         ),
         (
             torch.rand(2, 3),
-            torch.rand(2, 3).double(),
+            torch.rand(2, 3).bfloat16(),
             TypeError,
-            r"targets must be float32 .*, got a float64 tensor of shape \(2, 3\)",
+            r"targets must be int64 .*, got a bfloat16 tensor of shape \(2, 3\); the trainer has cast them",
         ),
         (
             torch.rand(2, 3),
             torch.arange(2).int(),
             TypeError,
-            r"targets must be float32 .*, got a int32 tensor of shape \(2,\)",
+            r"targets must be int64 .*, got a int32 tensor of shape \(2,\)",
         ),
         (
             torch.rand(2, 3),
             torch.ones(2, 2).long(),
             TypeError,
-            r"targets must be float32 .*, got a int64 tensor of shape \(2, 2\)",
+            r"targets must be int64 .*, got a int64 tensor of shape \(2, 2\)",
         ),
     ],
 )
@@ -182,3 +178,65 @@ def test_a_batch_that_cannot_be_counted_is_described(logits, targets, error, mat
     accuracy = MixUpAccuracy(topk=2)
     with pytest.raises(error, match=match):
         accuracy.update(logits, targets)
+
+
+def test_ignored_labels_count_for_nothing():
+    """Against torch: what is left is a batch without them."""
+    logits = torch.eye(4)
+    plain, without = MixUpAccuracy(), MixUpAccuracy()
+    plain.update(logits, torch.tensor([0, -100, 1, 3]))
+    without.update(logits[[0, 2, 3]], torch.tensor([0, 1, 3]))
+    assert plain.compute() == without.compute() == (pytest.approx(2 / 3),) * 2
+    mixed = MixUpAccuracy(ignore_index=9)
+    targets = stack_targets(
+        torch.tensor([0, 9, 2, 9]), torch.tensor([9, 1, 3, 9]), torch.tensor([0.75, 0.75, 0.25, 0.5])
+    )
+    mixed.update(logits, targets)
+    # of four samples the first keeps 0.75 (hit), the second 0.25 (hit), the third 0.25 (hit) and 0.75, the last nothing
+    assert mixed.compute() == (pytest.approx(1 / 2), pytest.approx(1.25 / 2))
+
+
+def test_sums_of_ranks_add_up_to_the_whole():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(30, 5, generator=generator), torch.randint(5, (2, 30), generator=generator)
+    targets = stack_targets(*labels, torch.rand(30, generator=generator))
+    whole, *parts = [MixUpAccuracy() for _ in range(4)]
+    whole.update(logits, targets)
+    for part, rows in zip(parts, (slice(7), slice(7, 20), slice(20, 30)), strict=True):
+        part.update(logits[rows], targets[rows])
+    for part in parts[1:]:
+        parts[0].sums += part.sums  # what all_reduce does
+    for one, other in zip(parts[0].compute(), whole.compute(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_it_fits_into_torchmetrics():
+    from torchmetrics import Metric
+
+    class Mixed(Metric):
+        def __init__(self):
+            super().__init__()
+            self.add_state("sums", torch.zeros(4, dtype=torch.float64), dist_reduce_fx="sum")
+
+        def update(self, logits, targets):
+            batch = MixUpAccuracy()
+            batch.update(logits, targets)
+            self.sums += batch.sums
+
+        def compute(self):
+            whole = MixUpAccuracy()
+            whole.sums = self.sums
+            return whole.compute().dominant
+
+    metric = Mixed()
+    metric(torch.eye(3), torch.tensor([0, 1, 0]))
+    metric(torch.eye(3), torch.tensor([0, 0, 0]))
+    assert metric.compute() == pytest.approx(3 / 6)
+
+
+def test_split_targets_count_as_stacked_ones():
+    targets = stack_targets(torch.tensor([0, 2]), torch.tensor([1, 0]), torch.tensor([0.75, 0.25]))
+    first, second = MixUpAccuracy(), MixUpAccuracy()
+    first.update(torch.eye(3)[:2], targets)
+    second.update(torch.eye(3)[:2], (targets[:, :2].long(), targets[:, 2]))
+    assert first.compute() == second.compute()

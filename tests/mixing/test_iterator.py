@@ -1,5 +1,6 @@
 """MixUpIterator, behind lists of batches and behind DALI's own iterators."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -343,3 +344,40 @@ def test_two_outputs_with_the_labels_first_are_told_apart(labels, mixup):
     found, expected = (next(iter(MixUpIterator([batch], mixup))) for batch in (first, last))
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
     assert found[0].shape == images.shape
+
+
+def test_a_loaders_attributes_are_readable_through_it():
+    from torch.utils.data import DataLoader, TensorDataset
+
+    dataset = TensorDataset(torch.rand(6, 3, 4, 4), torch.arange(6))
+    source = DataLoader(dataset, batch_size=2)
+    iterator = MixUpIterator(source, MixUp(0.4))
+    assert iterator.dataset is dataset
+    assert (iterator.batch_size, iterator.num_workers, iterator.sampler) == (2, 0, source.sampler)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = iterator.nothing
+    assert copy.deepcopy(MixUpIterator([1], None)).source == [1]
+
+
+@pytest.mark.parametrize("through", ["sampler", "batch_sampler"])
+def test_set_epoch_reaches_a_distributed_sampler(through):
+    from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, TensorDataset
+
+    dataset = TensorDataset(torch.zeros(40, 1, 1, 1), torch.arange(40))
+    sampler = DistributedSampler(dataset, num_replicas=2, rank=0, shuffle=True)
+    options = (
+        {"sampler": sampler, "batch_size": 4}
+        if through == "sampler"
+        else {"batch_sampler": BatchSampler(sampler, 4, False)}
+    )
+    iterator = MixUpIterator(DataLoader(dataset, **options), None)
+
+    def order(epoch):
+        iterator.set_epoch(epoch)
+        return torch.cat([labels for _, labels in iterator]).tolist()
+
+    first, second = order(0), order(1)
+    assert first != second
+    for epoch, found in enumerate((first, second)):
+        sampler.set_epoch(epoch)
+        assert found == list(sampler)

@@ -139,7 +139,7 @@ def test_a_batch_that_cannot_be_mixed_is_described(images, labels, error, match)
         ({"per_sample": 1}, TypeError, "per_sample must be True or False, got 1"),
         ({"partner": "roll"}, ValueError, 'partner must be "cycle" or "permutation"'),
         ({"prob": 2}, ValueError, "prob must be a probability from 0 to 1, got 2"),
-        ({"targets": "soft"}, ValueError, 'targets must be "stacked" or "dense", got \'soft\''),
+        ({"targets": "soft"}, ValueError, 'targets must be "stacked", "split" or "dense", got \'soft\''),
         ({"targets": "dense"}, TypeError, "num_classes must be an int of at least 1, got None"),
         ({"targets": "dense", "num_classes": 0}, ValueError, "num_classes must be an int of at least 1, got 0"),
         (

@@ -1,10 +1,12 @@
 """Stacked targets: label ids survive float32, and everything else is an error."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dali_mixup as dm
 from dali_mixup import stack_targets, unstack_targets
 from dali_mixup.mixing.targets import densify_targets, is_stacked
 from tests import reference
@@ -128,7 +130,6 @@ def test_parts_of_other_shapes_are_an_error(labels, partner_labels, lam, match):
 @pytest.mark.parametrize(
     "targets",
     [
-        torch.rand(2, 3, dtype=torch.float64),
         torch.rand(2, 3).half(),
         torch.ones(2, 3).long(),
         torch.rand(2, 4),
@@ -142,9 +143,8 @@ def test_targets_of_another_dtype_or_shape_cannot_be_unstacked(targets):
         str(targets.dtype).removeprefix("torch."),
         str(tuple(targets.shape)).replace("(", r"\(").replace(")", r"\)"),
     )
-    match = (
-        rf"^targets must be float32 \(B, 3\), rows \[label, partner label, lam\], got a {dtype} tensor of shape {shape}"
-    )
+    rule = r"int64 labels \(B,\) or float32 stacked targets \(B, 3\)"
+    match = rf"^targets must be {rule}, got a {dtype} tensor of shape {shape}"
     with pytest.raises(TypeError, match=match):
         unstack_targets(targets)
 
@@ -189,3 +189,73 @@ def test_float_labels_do_not_become_dense():
         TypeError, match=r"labels must be an integer tensor .*; float labels are mixed by `mix`, not made dense"
     ):
         densify_targets(torch.rand(2), torch.zeros(2).long(), torch.ones(2), 3)
+
+
+STACKED = torch.tensor([[7.0, 3.0, 0.75], [2.0, 5.0, 0.25], [4.0, 4.0, 0.5], [-100.0, 1.0, 1.0]])
+
+
+def test_hard_labels_of_any_targets():
+    """Against torch: the argmax of the dense rows."""
+    dense = torch.nn.functional.one_hot(STACKED[:3, 0].long(), 8) * STACKED[:3, 2:]
+    dense = dense + torch.nn.functional.one_hot(STACKED[:3, 1].long(), 8) * (1 - STACKED[:3, 2:])
+    assert dm.labels(STACKED[:3]).tolist() == dense.argmax(1).tolist() == [7, 5, 4]
+    assert dm.labels(dense).tolist() == [7, 5, 4]
+    assert dm.labels((STACKED[:, :2].long(), STACKED[:, 2])).tolist() == [7, 5, 4, -100]
+    assert dm.labels(STACKED.double()).tolist() == [7, 5, 4, -100]
+    assert dm.labels(torch.tensor([[3], [1]])).tolist() == [3, 1]
+    assert dm.labels(torch.tensor([[0.1, 0.7, 0.2]])).tolist() == [1]  # three classes, told by their values
+    assert dm.labels(STACKED).dtype == torch.int64
+
+
+def test_labels_of_torchvisions_reference_accuracy_are_right_and_those_of_stacked_targets_not():
+    """What its script does with two-dimensional targets, and what the line of the README does."""
+    logits = torch.nn.functional.one_hot(STACKED[:3, 0].long(), 8).float()
+    misread = STACKED[:3].max(dim=1)[1]
+    assert (logits.argmax(1) == misread).float().mean() == 0
+    assert (logits.argmax(1) == dm.labels(STACKED[:3])).tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([[0.2, 0.3, 0.5]], "got labels that are no whole numbers"),
+        ([[1.0, 0.0, 1.5]], r"got weights outside of \[0, 1\]"),
+        ([[1.0, 0.0, float("nan")]], r"got weights outside of \[0, 1\]"),
+        ([[float("nan"), 0.0, 1.0]], "got labels that are no whole numbers"),
+    ],
+)
+def test_dense_rows_of_three_classes_are_no_stacked_targets(rows, reason):
+    with pytest.raises(ValueError, match=rf"targets must be rows \[label, partner label, lam\], {reason}; dense"):
+        unstack_targets(torch.tensor(rows))
+
+
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float16, 2048), (torch.bfloat16, 256)])
+def test_targets_cast_to_halves_say_what_happened(dtype, most):
+    with pytest.raises(TypeError, match=rf'holds class numbers only up to {most}; take MixUp\(targets="split"\)'):
+        unstack_targets(STACKED.to(dtype))
+    assert float(torch.tensor(most + 1.0).to(dtype)) != most + 1
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("targets", ["stacked", "split", "dense"])
+def test_the_default_dtype_changes_nothing(default, targets):
+    mixup = dm.MixUp(0.4, targets=targets, num_classes=300 if targets == "dense" else None)
+    labels, draw = torch.tensor([299, 7, 257]), mixup.draw(3, np.random.default_rng(0))
+    expected = mixup.mix_labels(labels, draw)
+    torch.set_default_dtype(default)
+    try:
+        found = mixup.mix_labels(labels, draw)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_split_targets_survive_a_trainer_that_casts_floats():
+    labels = torch.tensor([70_000, 7, 257])
+    mixup = dm.MixUp(0.4, targets="split")
+    _, (pairs, lam) = mixup(torch.rand(3, 2), labels, generator=np.random.default_rng(0))
+    halved = pairs, lam.bfloat16()  # what Lightning's HalfPrecision does: floats alone
+    own, partner, weight = unstack_targets(halved)
+    assert torch.equal(own, labels)
+    assert sorted(partner.tolist()) == sorted(labels.tolist())
+    torch.testing.assert_close(weight.float(), lam, rtol=0.004, atol=0)

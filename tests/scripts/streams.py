@@ -1,7 +1,7 @@
 """Compares what two checkouts deliver, bit for bit: `python tests/scripts/streams.py PHOTOS --against OTHER_CHECKOUT`.
 
 Each checkout runs in a process of its own, through public names alone, and writes one hash per stream: images, targets
-and the state after each batch. The exit code is 1 if a stream differs.
+and the state after each batch, but for its version. The exit code is 1 if a stream differs.
 """
 
 import argparse
@@ -201,10 +201,8 @@ def list_transforms(dm) -> Iterator[tuple[str, tuple]]:
     yield "colours", (dm.ColorJitter(0.4, 0.4, 0.4, 0.1), dm.RandomGrayscale(0.3), dm.RandomVerticalFlip())
     yield "blur", (dm.RandomApply((dm.GaussianBlur(9),), 0.7), dm.RandomHorizontalFlip(0.4))
     yield "RandAugment", (dm.RandAugment(interpolation="bilinear", fill=(1, 2, 3)),)
-    yield (
-        "TrivialAugmentWide",
-        (dm.TrivialAugmentWide(), dm.RandomErasing(0.7, noise="pixel", fill=(9, 9, 9), std=(5, 6, 7))),
-    )
+    yield "TrivialAugmentWide", (dm.TrivialAugmentWide(), dm.RandomErasing(0.7, fill=(9, 9, 9)))
+    yield "noise", (dm.RandomErasing(0.7, noise="pixel", count=(1, 2), fill=(9, 9, 9), std=(5, 6, 7)),)
     yield "AutoAugment", (dm.AutoAugment(), dm.RandomErasing(0.7, noise="color", count=(1, 3), std=(9, 9, 9)))
     yield (
         "operations",
@@ -261,6 +259,8 @@ def hash_state(state: dict, digest) -> None:
     import torch
 
     for name, value in sorted(state.items()):
+        if name == "version":  # it says that some stream was altered; which ones, this script finds
+            continue
         if isinstance(value, dict):
             hash_state(value, digest)
         else:  # DALI writes the checkpoint of its operators with addresses of the process in it

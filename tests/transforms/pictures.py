@@ -19,6 +19,7 @@ def pictures():
         np.zeros((*SIZE, 3), np.uint8),
     ]
     arrays += [rng.integers(0, 2, (*SIZE, 3), np.uint8) * 3 + 100, np.full((*SIZE, 3), 255, np.uint8)]
+    arrays += [rng.integers(0, 2, (*SIZE, 3), np.uint8) + 100]
     return [Image.fromarray(array) for array in arrays]
 
 

@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import torch
 from torchvision import transforms as theirs
-from torchvision.transforms import autoaugment
+from torchvision.transforms import InterpolationMode, autoaugment
 
 import dali_mixup as dm
 from dali_mixup.transforms import affine
 from dali_mixup.transforms.auto_augment import NAMES, WIDE, make_operation
 from dali_mixup.transforms.auto_augment import _strengths as strengths_of
+from dali_mixup.transforms.operations import apply_batch
+from tests.transforms.pictures import differences, pictures, stacked
 
 SIZE = (48, 64)
 
@@ -94,6 +96,17 @@ def test_auto_augment_does_what_torchvisions_does_for_the_same_random_numbers(mo
         applied.clear()
         other(torch.empty(3, *SIZE))
         assert ours.operations(uniform, SIZE) == expected_operations(applied)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "Invert"])
+def test_named_operations_do_what_torchvisions_do(name):
+    images = pictures()
+    for strength in (1.0, 3.0) if name == "Posterize" else (0.25, -0.25):
+        made = make_operation(name, strength, stacked(images).shape[2:], fill=9)
+        found = apply_batch(stacked(images), [[made] if made else []] * len(images))
+        nearest = InterpolationMode.NEAREST
+        expected = [autoaugment._apply_op(image, name, strength, nearest, [9, 9, 9]) for image in images]
+        assert differences(found, expected).max() == 0
 
 
 def test_fill_and_interpolation_reach_the_operations():

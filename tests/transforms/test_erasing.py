@@ -67,6 +67,19 @@ def test_noise_is_one_colour_or_a_seed_and_different_each_time():
             assert colours.std(0) == pytest.approx([10, 20, 30], rel=0.1)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (40, 64)])
+@pytest.mark.parametrize("scale", [(0.001, 0.01), (0.02, 1 / 3), (1.0, 1.0)])
+@pytest.mark.parametrize("count", [(1, 1), (2, 5)])
+def test_a_rectangle_of_noise_has_pixels_and_no_more_than_are_made(size, scale, count):
+    ours = dm.RandomErasing(p=1.0, scale=scale, ratio=(0.05, 20.0), count=count, noise="pixel", std=(9, 9, 9))
+    for uniform in np.random.default_rng(0).random((300, ours.uniforms)):
+        for operation in ours.operations(uniform, size):
+            top, left, height, width = operation.numbers[:4]
+            assert 1 <= height * width <= operation.fixed[0] <= size[0] * size[1]
+            assert top + height <= size[0]
+            assert left + width <= size[1]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [

@@ -29,6 +29,17 @@ def test_a_batch_gives_what_each_image_gives_by_itself():
         assert torch.equal(together[row : row + 1], apply_one(images[row : row + 1], own)), own
 
 
+def add(images, numbers):
+    """A user's own operation, of any number of numbers."""
+    return images + numbers.sum(1).to(torch.uint8).view(-1, 1, 1, 1)
+
+
+def test_images_with_more_and_with_fewer_numbers_get_their_own():
+    images = stacked(pictures())[:4]
+    found = apply_batch(images, [[Operation(add, numbers)] for numbers in ((1,), (2, 3, 4), (5,), ())])
+    assert torch.equal(found, images + torch.tensor([1, 9, 5, 0], dtype=torch.uint8).view(-1, 1, 1, 1))
+
+
 def test_operations_follow_each_other_as_in_torchvision():
     images = pictures()
     operations = [

@@ -6,7 +6,10 @@ import torch
 import torchvision.transforms.functional as functional
 from PIL import Image
 
+from bench.pretended_gpu import GPU, PretendedGpu
+from dali_mixup.placement import send
 from dali_mixup.transforms import pixels
+from dali_mixup.transforms.noise import draw_normal
 from tests.transforms.pictures import SIZE, differences, numbers, pictures, stacked
 
 FACTORS = [0.0, 0.3, 0.5, 0.77, 1.0, 1.4, 2.5]
@@ -85,13 +88,30 @@ def test_a_rectangle_is_erased(box):
 def test_noise_fills_the_rectangle_alone_with_the_mean_and_deviation_that_were_asked_for():
     images = torch.zeros(2, 3, 200, 200, dtype=torch.uint8)
     rows = [(10, 20, 150, 160, seed, 100, 120, 140, 10, 20, 30) for seed in (1, 2)]
-    found = pixels.erase_with_noise(images, numbers(rows))
+    found = pixels.erase_with_noise(images, numbers(rows), 150 * 160)
     inside = found[:, :, 10:160, 20:180].double()
     assert found.sum() == inside.sum()
     assert inside.mean((0, 2, 3)).numpy() == pytest.approx([100, 120, 140], abs=0.6)
     assert inside.std((0, 2, 3)).numpy() == pytest.approx([10, 20, 30], rel=0.02)
     assert not torch.equal(found[0], found[1])
-    assert torch.equal(found[1:], pixels.erase_with_noise(images[1:], numbers(rows[1:])))
+    assert torch.equal(found[1:], pixels.erase_with_noise(images[1:], numbers(rows[1:]), 150 * 160))
+
+
+def test_noise_is_torchvisions_with_our_numbers_in_rectangles_of_any_sizes():
+    images = stacked(pictures())
+    boxes = [(0, 0, 1, 1), (5, 7, 20, 30), (0, 0, *SIZE), (36, 51, 1, 1), (0, 3, 37, 2), (9, 0, 1, 52)]
+    rows = [(*box, seed, 100, 120, 140, 10, 20, 30) for seed, box in enumerate(boxes)]
+    expected = []
+    for image, (top, left, height, width, seed, *_) in zip(images, rows, strict=False):
+        noise = draw_normal(torch.tensor([[seed]]), torch.arange(height * width)[None]).view(3, height, width)
+        levels = noise * torch.tensor([10, 20, 30]).view(3, 1, 1) + torch.tensor([100, 120, 140]).view(3, 1, 1)
+        value = levels.round().clamp(0, 255).to(torch.uint8)
+        expected.append(functional.erase(image, top, left, height, width, value))
+    with PretendedGpu():  # where no size of a rectangle can be read
+        there = send(images[: len(rows)], GPU), send(numbers(rows), GPU)
+        found = pixels.erase_with_noise(*there, SIZE[0] * SIZE[1])
+    assert torch.equal(found, torch.stack(expected))
+    assert torch.equal(pixels.erase_with_noise(images[: len(rows)], numbers(rows), 0), torch.stack(expected))
 
 
 def test_inputs_are_never_written():

@@ -73,13 +73,46 @@ def test_probabilities_are_those_that_were_asked_for(make, p):
     assert abs(happened - 4000 * p) <= 4 * math.sqrt(4000 * p * (1 - p))
 
 
+class Own:
+    """A transform of a user's, which plans image by image."""
+
+    uniforms = 2
+
+    def operations(self, uniform, size):
+        return [Operation(pixels.brightness, (float(uniform.sum()),))] if uniform[1] < 0.5 else []
+
+
+@pytest.mark.parametrize("count", [0, 1, 100])
+def test_a_batch_is_planned_as_its_images_are_one_by_one(count):
+    transforms = (
+        Own(),
+        dm.ColorJitter(0.4, (0.5, 1.2), 0.0, 0.1),
+        dm.RandAugment(3, interpolation="bilinear"),
+        dm.RandomApply((dm.TrivialAugmentWide(), Own(), dm.RandomGrayscale()), 0.7),
+        dm.AutoAugment("svhn", fill=(1, 2, 3)),
+        dm.RandomErasing(0.5, count=(1, 3), noise="pixel", std=(9, 9, 9)),
+        dm.RandomErasing(0.5, count=(2, 2), noise="color", std=(9, 9, 9)),
+        dm.GaussianBlur(3),
+        dm.RandomOperation("Posterize", 3),
+    )
+    rows = np.random.default_rng(0).random((count, count_uniforms(transforms)))
+    expected = []
+    for row in rows:
+        alone, start = [], 0
+        for transform in transforms:
+            alone += transform.operations(row[start : start + transform.uniforms], SIZE)
+            start += transform.uniforms
+        expected.append(alone)
+    assert plan_operations(transforms, rows, SIZE) == expected
+
+
 def test_random_apply_does_all_of_it_or_nothing():
     inner = (dm.ColorJitter(0.5), dm.RandomGrayscale(1.0), dm.GaussianBlur((3, 5), (0.5, 1.0)))
     transform = dm.RandomApply(inner, 0.5)
     assert transform.uniforms == 1 + count_uniforms(inner) == 11
     for uniform in np.random.default_rng(0).random((50, 11)):
         found = transform.operations(uniform, SIZE)
-        assert found == (plan_operations(inner, uniform[1:], SIZE) if uniform[0] < 0.5 else [])
+        assert found == (plan_operations(inner, uniform[None, 1:], SIZE)[0] if uniform[0] < 0.5 else [])
         if found:
             assert [operation.function for operation in found] == [
                 pixels.brightness,
