@@ -74,6 +74,9 @@ def describe(value: object) -> str:
         return f"a {str(value.dtype).removeprefix('torch.')} tensor of shape {tuple(value.shape)}"
     if isinstance(value, np.ndarray):
         return f"a {value.dtype} array of shape {value.shape}"
+    if isinstance(value, list | tuple) and any(isinstance(each, torch.Tensor | np.ndarray) for each in value):
+        inner = ", ".join(map(describe, value[:SHOWN_NAMES])) + (", ..." if len(value) > SHOWN_NAMES else "")
+        return f"a {type(value).__name__} of {inner}"
     text = repr(value)
     return text if len(text) <= 200 else text[:197] + "..."
 

@@ -3,24 +3,29 @@
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple, Unpack
 
 import numpy as np
 import torch
+from torch.utils.data import BatchSampler
 
 from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.decode.decoder import Decoder
+from dali_mixup.decode.faults import check_few_are_bad
+from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.decode.open_decoder import open_decoder
 from dali_mixup.decode.reasons import are_hopeless
 from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
+from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.mixing.targets import Targets
-from dali_mixup.options import LoaderKeywords, LoaderOptions, spelled_out
+from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
 from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.placement import pick_device, pick_shard, send
-from dali_mixup.plan.epoch_sampler import EpochSampler
+from dali_mixup.placement import Shard, Sharing, check_device, pick_device, pick_shard, send
+from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
@@ -28,6 +33,7 @@ from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.stage.threads import split_threads
+from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
 # last one.
@@ -78,7 +84,7 @@ class Loader:
     box are drawn per rank's batch.
 
     Args:
-        dataset: an `ImageFolder`, a `FileList`, a `BytesDataset`, an `ArrayDataset`.
+        dataset: an `ImageFolder`, a `FileList`, a `BytesDataset`.
         pipeline: what happens to an image.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
@@ -90,14 +96,17 @@ class Loader:
         drop_last: leave out the last batch if it isn't full. Otherwise every sample comes exactly once over all ranks.
         mixup: a `MixUp`, a `CutMix`, a `RandomChoice` of them, or None for none.
         seed: from 0 to 2**64 - 1.
-        device: where decoding runs and batches lie; None takes the GPU of this process if there is one.
+        device: where decoding runs and batches lie; None takes the GPU of this process if there is one, which is
+            settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
         num_threads: DALI's threads on the CPU; the stage has half as many beside them. None takes one for each core
             that this process may use (on two cores, one more of either kind was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
-        shard: (rank, world size); None asks torch.distributed, then the variables RANK and WORLD_SIZE. With a sampler
-            it shares out nothing, and only keeps the ranks' crops and weights apart.
+        shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
+            before the processes know each other: torch.distributed if it is initialized by then, else the variables of
+            torchrun (RANK, WORLD_SIZE), Lightning, Open MPI or Slurm's srun. (0, 1) gives this rank all samples. With a
+            sampler it shares out nothing, and only keeps the ranks' crops and weights apart.
         on_bad_sample: "raise" stops with a `BadSampleError` that names each file of the batch that can't be decoded.
             "replace" puts another sample in its place, of the same class where there is one, warns once per file and
             lists it in `bad_samples`. All other samples stay as they are, bit for bit. In both ways a file that isn't
@@ -108,11 +117,43 @@ class Loader:
             nothing is allocated for it.
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
 
+    Attributes:
+        dataset, pipeline, batch_size, ...: all that it was built with; none of them can be set. `shard` and `device` may
+            change until the first batch, where they were left to the Loader.
+        num_workers, pin_memory, ...: what scripts read of a DataLoader, as one without worker processes has it.
+
     Raises:
         ValueError, TypeError: an option out of range, or an image too small for the pipeline's crop.
         BadSampleError: while iterating, and the Loader stays usable; with "replace" here, if the index knows too many
             bad files already.
     """
+
+    # What scripts and trainers read of a DataLoader, as it is of one without worker processes.
+    num_workers = 0
+    pin_memory = False
+    timeout = 0
+    generator = None
+    multiprocessing_context = None
+    persistent_workers = False
+    prefetch_factor = None
+    collate_fn = staticmethod(refuse_to_collate)
+    worker_init_fn = None  # which Lightning sets, to be run in worker processes
+
+    # What a Loader was built with; `__setattr__` keeps it so.
+    dataset: ImageDataset
+    pipeline: ImagePipeline
+    batch_size: int | None
+    shuffle: bool
+    drop_last: bool
+    mixup: AnyMixer | None
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    num_threads: int | None
+    prefetch: int
+    on_bad_sample: Literal["raise", "replace"]
+    max_bad_fraction: float
+    max_pixels: int
+    gpu_decode: GpuDecode
 
     @spelled_out(LoaderKeywords)
     def __init__(
@@ -121,53 +162,62 @@ class Loader:
         pipeline: ImagePipeline,
         **options: Unpack[LoaderKeywords],
     ):
+        refuse_unknown(options, "Loader", LoaderKeywords)
         self._build_again = partial(type(self), dataset, pipeline, **options)
-        chosen = LoaderOptions(**options)
+        self._options = chosen = LoaderOptions(**options)
         _check_type("dataset", dataset, ImageDataset, "an ImageFolder, a FileList or another of dali_mixup's data sets")
         _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")
         if chosen.mixup is not None and dataset.targets.dtype == np.int64:
             chosen.mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
-        self.shard = pick_shard(chosen.shard)
         pipeline = _settle(pipeline, dataset, chosen.max_pixels)
         _check_images_are_large_enough(dataset, pipeline)
-
-        self.dataset, self.pipeline, self.mixup = dataset, pipeline, chosen.mixup
-        self.batch_size, self.drop_last, self.seed = chosen.batch_size, chosen.drop_last, int(chosen.seed)
-        self.device, self.dtype, self.memory_format = pick_device(chosen.device), chosen.dtype, chosen.memory_format
-        self.batch_sampler = chosen.batch_sampler
-        self._user_sampler = _open_sampler(chosen)
-        self.plan = _build_plan(dataset, pipeline, chosen, *self.shard)
-        if self.drop_last and not len(self):
-            ranks = self.plan.world
-            samples = len(dataset) if self._user_sampler is None else len(self.sampler)
-            rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
-            raise ValueError(must_be("batch_size", rule, self.batch_size))
-        threads = split_threads(chosen.num_threads)
-        if pipeline.decode == "scaled" and self.device.type != "cpu":
+        if pipeline.decode == "scaled" and check_device(chosen.device).type != "cpu":
             raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', pipeline.decode))
-        self._decoder = open_decoder(
-            self.plan,
-            device=self.device,
-            num_threads=threads.decode,
-            prefetch=chosen.prefetch,
-            gpu_decode=chosen.gpu_decode,
-            max_pixels=chosen.max_pixels,
-            max_bad_fraction=chosen.max_bad_fraction if chosen.on_bad_sample == "replace" else None,
-        )
-        self._faults = self._decoder.faults
-        output = {"dtype": self.dtype, "memory_format": self.memory_format}
-        if self.device.type == "cpu":
-            stage_threads = threads.stage if isinstance(self._decoder, Decoder) else threads.decode  # all cores are its
-            self._stage = CpuStage(pipeline, **output, num_threads=stage_threads, keep=KEPT_BUFFERS)
-        else:
-            self._stage = build_gpu_stage(pipeline, **output, device=self.device)
+        given = {option.name: getattr(chosen, option.name) for option in fields(chosen)}
+        vars(self).update({name: value for name, value in given.items() if not hasattr(type(self), name)})
+        vars(self).update(dataset=dataset, pipeline=pipeline)
+        self._user_sampler = _open_sampler(chosen)
+        self._check_epochs_hold_a_batch(chosen.shard[1] if isinstance(chosen.shard, tuple | list) else 1)
+        if chosen.on_bad_sample == "replace":
+            check_few_are_bad(dataset, max_pixels=chosen.max_pixels, max_bad_fraction=chosen.max_bad_fraction)
+
+        self._shard: Shard | None = None  # these four are settled by `_start`
+        self._device: torch.device | None = None
+        self._plan: Plan | None = None
+        self._process: int | None = None
         self._cursor = Cursor(0, 0)  # the next batch to deliver
         self._next_start = Cursor(0, 0)  # where the next `for` begins
+        self._checkpoint_cut: dict[str, Any] = {}  # how the batches are cut that the cursors' checkpoints belong to
         self._iteration = 0
-        self._process = os.getpid()
         self._fingerprint: str | None = None
         self._running: Generator | None = None
         self._delivered, self._waited, self._decoding, self._staging = 0, 0.0, 0.0, 0.0
+
+    def _start(self) -> None:
+        """Settle rank and device, and build what depends on them, and what has threads."""
+        options, device, shard = self._options, self.device, self.shard
+        plan = self.plan
+        self._check_epochs_hold_a_batch(plan.world)
+        threads = split_threads(options.num_threads)
+        self._decoder = open_decoder(
+            plan,
+            device=device,
+            num_threads=threads.decode,
+            prefetch=options.prefetch,
+            gpu_decode=options.gpu_decode,
+            max_pixels=options.max_pixels,
+            max_bad_fraction=options.max_bad_fraction if options.on_bad_sample == "replace" else None,
+        )
+        self._faults = self._decoder.faults
+        output = {"dtype": self.dtype, "memory_format": self.memory_format}
+        if device.type == "cpu":
+            stage_threads = threads.stage if isinstance(self._decoder, Decoder) else threads.decode  # all cores are its
+            self._stage = CpuStage(self.pipeline, **output, num_threads=stage_threads, keep=KEPT_BUFFERS)
+        else:
+            self._stage = build_gpu_stage(self.pipeline, **output, device=device)
+        self._shard, self._device, self._plan, self._process = shard, device, plan, os.getpid()
+        if isinstance(options.shard, Sharing):
+            options.shard.warn_of_choice()
 
     def __reduce__(self):
         """A copy, also by pickle, is a new Loader with the same options; threads and graphs stay behind.
@@ -176,9 +226,61 @@ class Loader:
         """
         return self._build_again, ()
 
+    def __setattr__(self, name: str, value: object) -> None:
+        settable = name.startswith("_") or name == "worker_init_fn"
+        if not settable and (name in vars(self) or hasattr(type(self), name)):
+            raise AttributeError(
+                f"{name} of a Loader is what it was built with, and can't be set; build another Loader over the same "
+                "dataset"
+            )
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        order = "shuffled" if self.shuffle else "in order"
+        if self._user_sampler is not None:
+            order = f"ordered by {type(self._user_sampler.source).__name__}"
+        settled = isinstance(self._options.shard, tuple | list)
+        size = "" if self.batch_size is None else f" of {self.batch_size}"
+        try:
+            batches, device, shard = f"{len(self)}{size}, {order}", self.device, "rank {} of {}".format(*self.shard)
+        except ValueError:  # a launcher's variables are half set
+            batches, device, shard = order, self._options.device, "unknown"
+        lines = {
+            "dataset": self.dataset,
+            "pipeline": repr(self.pipeline),
+            "batches": batches,
+            "mixup": self.mixup,
+            "device": f"{device}, {self.dtype}",
+            "shard": shard if self._plan or settled else f"{shard} until the first batch settles it",
+        }
+        return "\n".join(["Loader(", *(f"  {name}: {value}" for name, value in lines.items()), ")"])
+
     def __len__(self) -> int:
         """Batches per epoch on this rank."""
         return self.plan.steps_per_epoch() if self._user_sampler is None else len(self._user_sampler)
+
+    @property
+    def shard(self) -> Shard:
+        """Rank and world size: as they were given, or those of this process now, until the first batch settles them."""
+        return self._shard or pick_shard(self._options.shard)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches lie; a GPU that was left to the Loader is settled with the first batch."""
+        return self._device or pick_device(self._options.device)
+
+    @property
+    def seed(self) -> int:
+        """Of all random numbers."""
+        sharing = self._options.shard
+        if isinstance(sharing, Sharing) and sharing.seed is not None and self.shard[1] > 1:
+            return sharing.seed
+        return int(self._options.seed)
+
+    @property
+    def plan(self) -> Plan:
+        """What comes when, on this rank."""
+        return self._plan or _build_plan(self.dataset, self.pipeline, self._options, self.seed, *self.shard)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Targets]]:
         self._check_process()
@@ -190,7 +292,7 @@ class Loader:
 
         In the dataset's order.
         """
-        return sorted(self._faults.replaced.values())
+        return [] if self._plan is None else sorted(self._faults.replaced.values())
 
     @property
     def sampler(self) -> Any:
@@ -200,7 +302,14 @@ class Loader:
         """
         if self._user_sampler is not None:
             return self._user_sampler.shown
-        return EpochSampler(self.plan, lambda: self._next_start.epoch, self.set_epoch)
+        kind = EpochSampler if self.shuffle else InOrderSampler
+        return kind(self.plan, lambda: self._next_start.epoch, self.set_epoch)
+
+    @property
+    def batch_sampler(self) -> Any:
+        """The batch sampler that the Loader was built with, or its sampler cut into batches, as a DataLoader does."""
+        given = self._options.batch_sampler
+        return BatchSampler(self.sampler, self.batch_size or 1, self.drop_last) if given is None else given
 
     @property
     def next_epoch(self) -> int:
@@ -230,7 +339,7 @@ class Loader:
         return {
             **self._identity(),
             **self._cut(),
-            **save_cursor(self._cursor),
+            **save_cursor(self._as_cut_here(self._cursor)),
             "sampler_state": None if sampler is None else sampler.state_dict(),
         }
 
@@ -253,11 +362,11 @@ class Loader:
         ]
         if differing:
             raise ValueError("; ".join(differing))
-        same_cut = all(state.get(name) == value for name, value in self._cut().items())
-        cursor = load_cursor(state, samples=len(self.dataset), same_cut=same_cut)
+        cursor = load_cursor(state, samples=len(self.dataset))
         if self._user_sampler is not None:
             self._user_sampler.load_state_dict(state["sampler_state"])
         self._cursor = self._next_start = cursor
+        self._checkpoint_cut = {name: state.get(name) for name in self._cut()}
 
     def _identity(self) -> dict[str, Any]:
         """What a state must share with this Loader."""
@@ -280,9 +389,13 @@ class Loader:
         rank, world = self.shard
         return {"batch_size": self.plan.batch_size, "rank": rank, "world_size": world}
 
+    def _as_cut_here(self, cursor: Cursor) -> Cursor:
+        """Without DALI's state where that belongs to other batches: random operators start anew."""
+        return cursor if self._checkpoint_cut == self._cut() else cursor._replace(checkpoint=None)
+
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
-        resize = self._stage.resizing
+        resize = 0.0 if self._plan is None else self._stage.resizing
         return LoaderStats(
             batches=self._delivered,
             wait=self._waited,
@@ -294,7 +407,10 @@ class Loader:
     def _begin(self) -> tuple[Cursor, int]:
         """Begin the next epoch; an earlier one ends."""
         self._check_process()
-        start = self._next_start
+        if self._plan is None:
+            self._start()
+        start = self._as_cut_here(self._next_start)
+        self._checkpoint_cut = self._cut()
         if self._user_sampler is not None and start.sampled is None:
             start = start._replace(sampled=self._user_sampler.draw(len(self.dataset)))
         self._cursor = start
@@ -312,7 +428,8 @@ class Loader:
         if self.device.type == "cpu":
             batches = run_ahead(batches, ahead=1)
         self._running = batches
-        try:
+        epoch = Epoch()
+        with closing(batches), show_to_accelerate(epoch):
             for left in reversed(range(count)):
                 self._check_current(iteration)
                 start = time.perf_counter()
@@ -323,13 +440,21 @@ class Loader:
                     self._cursor = cursor._replace(position=end, checkpoint=checkpoint)
                 else:
                     self._cursor = Cursor(cursor.epoch + 1, 0)
+                    epoch.end_of_dataloader = True
                 yield images, targets
                 del images, targets
                 self._check_process()
             self._check_current(iteration)
             self._cursor = Cursor(cursor.epoch + 1, 0)
-        finally:
-            batches.close()
+
+    def _check_epochs_hold_a_batch(self, ranks: int) -> None:
+        """With `drop_last` a batch must be no larger than what comes to a rank."""
+        samples = len(self.dataset) if self._user_sampler is None else len(self.sampler)
+        if self._user_sampler is not None:
+            ranks = 1
+        if self.drop_last and (self.batch_size or 1) * ranks > samples:
+            rule = f"at most {samples // ranks} with drop_last ({samples} samples, {ranks} ranks)"
+            raise ValueError(must_be("batch_size", rule, self.batch_size))
 
     def _check_current(self, iteration: int) -> None:
         if iteration != self._iteration:
@@ -339,7 +464,7 @@ class Loader:
             )
 
     def _check_process(self) -> None:
-        if os.getpid() != self._process:
+        if self._process not in (None, os.getpid()):
             raise RuntimeError(
                 f"this Loader belongs to process {self._process}, and a fork takes none of its threads "
                 f"along to process {os.getpid()}; "
@@ -417,8 +542,10 @@ def _open_sampler(options: LoaderOptions) -> UserSampler | None:
     )
 
 
-def _build_plan(dataset: ImageDataset, pipeline: ImagePipeline, options: LoaderOptions, rank: int, world: int) -> Plan:
-    seed, sampled = int(options.seed), options.sampler is not None or options.batch_sampler is not None
+def _build_plan(
+    dataset: ImageDataset, pipeline: ImagePipeline, options: LoaderOptions, seed: int, rank: int, world: int
+) -> Plan:
+    sampled = options.sampler is not None or options.batch_sampler is not None
     return Plan(
         dataset=dataset,
         pipeline=pipeline,

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from inspect import Parameter, signature
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 import torch
 
@@ -11,11 +12,11 @@ from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.decode.reasons import MAX_PIXELS
 from dali_mixup.errors import check_bool, check_choice, check_int, check_probability, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
+from dali_mixup.placement import Shard, Sharing, check_device, check_shard
 from dali_mixup.plan.sampler import check_order
 from dali_mixup.randomness import check_seed
 
 DEFAULT_GPU_DECODE = GpuDecode()
-Shard = tuple[int, int]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -39,7 +40,7 @@ class LoaderOptions:
     memory_format: torch.memory_format = torch.contiguous_format
     num_threads: int | None = None
     prefetch: int = 2
-    shard: Shard | None = None
+    shard: Shard | Sharing | None = None
     on_bad_sample: Literal["raise", "replace"] = "raise"
     max_bad_fraction: float = 0.01
     max_pixels: int = MAX_PIXELS
@@ -63,6 +64,9 @@ class LoaderOptions:
         for name in ("prefetch", "max_pixels", *(() if self.num_threads is None else ("num_threads",))):
             check_int(name, getattr(self, name), at_least=1)
         check_seed(self.seed)
+        check_device(self.device)
+        if self.shard is not None and not isinstance(self.shard, Sharing):
+            check_shard(self.shard)
         check_choice("dtype", self.dtype, (torch.float32, torch.float16, torch.bfloat16))
         check_choice("memory_format", self.memory_format, (torch.contiguous_format, torch.channels_last))
         check_choice("on_bad_sample", self.on_bad_sample, ("raise", "replace"))
@@ -77,7 +81,7 @@ class SharedKeywords(TypedDict, total=False):
     memory_format: torch.memory_format
     num_threads: int | None
     prefetch: int
-    shard: Shard | None
+    shard: Shard | Sharing | None
     on_bad_sample: Literal["raise", "replace"]
     max_bad_fraction: float
     max_pixels: int
@@ -94,6 +98,36 @@ class LoaderKeywords(SharedKeywords, total=False):
     drop_last: bool
     mixup: AnyMixer | None
     seed: int
+
+
+# What a DataLoader takes, and what stands for it here.
+ELSEWHERE = {
+    "num_workers": "threads do the work of its workers: num_threads=",
+    "prefetch_factor": "prefetch= counts batches that are prepared ahead",
+    "collate_fn": "batches are made by the Loader, and mixed by mixup=",
+    "transform": "what happens to an image is said by the pipeline; dm.from_torchvision(transform) makes one",
+    "generator": "random numbers come from seed=",
+    "pin_memory": "batches lie on device= when they are delivered; leave it out",
+} | dict.fromkeys(
+    ("worker_init_fn", "persistent_workers", "multiprocessing_context", "timeout", "in_order", "pin_memory_device"),
+    "there are no worker processes; leave it out",
+)
+
+
+def refuse_unknown(options: Iterable[str], function: str, keywords: type) -> None:
+    """Raise a TypeError for an option that isn't among the keywords, with what stands for it.
+
+    Args:
+        options: names that were given.
+        function: who was given them.
+        keywords: a TypedDict of those that it takes.
+    """
+    known = get_type_hints(keywords)
+    for name in options:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            remedy = ELSEWHERE.get(name) or (f"did you mean {close[0]}?" if close else f"it takes {', '.join(known)}")
+            raise TypeError(f"{function} has no option {name!r}: {remedy}")
 
 
 def spelled_out(keywords: type) -> Callable[[Function], Function]:

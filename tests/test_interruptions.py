@@ -211,10 +211,11 @@ def test_a_fork_gets_a_clear_error_and_does_not_disturb_the_parent(damaged):
     done = run("forked.py", damaged)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    for line in lines[:2]:
+    assert lines[0] == "6 batches before the parent has one"
+    for line in lines[1:3]:
         assert line.startswith("RuntimeError this Loader belongs to process ")
         assert line.endswith("build the Loader in the process that uses it")
-    assert lines[2:] == ["state 4", "6 batches", "6 batches in the parent"]
+    assert lines[3:] == ["state 4", "6 batches", "6 batches in the parent"]
 
 
 def own_threads():

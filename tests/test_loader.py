@@ -1,7 +1,7 @@
 import copy
 import pickle
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
+from dali_mixup.options import LoaderOptions
 from dali_mixup.pipelines import cifar10, finetune, imagenet
 from tests import reference
 from tests.conftest import jpeg_bytes, noise
@@ -380,6 +381,40 @@ def test_things_that_are_no_dataset_or_pipeline_are_named(dataset):
         loader(dm.FileList(dataset.paths, [2**24] * 23), mixup=dm.MixUp())
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("num_workers", "Loader has no option 'num_workers': threads do the work of its workers: num_threads="),
+        ("collate_fn", "mixed by mixup="),
+        ("persistent_workers", "there are no worker processes; leave it out"),
+        ("pre_fetch", "Loader has no option 'pre_fetch': did you mean prefetch"),
+        ("size", "Loader has no option 'size': it takes .*batch_size, shuffle"),
+    ],
+)
+def test_options_that_a_loader_lacks_are_named_with_what_stands_for_them(dataset, name, message):
+    with pytest.raises(TypeError, match=message):
+        loader(dataset, **{name: 1})
+
+
+def test_a_loader_prints_what_it_does(dataset, monkeypatch):
+    made = loader(dataset, mixup=dm.MixUp(alpha=0.3), shard=(1, 2))
+    said = repr(made)
+    for line in (
+        "dataset: ImageFolder(23 files, 3 classes)",
+        f"pipeline: {made.pipeline!r}",
+        "batches: 3 of 4, shuffled",
+        f"mixup: {dm.MixUp(alpha=0.3)}",
+        "device: cpu, torch.float32",
+        "shard: rank 1 of 2",
+    ):
+        assert f"\n  {line}" in said
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "shard: unknown until the first batch settles it" in repr(loader(dataset))
+    assert "batches: 2, ordered by list" in repr(
+        loader(dataset, batch_size=None, shuffle=False, batch_sampler=[[1], [2]], shard=(0, 1))
+    )
+
+
 def test_images_too_small_for_the_crop_are_named(dataset):
     with pytest.raises(
         ValueError, match=r"images such as .*00.jpg \(40 x 90 pixels\) have too few pixels for RandomCrop\(size=64"
@@ -488,3 +523,90 @@ def test_an_epoch_begins_with_its_first_batch_not_with_iter(dataset):
     first = next(running)[1].tolist()
     iter(made)
     assert [first, *(targets.tolist() for _, targets in running)] == expected[1]
+
+
+BUILT_WITH = {
+    "dataset": None,
+    "pipeline": VAL,
+    "mixup": None,
+    "batch_size": 8,
+    "shuffle": False,
+    "drop_last": True,
+    "seed": 1,
+    "dtype": torch.float16,
+    "memory_format": torch.channels_last,
+    "device": torch.device("cpu"),
+    "shard": (1, 2),
+    "sampler": None,
+    "batch_sampler": None,
+    "num_threads": 1,
+    "prefetch": 5,
+    "on_bad_sample": "replace",
+    "max_bad_fraction": 0.5,
+    "max_pixels": 10,
+    "gpu_decode": dm.GpuDecode(),
+    "plan": None,
+    "next_epoch": 3,
+    "num_workers": 4,
+    "collate_fn": list,
+}
+
+
+@pytest.mark.parametrize("name", BUILT_WITH)
+def test_what_a_loader_was_built_with_cannot_be_set(dataset, name):
+    made = loader(dataset, mixup=dm.MixUp())
+    before = getattr(made, name)
+    with pytest.raises(AttributeError, match=f"{name} of a Loader is what it was built with, .*; build another Loader"):
+        setattr(made, name, BUILT_WITH[name])
+    assert type(getattr(made, name)) is type(before)
+
+
+def test_every_option_can_be_read(dataset):
+    options = {
+        "batch_size": 5,
+        "shuffle": True,
+        "drop_last": True,
+        "mixup": dm.CutMix(),
+        "seed": 7,
+        "device": torch.device("cpu"),
+        "dtype": torch.bfloat16,
+        "memory_format": torch.channels_last,
+        "num_threads": 2,
+        "prefetch": 3,
+        "shard": (1, 3),
+        "on_bad_sample": "replace",
+        "max_bad_fraction": 0.25,
+        "max_pixels": 10**6,
+        "gpu_decode": dm.GpuDecode(hw_decoder_load=0.5),
+    }
+    made = dm.Loader(dataset, TRAIN, **options)
+    read = {name: getattr(made, name) for name in options}
+    assert read == options
+    assert set(options) | {"sampler", "batch_sampler"} == {field.name for field in fields(LoaderOptions)}
+    assert made.dataset is dataset
+    assert made.pipeline == TRAIN
+
+
+def test_other_attributes_may_be_set(dataset):
+    made = loader(dataset)
+    made.purpose = "training"
+    made.worker_init_fn = print  # Lightning does so; there are no workers to run it
+    assert (made.purpose, made.worker_init_fn) == ("training", print)
+
+
+def test_what_scripts_read_of_a_dataloader_is_that_of_one_without_workers(dataset):
+    made, theirs = loader(dataset), torch.utils.data.DataLoader(dataset, batch_size=4)
+    for name in ("num_workers", "pin_memory", "generator", "worker_init_fn", "persistent_workers", "prefetch_factor"):
+        assert getattr(made, name) == getattr(theirs, name), name
+    for name in ("timeout", "multiprocessing_context"):
+        assert getattr(made, name) == getattr(theirs, name), name
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"shuffle": True, "shard": (1, 2)}, {"drop_last": True}])
+def test_the_batch_sampler_holds_the_batches(dataset, options):
+    numbered = dm.FileList(dataset.paths, range(len(dataset)))
+    made = loader(numbered, **{"shuffle": False, **options})
+    expected = list(made.batch_sampler)
+    assert len(made.batch_sampler) == len(expected) == len(made)
+    assert [labels.tolist() for _, labels in made] == expected
+    assert isinstance(made.sampler, torch.utils.data.SequentialSampler) == (not made.shuffle)

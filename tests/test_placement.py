@@ -1,19 +1,71 @@
+import os
 from unittest.mock import Mock
 
 import pytest
 import torch
 
-from dali_mixup.placement import pick_device, pick_shard, send
+from dali_mixup.placement import check_shard, pick_device, pick_shard, send
 
 
-def test_a_shard_comes_from_the_argument_then_the_environment(monkeypatch):
-    for name in ("RANK", "WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    assert pick_shard(None) == (0, 1)
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    assert pick_shard(None) == (2, 3)
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    """As if no launcher had started the tests."""
+    for name in list(os.environ):
+        if name.endswith(("RANK", "WORLD_SIZE")) or name.startswith(("SLURM_", "OMPI_")):
+            monkeypatch.delenv(name)
+
+
+RUN = {"SLURM_JOB_ID": "7", "SLURM_PROCID": "2", "SLURM_NTASKS": "3", "SLURM_STEP_NUM_TASKS": "3"}
+SHARDS = {
+    "none": ({}, (0, 1)),
+    "torchrun": ({"RANK": "2", "WORLD_SIZE": "3", "LOCAL_RANK": "0", "NODE_RANK": "1"}, (2, 3)),
+    "Open MPI": ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3"}, (2, 3)),
+    "Slurm": ({"SLURM_PROCID": "2", "SLURM_NTASKS": "3"}, (2, 3)),
+    "srun": (RUN, (2, 3)),
+    "srun of fewer tasks than the job has": (RUN | {"SLURM_NTASKS": "8"}, (2, 3)),
+    "a batch script without srun": ({"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "3"}, (0, 1)),
+    "the shell of salloc": ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "3"}, (0, 1)),
+    "srun, and a world size for init_process_group": (RUN | {"WORLD_SIZE": "3"}, (2, 3)),
+    "torchrun in srun": (RUN | {"RANK": "5", "WORLD_SIZE": "9"}, (5, 9)),
+    "mpirun in a batch job": (RUN | {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "9"}, (5, 9)),
+    "Lightning": ({"NODE_RANK": "0", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}, (1, 2)),
+    "Lightning in one task": (RUN | {"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, (0, 1)),
+    "Lightning after a fit": ({"NODE_RANK": "0", "LOCAL_RANK": "0"}, (0, 1)),
+    "Lightning on the second node": (
+        {"NODE_RANK": "1", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"},
+        (5, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("launcher", SHARDS)
+def test_a_shard_comes_from_the_launchers_variables(monkeypatch, launcher):
+    variables, expected = SHARDS[launcher]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert pick_shard(None) == expected
     assert pick_shard((1, 4)) == (1, 4)
+
+
+@pytest.mark.parametrize(
+    ("variables", "pair"),
+    [
+        ({"RANK": "2"}, "RANK and WORLD_SIZE"),
+        ({"WORLD_SIZE": "4"}, "RANK and WORLD_SIZE"),
+        ({"RANK": "4", "WORLD_SIZE": "4"}, "RANK and WORLD_SIZE"),
+        ({"RANK": "-1", "WORLD_SIZE": "4"}, "RANK and WORLD_SIZE"),
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "RANK and WORLD_SIZE"),
+        ({"RANK": "first", "WORLD_SIZE": "4"}, "RANK and WORLD_SIZE"),
+        ({"NODE_RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}, "RANK and WORLD_SIZE"),
+        ({"OMPI_COMM_WORLD_RANK": "1"}, "OMPI_COMM_WORLD_RANK and OMPI_COMM_WORLD_SIZE"),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "3"}, "SLURM_PROCID and SLURM_NTASKS"),
+    ],
+)
+def test_variables_that_make_no_shard_are_named_with_the_way_out(monkeypatch, variables, pair):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"the variables {pair} must be .*init_process_group .* or pass shard="):
+        pick_shard(None)
 
 
 def test_a_shard_comes_from_torch_distributed(tmp_path, monkeypatch):
@@ -29,7 +81,7 @@ def test_a_shard_comes_from_torch_distributed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("shard", [(-1, 2), (0, 0), (2, 2), (0,), 1, (0.0, 1)])
 def test_what_is_no_shard_is_named(shard):
     with pytest.raises((ValueError, TypeError), match="shard"):
-        pick_shard(shard)
+        check_shard(shard)
 
 
 def test_without_a_gpu_the_device_is_the_cpu(monkeypatch):

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import dali_mixup as dm
-from dali_mixup.placement import pick_device, pick_shard
+from dali_mixup.placement import pick_device
 from tests.conftest import jpeg_bytes
-from tests.scripts import rank_worker
 from tests.scripts.rank_worker import COUNTS, EPOCHS, GLOBAL_BATCH, build, numbered, rows
 
+SCRIPTS = Path(__file__).parent / "scripts"
 WORLDS = (1, 2, 3, 4)
 FULL_STEPS = 4
 MANY = max(COUNTS)
@@ -30,12 +30,16 @@ def images(tmp_path_factory):
     return root
 
 
-def launch(world, images, out):
+def launch(world, images, out, script=SCRIPTS / "rank_worker.py"):
     """Run torchrun to its end."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={world}"]
+    return run([*launcher, script, images, out], out)
+
+
+def run(command, out):
     own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1]), "DALI_MIXUP_CACHE": str(out / "cache")}
     return subprocess.run(
-        [*command, rank_worker.__file__, str(images), str(out)],
+        [sys.executable, *map(str, command)],
         env={name: value for name, value in os.environ.items() if name not in BY_RANKS} | own,
         capture_output=True,
         text=True,
@@ -170,9 +174,57 @@ def test_the_shard_of_the_environment_of_torch_distributed_and_of_the_argument_i
         assert (
             rank["by environment"]["epochs"]
             == rank["by distributed"]["epochs"]
+            == rank["built before"]["epochs"]
             == mirror["by argument, mirrored"]["epochs"]
         )
     assert len({state["rank"] for rank in ranks(world) for state in rank["by distributed"]["states"]}) == world
+
+
+TRAINERS = {
+    "Lightning's ddp": ("lightning_ranks.py", "ddp"),
+    "Lightning's ddp_spawn": ("lightning_ranks.py", "ddp_spawn"),
+    "Accelerate": ("accelerate_ranks.py", None),
+}
+
+
+@pytest.fixture(scope="module", params=TRAINERS)
+def of_trainer(request, folder, tmp_path_factory):
+    """What each of two ranks saw in a trainer's hands: of each loader the epochs of batches of labels."""
+    pytest.importorskip(request.param.partition("'")[0].lower())
+    script, strategy = TRAINERS[request.param]
+    out = tmp_path_factory.mktemp("trainer")
+    if strategy is None:
+        done = launch(2, folder, out, SCRIPTS / script)
+    else:
+        done = run([SCRIPTS / script, folder, out, strategy], out)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def test_trainers_share_out_loaders_that_were_built_before_their_ranks(of_trainer):
+    first, second = (rank["seen"] for rank in of_trainer)
+    shared = first.keys() - {"unshuffled"}
+    assert {"Loader", "from_dataloader"} <= shared
+    for name in shared:
+        for ours, others in zip(first[name], second[name], strict=True):
+            assert sorted(label for batch in (*ours, *others) for label in batch) == list(range(23)), name
+            assert len(ours) == len(others) == 6
+        assert first[name][0] != first[name][1]
+
+
+def test_an_unshuffled_dataloader_gives_every_rank_all_samples(of_trainer):
+    for rank in of_trainer:
+        for epoch in rank["seen"]["unshuffled"]:
+            assert [label for batch in epoch for label in batch] == list(range(23))
+
+
+def test_one_warning_for_each_swapped_loader_says_what_its_ranks_do(of_trainer):
+    said = sorted(of_trainer[0]["said"])
+    swapped = [name for name in of_trainer[0]["seen"] if "from_dataloader" in name]
+    assert len(said) == len(swapped) + 1
+    assert said[0].startswith("from_dataloader: there are 2 ranks. Each gets all samples, since the DataLoader isn't")
+    assert all("They share out the samples of the shuffled DataLoader" in each for each in said[1:])
+    assert of_trainer[1]["said"] == []
 
 
 @pytest.mark.parametrize("world", WORLDS[1:])
@@ -232,26 +284,6 @@ def test_resumed_ranks_keep_each_samples_lam_and_take_as_many_steps_with_drop_la
     ] * 3  # 59 samples are left, and 54 fill whole steps
     lams = columns([row for of_rank in batches for row in in_order(of_rank)], "number", "lam")
     assert sorted(lams) == sorted(columns(expected[:54], "number", "lam"))
-
-
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"RANK": "2"},
-        {"WORLD_SIZE": "4"},
-        {"RANK": "4", "WORLD_SIZE": "4"},
-        {"RANK": "-1", "WORLD_SIZE": "4"},
-        {"RANK": "0", "WORLD_SIZE": "0"},
-        {"RANK": "first", "WORLD_SIZE": "4"},
-    ],
-)
-def test_variables_that_make_no_shard_are_named(monkeypatch, variables):
-    for name in BY_RANKS:
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=r"RANK.* WORLD_SIZE"):
-        pick_shard(None)
 
 
 def pretend_gpus(monkeypatch, count):

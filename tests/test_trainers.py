@@ -114,6 +114,108 @@ def test_accelerate_prepares_and_trains_as_a_plain_loop_does(loaders):
     assert losses == expected
 
 
+@pytest.mark.filterwarnings("ignore")  # Accelerate's own
+def test_accelerate_uses_gradients_that_wait_at_the_end_of_an_epoch_as_with_a_dataloader(loaders):
+    accelerate = pytest.importorskip("accelerate")
+    train, val = loaders
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=2)
+    theirs = accelerator.prepare(DataLoader(list(train), batch_size=None))
+
+    def follow(batches):
+        model, optimizer = accelerator.prepare(model := network(), torch.optim.SGD(model.parameters(), lr=0.1))
+        criterion, synced = dm.MixUpLoss(torch.nn.CrossEntropyLoss()), []
+        for _ in range(2):
+            train.set_epoch(0)
+            for images, targets in batches:
+                with accelerator.accumulate(model):
+                    accelerator.backward(criterion(model(images), targets))
+                    optimizer.step()
+                    optimizer.zero_grad()
+                synced.append(accelerator.sync_gradients)
+                if len(synced) == 3:  # a validation in mid-epoch, which is left early
+                    next(iter(val))
+                    list(val)
+        return synced, [weight.clone() for weight in model.parameters()]
+
+    (ours, our_weights), (expected, weights) = follow(accelerator.prepare(train)), follow(theirs)
+    assert ours == expected == [False, True, False, True, True] * 2
+    assert all(map(torch.equal, our_weights, weights))
+    assert not accelerator.gradient_state.in_dataloader
+
+
+def test_accelerate_saves_and_restores_a_loader_in_mid_epoch(loaders, tmp_path):
+    accelerate = pytest.importorskip("accelerate")
+    train, _ = loaders
+    accelerator = accelerate.Accelerator(cpu=True)
+    accelerator.register_for_checkpointing(train)
+    batches = iter(train)
+    next(batches), next(batches)
+    accelerator.save_state(str(tmp_path))
+    expected = [targets for _, targets in batches]
+    assert len(expected) == 3
+    accelerator.load_state(str(tmp_path))
+    assert all(map(torch.equal, expected, (targets for _, targets in train)))
+
+
+def test_batches_that_accelerate_would_skip_are_refused_with_the_way_out(loaders):
+    accelerate = pytest.importorskip("accelerate")
+    train, _ = loaders
+    accelerator = accelerate.Accelerator(cpu=True)
+    with pytest.raises(RuntimeError, match="In the place of Accelerate's skip_first_batches"):
+        next(iter(accelerator.skip_first_batches(train, 2)))
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_fabric_trains_on_a_loader_as_it_is(loaders):
+    fabric = pytest.importorskip("lightning.fabric").Fabric(accelerator="cpu", devices=1)
+    train, val = loaders
+    expected, _ = train_by_hand(train, val, epochs=2)
+    model = network()
+    model, optimizer = fabric.setup(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    criterion, losses = dm.MixUpLoss(torch.nn.CrossEntropyLoss()), []
+    for epoch in range(2):
+        train.set_epoch(epoch)
+        for images, targets in train:
+            optimizer.zero_grad()
+            loss = criterion(model(images), targets)
+            fabric.backward(loss)
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses == expected
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_overfits_the_first_batches_of_an_unshuffled_loader(loaders, tmp_path):
+    lightning = pytest.importorskip("lightning.pytorch")
+    seen = []
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch, _):
+            seen.append(batch[1].tolist())
+            return self.layer(torch.ones(1, 1)).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    trainer = lightning.Trainer(
+        overfit_batches=2,
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    _, in_order = loaders
+    trainer.fit(Model(), in_order)
+    assert seen == [targets.tolist() for _, targets in in_order][:2] * 2
+
+
 def test_stacked_and_dense_targets_train_to_the_same_losses(loaders, folder):
     train, _ = loaders
     theirs = DataLoader(datasets.ImageFolder(folder, TRAIN), batch_size=4, shuffle=True, drop_last=True)

@@ -6,24 +6,30 @@ Wherever images come from, the plan, the faults, the stage, the state and the ra
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from dali_mixup.dataset.paths import PathList
+from dali_mixup.dataset.pillow import UndecodableError, decode_source
 from dali_mixup.dataset.sizes import Sizes
 from dali_mixup.dataset.source import BytesSource, Source
-from dali_mixup.errors import BadFileWarning, name_some
+from dali_mixup.errors import BadFileWarning, BadSampleError, name_some
 from dali_mixup.geometry.geometry import Windows
 
 
 class ImageDataset(ABC):
     """N images with their targets and sizes.
 
+    `dataset[i]` is what torchvision's data sets give: the image as Pillow reads it, in RGB, through `transform` if
+    there is one, and the target. It is for a torch DataLoader, a Subset or a notebook; a Loader doesn't use it.
+
     Attributes:
+        transform: of `dataset[i]` alone, such as one of torchvision's; None at first, and may be set.
         targets: (N,) int64 class indices, or float32 (N, ...).
         classes: list of str, or None.
         class_to_idx: dict from class name to int.
@@ -40,6 +46,7 @@ class ImageDataset(ABC):
     widths: np.ndarray
     bad_files: dict[int, str]
     names: PathList | None = None
+    transform: Callable[[Image.Image], Any] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -48,6 +55,24 @@ class ImageDataset(ABC):
     def class_to_idx(self) -> dict[str, int]:
         """The number of each class."""
         return {name: i for i, name in enumerate(self.classes or [])}
+
+    def __getitem__(self, index: int) -> tuple[Any, int | np.ndarray]:
+        number = range(len(self))[index]
+        image = Image.fromarray(self.pixels(number))
+        return image if self.transform is None else self.transform(image), self.target(number)
+
+    def target(self, number: int) -> int | np.ndarray:
+        """The target of a sample: an int for class indices, otherwise float32."""
+        target = self.targets[number]
+        return int(target) if self.targets.dtype == np.int64 else target
+
+    @abstractmethod
+    def pixels(self, number: int) -> np.ndarray:
+        """The whole image of a sample, (H, W, 3) uint8, to be read only.
+
+        Raises:
+            BadSampleError: it can't be decoded.
+        """
 
     @abstractmethod
     def name(self, number: int) -> str:
@@ -85,6 +110,15 @@ class EncodedDataset(ImageDataset):
         Raises:
             OSError: there is no such sample any more, or it can't be read.
         """
+
+    def pixels(self, number: int) -> np.ndarray:
+        """See `ImageDataset`."""
+        try:
+            with self.open(number) as source:
+                return decode_source(source, (int(self.heights[number]), int(self.widths[number])))
+        except (OSError, UndecodableError) as error:
+            reason = self.bad_files.get(number, str(error))
+            raise BadSampleError([(number, self.name(number), reason)], "this image can't be decoded:") from error
 
     def remember(self, verdicts: np.ndarray) -> None:
         """Keep, for later runs, what was learnt of the samples; called at the end of an epoch.
@@ -150,6 +184,13 @@ class PixelDataset(ImageDataset):
             return self.stack[torch.from_numpy(numbers).to(self.stack.device)].cpu().numpy()
         assert self.stack is not None  # noqa: S101  who asks has looked
         return self.stack[numbers]
+
+    def pixels(self, number: int) -> np.ndarray:
+        """See `ImageDataset`."""
+        whole = np.array([[self.heights[number], self.widths[number]]], np.int32)
+        start = np.zeros_like(whole)
+        (image,) = self.cut(np.array([number]), Windows(anchor=start, shape=whole, resized=whole, offset=start))
+        return np.ascontiguousarray(image)
 
     @abstractmethod
     def cut(self, numbers: np.ndarray, windows: Windows) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ class FileList(EncodedDataset):
 
     Attributes:
         paths: `PathList` of N paths.
+        samples: (path, target) of each; `imgs` is the same.
+        root: of an `ImageFolder`, its folder; else None.
         targets: (N,) int64, or float32 (N, ...).
         classes: list of str, or None.
         class_to_idx: dict from class name to int.
@@ -55,6 +58,8 @@ class FileList(EncodedDataset):
     Traceback (most recent call last):
     dali_mixup.errors.DatasetError: paths must be at least one file, got []
     """
+
+    root: str | None = None
 
     def __init__(
         self,
@@ -80,10 +85,12 @@ class FileList(EncodedDataset):
         self.cache_folder = default_cache_folder() if cache else None
         self._describe(checked, classes, read_sizes(self.paths, cache_folder=self.cache_folder, progress=progress))
 
-    def __getitem__(self, index: int) -> tuple[str, int | np.ndarray]:
-        """Path and target, as torchvision's `samples[index]`."""
-        target = self.targets[index]
-        return self.paths[index], int(target) if self.targets.dtype == np.int64 else target
+    @property
+    def samples(self) -> "Samples":
+        """Path and target of each file, as torchvision's data sets have them."""
+        return Samples(self)
+
+    imgs = samples
 
     def name(self, number: int) -> str:
         """The path of a file."""
@@ -109,6 +116,28 @@ class FileList(EncodedDataset):
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
         return f"{type(self).__name__}({len(self)} files{classes})"
+
+
+class Samples(Sequence[tuple[str, int | np.ndarray]]):
+    """(path, target) of each file, made when they are asked for: a list of a million tuples would fill the memory."""
+
+    def __init__(self, files: FileList):
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, int | np.ndarray]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[str, int | np.ndarray]]: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        number = range(len(self))[index]
+        if isinstance(number, range):
+            return [self[i] for i in number]
+        return self.files.paths[number], self.files.target(number)
 
 
 class ImageFolder(FileList):

@@ -1,15 +1,16 @@
 """Bad files: which ones a Loader met, and what it does about them."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from dali_mixup.dataset.dataset import Encoded
+from dali_mixup.dataset.dataset import Encoded, ImageDataset
 from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.files_to_decode import files_to_decode
 from dali_mixup.decode.inspector import Looks, SizeInspector
+from dali_mixup.decode.reasons import are_hopeless, too_many_pixels
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError
 from dali_mixup.plan.plan import BatchPlan, Plan
 
@@ -168,13 +169,32 @@ class Faults:
         return [] if index in self._said else [self.replaced[index]]
 
     def _check_fraction(self) -> None:
-        limit, total = self.max_bad_fraction or 0.0, len(self.plan.dataset)
-        if len(self.replaced) > limit * total:
-            raise BadSampleError(
-                self.replaced.values(),
-                f"{len(self.replaced)} of {total} files can't be decoded, more than max_bad_fraction={limit} allows; "
-                "repair them, leave them out with exclude=, or allow more:",
-            )
+        if self.max_bad_fraction is not None:
+            _check_fraction(self.replaced.values(), len(self.plan.dataset), self.max_bad_fraction)
+
+
+def check_few_are_bad(dataset: ImageDataset, *, max_pixels: int, max_bad_fraction: float) -> None:
+    """Raise a BadSampleError if more of a dataset is bad, by what is known of it beforehand, than may be replaced."""
+    hopeless = np.flatnonzero(are_hopeless(dataset.heights, dataset.widths, max_pixels)).tolist()
+    bad = [
+        BadSample(
+            index,
+            dataset.name(index),
+            dataset.bad_files.get(index)
+            or too_many_pixels(int(dataset.heights[index]), int(dataset.widths[index]), max_pixels),
+        )
+        for index in hopeless
+    ]
+    _check_fraction(bad, len(dataset), max_bad_fraction)
+
+
+def _check_fraction(bad: Collection[BadSample], total: int, limit: float) -> None:
+    if len(bad) > limit * total:
+        raise BadSampleError(
+            bad,
+            f"{len(bad)} of {total} files can't be decoded, more than max_bad_fraction={limit} allows; "
+            "repair them, leave them out with exclude=, or allow more:",
+        )
 
 
 def _rows_of_dali(batch: CheckedBatch) -> list[int]:

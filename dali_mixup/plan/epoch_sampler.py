@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from torch.utils.data import Sampler
+from torch.utils.data import Sampler, SequentialSampler
 
 from dali_mixup.plan.plan import Plan
 
@@ -28,3 +28,7 @@ class EpochSampler(Sampler[int]):
         order = self.plan.order(self.next_epoch())
         for first, count, _ in self.plan.steps():
             yield from range(first, first + count) if order is None else order[first : first + count].tolist()
+
+
+class InOrderSampler(EpochSampler, SequentialSampler):
+    """The same of an order that isn't shuffled, which Lightning's `overfit_batches` tells by the base class."""

@@ -40,13 +40,12 @@ def save_cursor(cursor: Cursor) -> dict[str, Any]:
     }
 
 
-def load_cursor(state: Mapping[str, Any], *, samples: int, same_cut: bool) -> Cursor:
+def load_cursor(state: Mapping[str, Any], *, samples: int) -> Cursor:
     """The reverse.
 
     Args:
         state: what `save_cursor` made.
         samples: N of the dataset.
-        same_cut: whether batches are cut as they were; otherwise DALI's random operators start anew.
 
     Raises:
         TypeError, ValueError: a part of the state that can't be.
@@ -65,7 +64,7 @@ def load_cursor(state: Mapping[str, Any], *, samples: int, same_cut: bool) -> Cu
     total = samples if sampled is None else len(sampled.indices)
     if state["position"] >= max(total, 1):
         raise ValueError(must_be("state['position']", f"below the number of samples ({total})", state["position"]))
-    kept = checkpoint.tobytes() if checkpoint is not None and same_cut else None
+    kept = None if checkpoint is None else checkpoint.tobytes()
     return Cursor(int(state["epoch"]), int(state["position"]), kept, sampled)
 
 

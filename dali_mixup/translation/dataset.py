@@ -5,7 +5,8 @@ Read from its attributes, believed only after trying.
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ from dali_mixup.dataset.pillow import open_with_pillow
 from dali_mixup.errors import DatasetError, must_be
 from dali_mixup.translation.trying import seeded
 
-WAY_OUT = (
-    "list the files in a FileList and build a Loader: dm.Loader(dm.FileList(paths, targets, classes), "
-    "dm.from_torchvision(transform), batch_size=64); or keep the DataLoader and put MixUp, CutMix or MixUpIterator "
-    "behind it"
+WAYS_OUT = (
+    "{}: dm.Loader({}, dm.from_torchvision(transform), batch_size=64); or keep the DataLoader and put MixUp, CutMix or "
+    "MixUpIterator behind it"
+)
+WAY_OUT = WAYS_OUT.format("list the files in a FileList and build a Loader", "dm.FileList(paths, targets, classes)")
+WAY_OUT_OF_ARRAYS = WAYS_OUT.format(
+    "put the images, as uint8 arrays, into an ArrayDataset and build a Loader",
+    "dm.ArrayDataset(images, targets, classes)",
 )
 # torchvision's image readers, all of which give RGB as Pillow reads it.
 KNOWN_READERS = ("default_loader", "pil_loader", "accimage_loader")
@@ -39,15 +44,15 @@ def read_dataset(dataset: Any) -> tuple[FileList, Any]:
     """
     base: Any = dataset
     numbers = None
-    while isinstance(base, Subset) and type(base).__getitem__ is Subset.__getitem__:
+    while _is_plain_subset(base):
         inner = np.asarray(base.indices, np.int64)
         base, numbers = base.dataset, inner if numbers is None else inner[numbers]
     kind, samples, transform = type(base).__name__, getattr(base, "samples", None), getattr(base, "transform", None)
-    if isinstance(samples, list | tuple) and not samples:
+    if isinstance(samples, Sequence) and not len(samples):
         raise DatasetError(must_be(f"loader.dataset.samples of {kind}", "at least one (path, target)", samples))
-    if not isinstance(samples, list | tuple) or not _is_path_and_target(samples[0]):
+    if not isinstance(samples, Sequence) or not _is_path_and_target(samples[0]):
         rule = "a dataset of image files, with `samples` (path, target)"
-        raise TypeError(must_be("loader.dataset", rule, kind, WAY_OUT))
+        raise TypeError(must_be("loader.dataset", rule, kind, WAY_OUT_OF_ARRAYS if _holds_arrays(base) else WAY_OUT))
     if not callable(transform):
         rule = "a transform of torchvision's that ends in tensors"
         raise TypeError(must_be(f"loader.dataset.transform of {kind}", rule, transform))
@@ -57,15 +62,51 @@ def read_dataset(dataset: Any) -> tuple[FileList, Any]:
         raise ValueError(must_be(f"len(loader.dataset) of a {kind}", rule, len(base), remedy))
     chosen = range(len(samples)) if numbers is None else numbers.tolist()
     target_transform = getattr(base, "target_transform", None)
-    targets = [samples[i][1] if target_transform is None else target_transform(samples[i][1]) for i in chosen]
-    classes = getattr(base, "classes", None) if target_transform is None else None
-    files = FileList([samples[i][0] for i in chosen], targets, classes)
+    paths, targets = [samples[i][0] for i in chosen], [samples[i][1] for i in chosen]
+    if target_transform is not None:
+        targets = _transformed(targets, target_transform)
+    files = FileList(paths, targets, getattr(base, "classes", None) if target_transform is None else None)
+    files.transform, files.root = transform, getattr(base, "root", None)
     tried = sorted({0, len(files) // 2, len(files) - 1} - set(files.bad_files))
     _check_reader(getattr(base, "loader", None), files, tried)
-    if type(base).__getitem__.__module__ != "torchvision.datasets.folder":
+    if type(base).__getitem__.__module__ != "torchvision.datasets.folder" or hasattr(base, "__getitems__"):
         for place in tried:
             _check_item(base, chosen[place], files.paths[place], files.targets[place])
     return files, transform
+
+
+def _is_plain_subset(dataset: Any) -> bool:
+    """Whether its items are those of the dataset inside, with nothing done to them."""
+    if not isinstance(dataset, Subset):
+        return False
+    kind = type(dataset)
+    return kind.__getitem__ is Subset.__getitem__ and kind.__getitems__ is Subset.__getitems__
+
+
+def _holds_arrays(dataset: Any) -> bool:
+    """Whether there are images among its attributes, as in a TensorDataset or CIFAR10."""
+    values = chain.from_iterable(
+        value if isinstance(value, list | tuple) else [value] for value in getattr(dataset, "__dict__", {}).values()
+    )
+    return any(isinstance(value, np.ndarray | torch.Tensor) and value.ndim >= 2 for value in values)
+
+
+def _transformed(targets: list[Any], transform: Callable) -> list[Any]:
+    """What a target_transform makes of targets, once and for all: a random one is refused."""
+    name = "loader.dataset.target_transform"
+    rule = "a function of the target alone, since it is called once and not in every epoch"
+    made = []
+    for seed in range(2):
+        with seeded(seed):
+            try:
+                made.append([transform(target) for target in targets])
+            except Exception as error:
+                raise ValueError(must_be(name, "a function of the target", error, WAY_OUT)) from error
+    first, again = (np.asarray(each) for each in made)
+    if first.shape != again.shape or not ((first == again) | ((first != first) & (again != again))).all():
+        remedy = "for random targets change those of each batch in the training loop"
+        raise ValueError(must_be(name, rule, transform, remedy))
+    return made[0]
 
 
 def _is_path_and_target(sample: Any) -> bool:
@@ -82,11 +123,14 @@ def _check_reader(reader: Callable | None, files: FileList, tried: list[int]) ->
     module = getattr(reader, "__module__", "")
     if reader is None or (module == "torchvision.datasets.folder" and getattr(reader, "__name__", "") in KNOWN_READERS):
         return
+    rule = "a reader that gives RGB as Pillow does, unrotated, like torchvision's default_loader"
     for path in (files.paths[place] for place in tried):
-        if not np.array_equal(np.asarray(reader(path)), _read_rgb(path)):
-            like = "RGB as Pillow does, unrotated, like torchvision's default_loader"
-            rule = f"a reader that gives {like} ({path} differs)"
-            raise ValueError(must_be("loader.dataset.loader", rule, reader, WAY_OUT))
+        try:
+            found = np.asarray(reader(path))
+        except Exception as error:
+            raise ValueError(must_be("loader.dataset.loader", f"{rule} ({path} fails)", error, WAY_OUT)) from error
+        if not np.array_equal(found, _read_rgb(path)):
+            raise ValueError(must_be("loader.dataset.loader", f"{rule} ({path} differs)", reader, WAY_OUT))
 
 
 def _check_item(dataset: Any, number: int, path: str, target: np.ndarray) -> None:
@@ -97,9 +141,13 @@ def _check_item(dataset: Any, number: int, path: str, target: np.ndarray) -> Non
         given.append(image)
         return made
 
-    with seeded(0):
-        item = _with_transform(dataset, transform)[number]
     name = f"an item of loader.dataset, a {type(dataset).__name__},"
+    try:
+        with seeded(0):
+            probe = _with_transform(dataset, transform)
+            item = probe.__getitems__([number])[0] if hasattr(probe, "__getitems__") else probe[number]
+    except Exception as error:
+        raise ValueError(must_be(name, f"(transform(image), target); item {number} fails", error, WAY_OUT)) from error
     if not isinstance(item, tuple | list) or len(item) != 2 or not isinstance(item[0], torch.Tensor):
         raise TypeError(must_be(name, "(transform(image), target)", item, WAY_OUT))
     if len(given) != 1 or not torch.equal(item[0], made):

@@ -12,10 +12,13 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.errors import check_choice, must_be
 from dali_mixup.loader import Loader
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
-from dali_mixup.options import SharedKeywords, spelled_out
+from dali_mixup.options import SharedKeywords, refuse_unknown, spelled_out
+from dali_mixup.placement import Shard, Sharing
 from dali_mixup.translation.collate import find_mixup
 from dali_mixup.translation.dataset import read_dataset
 from dali_mixup.translation.from_torchvision import from_torchvision
+
+Order = Literal["in order", "shuffled", "sampled"]
 
 
 @spelled_out(SharedKeywords)
@@ -36,7 +39,13 @@ def from_dataloader(
     CutMix or a RandomChoice of them. Its workers, pinning and time limits have no counterpart.
 
     A RandomSampler over all samples becomes `shuffle=True`. Any other sampler goes on deciding the order (see
-    `Loader`). As in torch, ranks share the data out only by a sampler that does so, or by `shard`.
+    `Loader`).
+
+    With several ranks a shuffled DataLoader is shared out, whoever started them and whenever the Loader is built; where
+    the seed would be one that each of them has drawn, it is 0, as a DistributedSampler's. An unshuffled one gives every
+    rank all samples, as torch does (for a validation that each rank does by itself, or rank 0 alone). A sampler of your
+    own decides for its rank. One warning says which of these was done; `shard` or a DistributedSampler decide
+    otherwise, and are silent.
 
     Args:
         loader: what to replace. It isn't run; of datasets and readers that torchvision doesn't have, a few samples are
@@ -48,33 +57,36 @@ def from_dataloader(
         strict: refuse transforms that are only approximately torchvision's.
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
-        **options: device, dtype, memory_format, num_threads, prefetch, shard (for a DataLoader whose sampler shares
-            nothing out), on_bad_sample, max_bad_fraction, max_pixels and gpu_decode of `Loader`.
+        **options: device, dtype, memory_format, num_threads, prefetch, shard, on_bad_sample, max_bad_fraction,
+            max_pixels and gpu_decode of `Loader`.
 
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
     """
+    refuse_unknown(options, "from_dataloader", SharedKeywords)
     if not isinstance(loader, DataLoader):
         raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
+    _check_kind(loader)
     check_choice("targets", targets, ("stacked", "dense", None))
     own_batches = loader.batch_size is None
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
     files, transform = read_dataset(loader.dataset)
     mixup = mixup or find_mixup(loader.collate_fn, count_classes(files))
-    options["shard"] = options.get("shard") or _find_shard(loader)
-    sampler = loader.sampler
-    own_order = own_batches or not (_is_in_order(sampler, len(files)) or _is_plain_shuffle(sampler, len(files)))
+    order = "sampled" if own_batches else _find_order(loader.sampler, len(files))
+    seed = _find_seed(loader) if seed is None else seed
+    if options.get("shard") is None:
+        options["shard"] = _shard_of_sampler(loader) or _share(order, drawn=seed is None)
     return Loader(
         files,
         from_torchvision(transform, strict=strict),
         batch_size=loader.batch_size,
-        shuffle=not own_order and type(sampler) is RandomSampler,
-        sampler=sampler if own_order and not own_batches else None,
+        shuffle=order == "shuffled",
+        sampler=loader.sampler if order == "sampled" and not own_batches else None,
         batch_sampler=loader.batch_sampler if own_batches else None,
         drop_last=loader.drop_last and not own_batches,
         mixup=_with_targets(mixup, targets, files),
-        seed=_find_seed(loader) if seed is None else seed,
+        seed=_draw_seed() if seed is None else seed,
         **options,
     )
 
@@ -86,31 +98,59 @@ def count_classes(files: FileList) -> int | None:
     return int(files.targets.max()) + 1 if files.targets.dtype == np.int64 else None
 
 
-def _is_in_order(sampler: Any, samples: int) -> bool:
-    return type(sampler) is SequentialSampler and len(sampler) == samples
+def _check_kind(loader: DataLoader) -> None:
+    """A class of DataLoaders of its own must give what torch's gives, as far as can be seen."""
+    kind = type(loader)
+    for name in ("__iter__", "__len__", "_get_iterator"):
+        own = getattr(kind, name) is not getattr(DataLoader, name)
+        if own and not kind.__module__.startswith("torchdata."):  # whose StatefulDataLoader gives the same
+            rule = f"a DataLoader without an {name} of its own, whose work would be lost"
+            remedy = "pass the DataLoader that is inside of it, before accelerator.prepare or another wrapper"
+            raise TypeError(must_be("loader", rule, kind.__name__, remedy))
 
 
-def _is_plain_shuffle(sampler: Any, samples: int) -> bool:
-    return type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == samples
+def _find_order(sampler: Any, samples: int) -> Order:
+    """What the sampler of a DataLoader makes of the order."""
+    if type(sampler) is SequentialSampler and len(sampler) == samples:
+        return "in order"
+    if type(sampler) is RandomSampler and not sampler.replacement and sampler.num_samples == samples:
+        return "shuffled"
+    return "sampled"
 
 
-def _find_seed(loader: DataLoader) -> int:
-    """The DataLoader's own seed, else a sampler's, else one from torch's default generator."""
+def _find_seed(loader: DataLoader) -> int | None:
+    """The DataLoader's own seed, else a sampler's."""
     generator = loader.generator or getattr(loader.sampler, "generator", None)
     if isinstance(generator, torch.Generator):
         return generator.initial_seed()
-    if isinstance(loader.sampler, DistributedSampler):
-        return loader.sampler.seed
+    return loader.sampler.seed if isinstance(loader.sampler, DistributedSampler) else None
+
+
+def _draw_seed() -> int:
     return int(torch.empty((), dtype=torch.int64).random_())
 
 
-def _find_shard(loader: DataLoader) -> tuple[int, int] | None:
-    """The rank of a distributed sampler; a DataLoader without one gives every rank everything."""
+def _shard_of_sampler(loader: DataLoader) -> Shard | None:
+    """The rank of a distributed sampler."""
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
     rank, world = getattr(sampler, "rank", None), getattr(sampler, "num_replicas", None)
-    if isinstance(rank, int) and isinstance(world, int):
-        return rank, world
-    return (0, 1) if type(sampler) in (SequentialSampler, RandomSampler) else None
+    return (rank, world) if isinstance(rank, int) and isinstance(world, int) else None
+
+
+def _share(order: Order, *, drawn: bool) -> Sharing:
+    """What ranks do where nobody has said it; `drawn` is the seed that nobody has chosen."""
+    if order == "shuffled":
+        seeded = ", in the order of seed 0 (seed= takes another)" if drawn else ""
+        return Sharing(
+            shard=None,
+            seed=0 if drawn else None,
+            choice=f"They share out the samples of the shuffled DataLoader{seeded}; shard=(0, 1) gives each rank all",
+        )
+    if order == "in order":
+        choice = "Each gets all samples, since the DataLoader isn't shuffled; a DistributedSampler or"
+        return Sharing(shard=(0, 1), seed=None, choice=f"{choice} shard=(rank, world size) shares them out")
+    choice = "Each gets all that its own sampler gives; a sampler that knows ranks shares them out, or"
+    return Sharing(shard=None, seed=None, choice=f"{choice} shard=(rank, world size) says so")
 
 
 def _with_targets(mixer: AnyMixer | None, targets: str | None, files: FileList) -> AnyMixer | None:

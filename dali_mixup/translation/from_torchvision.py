@@ -8,11 +8,11 @@ from typing import Any
 
 from dali_mixup.parity import Parity
 from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.translation.options import name_of, text_of, unknown
+from dali_mixup.translation.options import AS_AUGMENT, name_of, text_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.reading import Reading
-from dali_mixup.translation.step_table import STEPS
-from dali_mixup.translation.unwrap import unwrap
+from dali_mixup.translation.step_table import GEOMETRIES, STEPS
+from dali_mixup.translation.unwrap import gives_several, unwrap
 
 
 def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
@@ -42,8 +42,9 @@ def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
     Identity() -> nothing (exact)
     """
     reading = Reading()
-    for step in _flatten(transform):
-        _read(reading, step)
+    steps = list(_flatten(transform))
+    for number, step in enumerate(steps):
+        _read(reading, step, steps[number + 1 :])
     approximate = [line for line in reading.lines if line.parity == Parity.APPROXIMATE]
     if strict and approximate:
         named = "".join(f"\n  {line.theirs}: {line.note}" for line in approximate)
@@ -51,7 +52,7 @@ def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
     return reading.pipeline()
 
 
-def _read(reading: Reading, step: Any) -> None:
+def _read(reading: Reading, step: Any, later: list[Any]) -> None:
     """Translate one transform and write its line."""
     name = name_of(step)
     if name in STEPS:
@@ -59,8 +60,24 @@ def _read(reading: Reading, step: Any) -> None:
     elif name in TABLE:
         line = reading.add_pixels(step)
     else:
-        raise unknown(step)
+        raise unknown(step, _way_out(reading, step, later))
     reading.lines.append(line._replace(theirs=text_of(step)))
+
+
+def _way_out(reading: Reading, step: Any, later: list[Any]) -> str:
+    """What to do about a transform that has no translation, at its place."""
+    if gives_several(step):
+        return "a Loader delivers one image for each sample; keep the DataLoader for several views of it"
+    if reading.floating:
+        return "leave it out, and apply it to the batches that the Loader delivers: images (B, 3, H, W) on its device"
+    crop = next((each for each in later if name_of(each) in GEOMETRIES), None)
+    if crop is not None and name_of(step) == "Pad" and name_of(crop) == "RandomCrop":
+        return f"leave it out, and pad in the crop: RandomCrop({crop.size}, padding={step.padding})"
+    if crop is not None:
+        return f"leave it out, or put it behind {text_of(crop)}: what comes before would need the whole image"
+    if reading.transforms:
+        return f"{AS_AUGMENT}; it runs before {reading.transforms[0]}"
+    return AS_AUGMENT
 
 
 def _flatten(transform: Any) -> Iterator[Any]:

@@ -10,6 +10,10 @@ from dali_mixup.geometry.geometry import INTERPOLATIONS, Interpolation
 
 MODULES = ("torchvision.transforms.", "timm.data.transforms", "timm.data.random_erasing", "torch.nn.modules.")
 Triple = tuple[float, float, float]
+AS_AUGMENT = (
+    "leave it out and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, "
+    "augment=my_function), where my_function takes and returns images (uint8, HWC, of the output size)"
+)
 
 
 def name_of(step: object) -> str:
@@ -22,13 +26,11 @@ def text_of(step: object) -> str:
     return " ".join(repr(step).split())
 
 
-def unknown(step: object) -> TypeError:
+def unknown(step: object, way_out: str = AS_AUGMENT) -> TypeError:
     """The error for a transform that has no translation."""
     return TypeError(
         f"transform must be made of transforms that from_torchvision knows, got {text_of(step)} "
-        f"({type(step).__module__}); leave it out and add it to the result as a function on DALI nodes: "
-        "dataclasses.replace(pipeline, augment=my_function), where my_function takes and returns images (uint8, HWC, "
-        "of the output size)"
+        f"({type(step).__module__}); {way_out}"
     )
 
 

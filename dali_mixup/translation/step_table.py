@@ -191,6 +191,14 @@ def _nothing(_reading: Reading, _step: Any) -> Line:
     return NOTHING
 
 
+GEOMETRIES = (
+    "CenterCrop",
+    "ImageClassification",
+    "RandomCrop",
+    "RandomResizedCrop",
+    "RandomResizedCropAndInterpolation",
+    "Resize",
+)
 STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "CenterCrop": _center_crop,
     "ConvertImageDtype": _to_dtype,

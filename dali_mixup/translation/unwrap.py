@@ -34,10 +34,23 @@ def unwrap(transform: Any) -> Any:
     return next((chain for chain in chains if _does_the_same(transform, chain)), None)
 
 
+def gives_several(transform: Any) -> bool:
+    """Whether it makes several images of one, as TenCrop and the two views of contrastive learning."""
+    try:
+        with seeded(0):
+            return isinstance(transform(_noise(0)), list | tuple)
+    except Exception:  # noqa: BLE001  it isn't for images of Pillow's, or fails in any other way of its own
+        return False
+
+
+def _noise(seed: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8))
+
+
 def _does_the_same(transform: Any, chain: Any) -> bool:
     """Whether both make the same of the same images with the same random numbers."""
     for seed in SEEDS:
-        image = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*SIZE, 3), np.uint8))
+        image = _noise(seed)
         with seeded(seed):
             found = _call(transform, image)
         with seeded(seed):
@@ -56,4 +69,4 @@ def _call(transform: Any, image: Image.Image) -> Any:
     try:
         return transform(image.copy())
     except Exception as error:
-        raise unknown(transform) from error
+        raise unknown(transform, f"an image of noise fails in it with {type(error).__name__}: {error}") from error

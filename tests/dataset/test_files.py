@@ -34,7 +34,10 @@ def test_order_classes_and_targets_equal_torchvision_on_an_odd_tree(tmp_path):
     assert ours.targets.tolist() == theirs.targets
     assert ours.classes == theirs.classes
     assert ours.class_to_idx == theirs.class_to_idx
-    assert [ours[i] for i in range(len(ours))] == theirs.samples
+    assert list(ours.samples) == list(ours.imgs) == theirs.samples
+    assert ours.samples[-3:] == theirs.samples[-3:]
+    assert ours.root == str(theirs.root)
+    assert len(list(ours)) == len(theirs)  # a loop over it ends
 
 
 def test_links_that_lead_back_are_not_followed(tmp_path):
@@ -126,6 +129,38 @@ def test_float_targets_keep_their_shape(folder):
     paths = list(dm.ImageFolder(folder).paths)[:3]
     assert dm.FileList(paths, torch.eye(3).double()).targets.dtype == np.float32
     assert dm.FileList(paths, np.zeros((3, 2, 5))).targets.shape == (3, 2, 5)
+
+
+def test_items_are_torchvisions_also_through_a_transform_and_in_a_dataloader(folder):
+    from torch.utils.data import DataLoader, Subset
+    from torchvision.transforms import ToTensor
+
+    ours, theirs = dm.ImageFolder(folder), TorchvisionImageFolder(folder)
+    for index in (0, 11, -1, np.int64(3)):
+        (image, target), (expected, expected_target) = ours[index], theirs[index]
+        assert image.mode == expected.mode
+        assert image.tobytes() == expected.tobytes()
+        assert (target, type(target)) == (expected_target, int)
+    with pytest.raises(IndexError):
+        ours[23]
+    ours.transform = theirs.transform = ToTensor()
+    rest = range(17, 23)
+    batches, expected_batches = (DataLoader(Subset(each, rest), num_workers=1) for each in (ours, theirs))
+    for (images, targets), (expected, expected_targets) in zip(batches, expected_batches, strict=True):
+        assert torch.equal(images, expected)
+        assert torch.equal(targets, expected_targets)
+
+
+def test_an_item_that_cannot_be_decoded_is_named_with_the_reason(tmp_path):
+    write(tmp_path / "c/1.jpg", b"hello")
+    write(tmp_path / "c/2.jpg")
+    with pytest.warns(dm.BadFileWarning):
+        found = dm.ImageFolder(tmp_path)
+    with pytest.raises(dm.BadSampleError, match=r"(?s)sample 0: .*1.jpg: not an image of a supported format"):
+        found[0]
+    (tmp_path / "c/2.jpg").unlink()
+    with pytest.raises(dm.BadSampleError, match=r"(?s)sample 1: .*2.jpg: .*No such file"):
+        found[1]
 
 
 def test_sizes_are_those_of_the_files(dataset):

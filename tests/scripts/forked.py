@@ -22,10 +22,11 @@ def main() -> None:
     dataset = dm.ImageFolder(sys.argv[1], cache=False)
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16))
     loader = dm.Loader(dataset, pipeline, batch_size=4, device="cpu", num_threads=1)
-    in_child(lambda: next(iter(loader)))
+    in_child(lambda: print(len(list(loader)), "batches before the parent has one", flush=True))
     batches = iter(loader)
     next(batches)
     in_child(lambda: next(batches))
+    in_child(lambda: next(iter(loader)))
     in_child(lambda: print("state", loader.state_dict()["position"], flush=True))
     in_child(
         lambda: print(

@@ -72,10 +72,14 @@ def main(images, out):
     few, many = (numbered(images, count) for count in COUNTS)  # all ranks write the cache of sizes at once
     mixed = {"world": world, "mixup": dm.MixUp(alpha=1.0)}
     seen = {"by environment": watch(build(many, **mixed))}
+    with patch.dict(os.environ):
+        del os.environ["RANK"]  # half-set variables are an error for the first batch alone
+        early = build(many, **mixed)
 
     distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
     os.environ |= {"RANK": "0", "WORLD_SIZE": "1"}  # torch.distributed knows better
     seen["by distributed"] = seen["mixed"] = watch(build(many, **mixed))
+    seen["built before"] = watch(early)
     seen["by argument, mirrored"] = watch(build(many, **mixed, shard=(world - 1 - rank, world)))
     seen["mixed, drop_last"] = watch(build(many, **mixed, drop_last=True))
     seen["plain"] = watch(build(many, world=world))

@@ -23,6 +23,14 @@ def image_folder(folder, transform=VAL, **options):
     return datasets.ImageFolder(folder, transform, **options)
 
 
+def numbered(folder, transform=VAL):
+    """An ImageFolder whose labels are the samples' numbers."""
+    made = image_folder(folder, transform)
+    made.samples = [(path, number) for number, (path, _) in enumerate(made.samples)]
+    made.classes = None
+    return made
+
+
 def swap(loader, **options):
     return dm.from_dataloader(loader, **{"device": "cpu", "num_threads": 1, **options})
 

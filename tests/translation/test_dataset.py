@@ -1,5 +1,7 @@
 """Files, labels and transform of a torch dataset are what its items show, or it is refused."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,27 @@ def test_subsets_of_subsets_keep_their_files_and_labels(folder):
     assert ours.dataset.classes == inner.dataset.classes
     (images, _), (expected, _) = next(iter(ours)), next(iter(theirs))
     assert (images - expected).abs().max() < 0.1
+
+
+def test_the_dataset_has_what_scripts_read_of_torchvisions(folder):
+    theirs = image_folder(folder)
+    ours = swap(DataLoader(theirs, batch_size=4)).dataset
+    assert list(ours.samples) == list(ours.imgs) == theirs.samples
+    assert (ours.root, ours.transform, ours.classes) == (theirs.root, theirs.transform, theirs.classes)
+    for (image, target), (expected, expected_target) in zip(
+        DataLoader(Subset(ours, range(20, 23))), DataLoader(Subset(theirs, range(20, 23))), strict=True
+    ):
+        assert torch.equal(image, expected)
+        assert torch.equal(target, expected_target)
+
+
+def test_a_dataloader_over_our_own_dataset_is_read(folder):
+    ours = dm.ImageFolder(folder)
+    ours.transform = VAL
+    theirs = DataLoader(Subset(ours, range(4, 20)), batch_size=5)
+    for (images, targets), (expected, expected_targets) in zip(swap(theirs), theirs, strict=True):
+        assert torch.equal(targets, expected_targets)
+        assert (images - expected).abs().max() < 0.1
 
 
 def test_target_transforms_are_applied(folder):
@@ -98,6 +121,33 @@ class OwnSubset(Subset):
         return [self[number] for number in numbers]
 
 
+class OwnBatches(Subset):
+    def __getitems__(self, numbers):
+        return [(-image, label) for image, label in super().__getitems__(numbers)]
+
+
+class FetchesShifted(datasets.ImageFolder):
+    """A DataLoader fetches by `__getitems__` where there is one."""
+
+    def __getitems__(self, numbers):
+        return [(image, label + 1) for image, label in map(self.__getitem__, numbers)]
+
+
+class Failing(datasets.ImageFolder):
+    def __getitem__(self, number):
+        return super().__getitem__(number)[0], {}["boxes"]
+
+
+class InArrays(torch.utils.data.Dataset):
+    """As CIFAR10 has them."""
+
+    def __init__(self):
+        self.data, self.targets, self.transform = np.zeros((4, 32, 32, 3), np.uint8), [0, 1, 2, 3], VAL
+
+    def __len__(self):
+        return 4
+
+
 class Standard(datasets.VisionDataset):
     """torchvision's base class, with its `transforms` for image and target."""
 
@@ -136,15 +186,43 @@ class Endless(torch.utils.data.IterableDataset):
         (
             lambda _: in_memory(),
             TypeError,
-            "must be a dataset of image files.*got 'TensorDataset'; list the files in a FileList.*MixUp",
+            r"must be a dataset of image files.*got 'TensorDataset'; put the images, .*dm.ArrayDataset\(.*MixUp",
         ),
-        (lambda _: Subset(in_memory(), [1]), TypeError, "got 'TensorDataset'"),
+        (lambda _: Subset(in_memory(), [1]), TypeError, "got 'TensorDataset'; put the images"),
+        (lambda _: InArrays(), TypeError, "got 'InArrays'; put the images"),
+        (lambda folder: OwnBatches(image_folder(folder), [1, 2]), TypeError, "with `samples`.* got 'OwnBatches'"),
+        (
+            lambda folder: Failing(folder, VAL),
+            ValueError,
+            r"a Failing, must be \(transform.*item 0 fails, got KeyError\('boxes'\); list the files in a FileList",
+        ),
+        (
+            lambda folder: FetchesShifted(folder, VAL),
+            ValueError,
+            "a FetchesShifted, must be .* the target of `samples`, 0, got 1; list",
+        ),
+        (
+            lambda folder: image_folder(folder, target_transform=lambda label: random.randrange(100) + label),
+            ValueError,
+            "target_transform must be a function of the target alone, since it is called once",
+        ),
+        (
+            lambda folder: image_folder(folder, target_transform={0: 1}.__getitem__),
+            ValueError,
+            r"target_transform must be a function of the target, got KeyError\(1\); list the files",
+        ),
+        (
+            lambda folder: datasets.DatasetFolder(folder, {}.__getitem__, (".jpg",), VAL),
+            ValueError,
+            r"loader.dataset.loader must be a reader that .*jpg fails\), got KeyError\(.*; list the files",
+        ),
         (lambda _: datasets.FakeData(4), TypeError, "got 'FakeData'"),
         (lambda _: Endless(), TypeError, "got 'Endless'"),
         (
             lambda folder: WithPath(folder, VAL),
             TypeError,
-            r"of loader.dataset, a WithPath, must be \(transform\(image\), target\)",
+            r"a WithPath, must be \(transform\(image\), target\), got a tuple of a float32 tensor of shape "
+            r"\(3, 8, 8\), 0, '",
         ),
         (
             lambda folder: Shifted(folder, VAL),

@@ -21,15 +21,20 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 import dali_mixup as dm
-from tests.translation.peers import COMMON, MEAN, STD, TRAIN, VAL, Plain, by_global, image_folder, labels, swap, v1, v2
-
-
-def numbered(folder, transform=VAL):
-    """An ImageFolder whose labels are the samples' numbers."""
-    made = image_folder(folder, transform)
-    made.samples = [(path, number) for number, (path, _) in enumerate(made.samples)]
-    made.classes = None
-    return made
+from tests.translation.peers import (
+    COMMON,
+    MEAN,
+    STD,
+    TRAIN,
+    Plain,
+    by_global,
+    image_folder,
+    labels,
+    numbered,
+    swap,
+    v1,
+    v2,
+)
 
 
 def test_validation_batches_equal_torchvisions_within_one_level(photos):
@@ -122,12 +127,52 @@ def test_a_batch_sampler_keeps_its_batches(folder):
     assert sampled.shard == (1, 2)
 
 
-def test_ranks_share_nothing_out_without_a_sampler_that_does(folder, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.fixture
+def be_rank(monkeypatch):
+    def be(rank, world=2):
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", str(world))
+
+    return be
+
+
+def test_an_unshuffled_dataloader_gives_each_rank_all_samples_and_says_so_on_rank_0(folder, be_rank):
     theirs = DataLoader(numbered(folder), batch_size=4)
+    made = swap(theirs)
+    be_rank(0)
+    with pytest.warns(UserWarning, match="2 ranks. Each gets all samples, since .* shard=.* shares them out") as said:
+        epochs = [labels(made) for _ in range(2)]
+    assert epochs == [labels(theirs)] * 2
+    assert [each.filename for each in said] == [inspect.getsourcefile(labels)]  # once, where the `for` is
+    be_rank(1)
     assert labels(swap(theirs)) == labels(theirs)
-    assert len(swap(theirs, shard=(1, 2))) == 3
+    assert len(list(swap(theirs, shard=(0, 2)))) == len(list(swap(theirs, shard=(1, 2)))) == 3
+
+
+@pytest.mark.parametrize("generator", [None, torch.Generator().manual_seed(5)])
+def test_ranks_share_a_shuffled_dataloader_out_whatever_seeds_they_would_draw(folder, be_rank, generator):
+    theirs = DataLoader(numbered(folder), batch_size=4, shuffle=True, generator=generator)
+    made = [swap(theirs) for _ in range(2)]
+    alone = [loader.seed for loader in made]
+    assert (alone == [5, 5]) if generator else (alone[0] != alone[1])
+    be_rank(0)
+    with pytest.warns(UserWarning, match=r"2 ranks. They share out the samples .* shard=\(0, 1\) gives each rank all"):
+        first = labels(made[0])
+    be_rank(1)
+    second = labels(made[1])
+    assert sorted(chain.from_iterable(first + second)) == list(range(23))
+    assert [loader.seed for loader in made] == ([5, 5] if generator else [0, 0])
+    assert sorted(chain.from_iterable(labels(swap(theirs, shard=(0, 1))))) == list(range(23))
+
+
+def test_a_sampler_of_the_users_own_decides_for_its_rank_and_one_that_knows_ranks_is_silent(folder, be_rank):
+    be_rank(0)
+    for name in ("weighted", "subset"):
+        theirs = DataLoader(numbered(folder), batch_size=4, sampler=SAMPLERS[name]())
+        made = swap(DataLoader(numbered(folder), batch_size=4, sampler=SAMPLERS[name]()))
+        with pytest.warns(UserWarning, match="2 ranks. Each gets all that its own sampler gives"):
+            assert labels(made) == labels(theirs)
+    assert len(list(swap(DataLoader(numbered(folder), sampler=SAMPLERS["distributed"]())))) == 8
 
 
 def test_what_is_no_dataloader_and_no_batch_is_refused(folder):
@@ -137,6 +182,39 @@ def test_what_is_no_dataloader_and_no_batch_is_refused(folder):
         swap(DataLoader(image_folder(folder), batch_size=None))
     with pytest.raises(ValueError, match='targets must be "stacked", "dense" or None'):
         swap(DataLoader(image_folder(folder)), targets="soft")
+
+
+class Repeated(DataLoader):
+    def __iter__(self):
+        for images, targets in super().__iter__():
+            yield images, targets
+            yield images, targets
+
+
+class Shortened(DataLoader):
+    def __len__(self):
+        return 2
+
+
+@pytest.mark.parametrize(("kind", "own"), [(Repeated, "__iter__"), (Shortened, "__len__")])
+def test_a_dataloader_class_that_does_work_of_its_own_is_refused(folder, kind, own):
+    with pytest.raises(TypeError, match=f"loader must be a DataLoader without an {own} of its own, .*{kind.__name__}"):
+        swap(kind(image_folder(folder)))
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital'")  # which torchdata calls
+def test_a_prepared_dataloader_is_refused_and_a_stateful_one_is_read(folder):
+    accelerate = pytest.importorskip("accelerate")
+    prepared = accelerate.data_loader.prepare_data_loader(DataLoader(image_folder(folder)))
+    with pytest.raises(TypeError, match=r"got 'DataLoaderShard'; pass the DataLoader .*before accelerator.prepare"):
+        swap(prepared)
+    stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    assert labels(swap(stateful(numbered(folder), batch_size=23))) == [list(range(23))]
+
+
+def test_options_of_a_dataloader_are_answered_with_ours(folder):
+    with pytest.raises(TypeError, match=r"from_dataloader has no option 'num_workers': .* num_threads="):
+        swap(DataLoader(image_folder(folder)), num_workers=4)
 
 
 def test_looking_at_a_dataset_leaves_torchs_random_numbers_alone(folder):

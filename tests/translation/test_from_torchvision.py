@@ -132,6 +132,34 @@ def test_an_unknown_transform_is_named_and_the_way_out_shown(step):
             dm.from_torchvision(transform)
 
 
+class TwoViews:
+    def __init__(self):
+        self.view = v1.Compose([v1.RandomResizedCrop(8), v1.ToTensor()])
+
+    def __call__(self, image):
+        return self.view(image), self.view(image)
+
+
+OWN = v1.RandomRotation(10)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], "leave it out, and apply it to the batches"),
+        ([TwoViews()], "got .*TwoViews.*; a Loader delivers one image for each sample; keep the DataLoader"),
+        ([v1.FiveCrop(8)], "got FiveCrop.*; a Loader delivers one image for each sample"),
+        ([v1.Pad(4), v1.RandomCrop(32), v1.ToTensor()], r"and pad in the crop: RandomCrop\(\(32, 32\), padding=4\)"),
+        ([OWN, v1.RandomResizedCrop(8)], r"leave it out, or put it behind RandomResizedCrop\(size=\(8, 8\)"),
+        ([v1.CenterCrop(8), v1.ColorJitter(0.5), OWN], r"augment=my_function.*; it runs before ColorJitter"),
+        ([v1.CenterCrop(8), v2.ToImage(), OWN, v2.ToDtype(torch.float32, scale=True)], "augment=my_function"),
+    ],
+)
+def test_the_way_out_is_one_that_works_at_the_transforms_place(steps, message):
+    with pytest.raises(TypeError, match=f"(?s){message}"):
+        dm.from_torchvision(v1.Compose(steps))
+
+
 def test_strict_names_what_is_approximate_and_by_how_much():
     steps = [v1.RandomHorizontalFlip(), v1.CenterCrop(8), *AFTER, v1.RandomErasing(value="random")]
     with pytest.raises(
