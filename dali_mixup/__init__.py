@@ -7,6 +7,7 @@ targets. Importing this package does not import DALI; building a `Loader` does.
 from dali_mixup.dataset.arrays import ArrayDataset
 from dali_mixup.dataset.bytes_dataset import BytesDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
+from dali_mixup.dataset.huggingface import HFDataset
 from dali_mixup.dataset.packed import PackedDataset
 from dali_mixup.dataset.packing import PackReport, pack
 from dali_mixup.dataset.repack import Shrink
@@ -61,6 +62,7 @@ __all__ = [
     "FileList",
     "GaussianBlur",
     "GpuDecode",
+    "HFDataset",
     "ImageFolder",
     "ImagePipeline",
     "KeepSize",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -46,6 +47,13 @@ class Sizes:
     reasons: dict[int, str]
 
 
+class Kept(NamedTuple):
+    """A cache, and the names by which it knows the samples."""
+
+    names: PathList
+    file: Path
+
+
 def default_cache_folder() -> Path | None:
     """`$DALI_MIXUP_CACHE`, else `dali_mixup` in `$XDG_CACHE_HOME` or `~/.cache`.
 
@@ -68,34 +76,56 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
         cache_folder: where caches lie; None reads every header and keeps nothing.
         progress: show a bar on stderr once the work takes longer than half a second.
     """
-    columns = {name: np.zeros(len(paths), dtype) for name, dtype in COLUMNS.items()}
+    kept = None if cache_folder is None or not len(paths) else _place(paths, cache_folder)
+
+    def is_current(i: int, file_size: int, mtime_ns: int) -> bool:
+        return _unchanged(paths.encoded(i).tobytes(), file_size, mtime_ns)
+
+    def probe_file(i: int) -> Header:
+        return probe(paths.encoded(i).tobytes())
+
+    return _look_at_all(probe_file, len(paths), kept=kept, is_current=is_current, progress=progress)
+
+
+def probe_sizes(
+    probe: Callable[[int], Header], total: int, *, kept: Kept | None = None, progress: bool = True
+) -> Sizes:
+    """Sizes of the samples with the numbers below `total`, of a store that is no list of files.
+
+    Args:
+        probe: looks at the sample of a number; called in threads.
+        total: N.
+        kept: the cache of just this store, by whose name its images are known not to have changed; None keeps nothing.
+        progress: see `read_sizes`.
+    """
+    return _look_at_all(probe, total, kept=kept, is_current=lambda *_: True, progress=progress)
+
+
+def _look_at_all(
+    probe: Callable[[int], Header],
+    total: int,
+    *,
+    kept: Kept | None,
+    is_current: Callable[[int, int, int], bool],
+    progress: bool,
+) -> Sizes:
+    """Sizes of all samples, from the cache where what it knows of one is current, else probed."""
+    columns = {name: np.zeros(total, dtype) for name, dtype in COLUMNS.items()}
     reasons: dict[int, str] = {}
-    if not len(paths):
-        return Sizes(**columns, reasons=reasons)
-    names, cache_file = (paths, None) if cache_folder is None else _place(paths, cache_folder)
-    known = Cache.empty() if cache_file is None else load_cache(cache_file)
-    rows = known.find(names)
+    known = Cache.empty() if kept is None else load_cache(kept.file)
+    rows = np.full(total, -1) if kept is None else known.find(kept.names)
 
     def look(i: int) -> Header | None:
-        """Fill in what the cache knows of a file, or probe it."""
-        path = paths.encoded(i).tobytes()
-        if rows[i] < 0 or not _unchanged(path, *known.stamp(int(rows[i]))):
-            return probe(path)
+        """Fill in what the cache knows of a sample, or probe it."""
+        if rows[i] < 0 or not is_current(i, *known.stamp(int(rows[i]))):
+            return probe(i)
         for name, column in columns.items():
             column[i] = known.columns[name][rows[i]]
         return None
 
-    good = _fill(columns, reasons, _look_in_threads(look, len(paths), progress=progress))
-    if cache_file is not None and good:
-        _keep(cache_file, known.updated(names, columns))
-    return Sizes(**columns, reasons=reasons)
-
-
-def probe_sizes(probe: Callable[[int], Header], total: int, *, progress: bool = True) -> Sizes:
-    """Sizes of the samples with the numbers below `total`; `probe` is called in threads."""
-    columns = {name: np.zeros(total, dtype) for name, dtype in COLUMNS.items()}
-    reasons: dict[int, str] = {}
-    _fill(columns, reasons, _look_in_threads(probe, total, progress=progress))
+    good = _fill(columns, reasons, _look_in_threads(look, total, progress=progress))
+    if kept is not None and good:
+        _keep(kept.file, known.updated(kept.names, columns))
     return Sizes(**columns, reasons=reasons)
 
 
@@ -112,11 +142,14 @@ def remember_verdicts(paths: PathList, sizes: Sizes, verdicts: np.ndarray, *, ca
             another size or time in the cache by now, aren't kept.
         cache_folder: where caches lie; None keeps nothing.
     """
-    if cache_folder is None or not len(paths):
-        return
-    names, cache_file = _place(paths, cache_folder)
-    known = load_cache(cache_file)
-    rows = known.find(names)
+    if cache_folder is not None and len(paths):
+        remember_kept(_place(paths, cache_folder), sizes, verdicts)
+
+
+def remember_kept(kept: Kept, sizes: Sizes, verdicts: np.ndarray) -> None:
+    """See `remember_verdicts`, for samples that are no list of files."""
+    known = load_cache(kept.file)
+    rows = known.find(kept.names)
     # SCAN_FIRST is what everybody knows, and less than what another process may have learnt.
     numbers = np.flatnonzero((rows >= 0) & (verdicts != Verdict.BAD) & (verdicts != Verdict.SCAN_FIRST))
     for name in ("file_size", "mtime_ns"):
@@ -124,14 +157,14 @@ def remember_verdicts(paths: PathList, sizes: Sizes, verdicts: np.ndarray, *, ca
     column, learnt = known.columns["verdict"], verdicts[numbers]
     if (column[rows[numbers]] != learnt).any():
         column[rows[numbers]] = learnt
-        _keep(cache_file, known)
+        _keep(kept.file, known)
 
 
-def _place(paths: PathList, cache_folder: Path) -> tuple[PathList, Path]:
-    """The names of files below the folder that they share, and where what is known of that folder is kept."""
+def _place(paths: PathList, cache_folder: Path) -> Kept:
+    """What is kept of the folder that files share, in which they have the names that they have below it."""
     folder = paths.common_folder()
     name = hashlib.blake2b(os.path.abspath(folder or os.fsencode(os.curdir)), digest_size=16).hexdigest()
-    return paths.below(folder), cache_folder / f"{name}.sizes"
+    return Kept(paths.below(folder), cache_folder / f"{name}.sizes")
 
 
 def _keep(cache_file: Path, cache: Cache) -> None:

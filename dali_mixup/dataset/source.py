@@ -40,14 +40,14 @@ class FileSource:
 
 
 class BytesSource:
-    """Bytes in memory."""
+    """Bytes in memory, or in a file that is mapped to it."""
 
-    def __init__(self, data: bytes):
+    def __init__(self, data: bytes | memoryview):
         self.data, self.size = data, len(data)
 
     def read_at(self, at: int, count: int) -> bytes:
         """See `Source`."""
-        return self.data[at : at + count]
+        return bytes(self.data[at : at + count])
 
 
 @contextmanager

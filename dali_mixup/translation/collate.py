@@ -39,6 +39,11 @@ def find_mixup(collate_fn: Callable, num_classes: int | None) -> AnyMixer | None
     raise ValueError(must_be("loader.collate_fn", RULE, collate_fn, WAY_OUT))
 
 
+def holds_mixup(collate_fn: Callable) -> bool:
+    """Whether a collate_fn refers to any of torchvision's MixUp, CutMix or a choice of them."""
+    return any(find_within(collate_fn, _is_mixer))
+
+
 def _is_mixer(value: Any) -> bool:
     """Whether it is one of torchvision's batch transforms."""
     return type(value).__module__.startswith("torchvision.transforms.v2") and type(value).__name__ in MIXERS

@@ -1,23 +1,28 @@
 """`from_dataloader`: what a torch DataLoader does with files of images, done by a `Loader`."""
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal, Unpack
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data.distributed import DistributedSampler
 
+from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.dataset.files import FileList
 from dali_mixup.errors import check_choice, must_be
 from dali_mixup.loader import Loader
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.options import SharedKeywords, refuse_unknown, spelled_out
+from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing
-from dali_mixup.translation.collate import find_mixup
+from dali_mixup.translation.collate import find_mixup, holds_mixup
 from dali_mixup.translation.dataset import read_dataset
-from dali_mixup.translation.from_torchvision import from_torchvision
+from dali_mixup.translation.from_torchvision import translate
 
+BUILD = "dm.Loader(dataset, dm.from_torchvision(transform), batch_size=64, shuffle=True)"
 Order = Literal["in order", "shuffled", "sampled"]
 
 
@@ -26,17 +31,24 @@ def from_dataloader(
     loader: DataLoader,
     *,
     mixup: AnyMixer | None = None,
-    targets: Literal["stacked", "dense"] | None = None,
+    files: Sequence[str | os.PathLike] | ImageDataset | None = None,
+    targets: Literal["stacked", "dense"] | Sequence | np.ndarray | torch.Tensor | None = None,
+    transform: Any = None,
     strict: bool = False,
     seed: int | None = None,
     **options: Unpack[SharedKeywords],
 ) -> Loader:
-    """A `Loader` in the place of a torch DataLoader over files of images.
+    """A `Loader` in the place of a torch DataLoader over images.
 
-    Read from the DataLoader: the files, labels and classes of its dataset (torchvision's ImageFolder or DatasetFolder,
-    a Subset of one, any dataset with `samples` and `transform`), the transform (see `from_torchvision`), batch_size,
-    sampler or batch_sampler, drop_last and the generator's seed; and a collate_fn that applies torchvision's MixUp,
-    CutMix or a RandomChoice of them. Its workers, pinning and time limits have no counterpart.
+    Read from the DataLoader: the images, labels and classes of its dataset, the transform (see `from_torchvision`),
+    batch_size, sampler or batch_sampler, drop_last and the generator's seed; and a collate_fn that applies
+    torchvision's MixUp, CutMix or a RandomChoice of them. Its workers, pinning and time limits have no counterpart.
+
+    The dataset may be one of torchvision's, of files (ImageFolder, Food101, Imagenette, ...) or arrays (CIFAR10, MNIST,
+    ...), a TensorDataset of uint8 images, a Subset or a ConcatDataset of such, a class that gives another dataset's
+    images a transform, or any class whose attributes hold the paths or the uint8 images, and the targets, of the
+    `(transform(image), target)` that it gives. That is found by looking and believed after trying on 16 items. For all
+    others say it by `files`, `targets` and `transform`.
 
     A RandomSampler over all samples becomes `shuffle=True`. Any other sampler goes on deciding the order (see
     `Loader`).
@@ -48,12 +60,15 @@ def from_dataloader(
     otherwise, and are silent.
 
     Args:
-        loader: what to replace. It isn't run; of datasets and readers that torchvision doesn't have, a few samples are
-            read.
+        loader: what to replace. It isn't run, but some items of its dataset are read.
         mixup: dali_mixup's MixUp, CutMix or RandomChoice, in the place of the collate_fn, whatever that does. None
             keeps the mixup that it applies: one lam per batch, not folded, dense targets.
-        targets: form of the targets in place of the mixup's own: "stacked" (B, 3) for `MixUpLoss`, or "dense" (B, C)
-            for a loss that takes probabilities.
+        files: N paths, or one of dali_mixup's data sets, of the N samples of `loader.dataset` in its order, which then
+            isn't read. Its collate_fn counts only if it refers to torchvision's MixUp or CutMix.
+        targets: with paths in `files` their N targets, see `FileList`. Otherwise the form of the targets in place of
+            the mixup's own: "stacked" (B, 3) for `MixUpLoss`, or "dense" (B, C) for a loss that takes probabilities.
+        transform: what becomes of an image, in the place of the dataset's transform: one for `from_torchvision`, or an
+            `ImagePipeline`.
         strict: refuse transforms that are only approximately torchvision's.
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
@@ -67,35 +82,72 @@ def from_dataloader(
     if not isinstance(loader, DataLoader):
         raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
     _check_kind(loader)
-    check_choice("targets", targets, ("stacked", "dense", None))
+    given = None if targets is None or isinstance(targets, str) else targets
+    form = targets if isinstance(targets, str) else None
+    check_choice("targets", form, ("stacked", "dense", None))
     own_batches = loader.batch_size is None
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
-    files, transform = read_dataset(loader.dataset)
-    mixup = mixup or find_mixup(loader.collate_fn, count_classes(files))
-    order = "sampled" if own_batches else _find_order(loader.sampler, len(files))
+    dataset, transform, tensors = _find_images(loader.dataset, files, given, transform)
+    pipeline = transform if isinstance(transform, ImagePipeline) else _translate(transform, strict, tensors)
+    if mixup is None and (files is None or holds_mixup(loader.collate_fn)):
+        mixup = find_mixup(loader.collate_fn, count_classes(dataset))
+    order = "sampled" if own_batches else _find_order(loader.sampler, len(dataset))
     seed = _find_seed(loader) if seed is None else seed
     if options.get("shard") is None:
         options["shard"] = _shard_of_sampler(loader) or _share(order, drawn=seed is None)
     return Loader(
-        files,
-        from_torchvision(transform, strict=strict),
+        dataset,
+        pipeline,
         batch_size=loader.batch_size,
         shuffle=order == "shuffled",
         sampler=loader.sampler if order == "sampled" and not own_batches else None,
         batch_sampler=loader.batch_sampler if own_batches else None,
         drop_last=loader.drop_last and not own_batches,
-        mixup=_with_targets(mixup, targets, files),
+        mixup=_with_targets(mixup, form, dataset),
         seed=_draw_seed() if seed is None else seed,
         **options,
     )
 
 
-def count_classes(files: FileList) -> int | None:
+def _find_images(source: Any, files: Any, targets: Any, transform: Any) -> tuple[ImageDataset, Any, bool]:
+    """The images with their targets, the transform, and whether that gets tensors: as they were given, or found."""
+    kind = type(source).__name__
+    if isinstance(source, IterableDataset):
+        remedy = f"build a Loader over one of dali_mixup's data sets: {BUILD}"
+        raise TypeError(must_be("loader.dataset", "a dataset whose samples have numbers", kind, remedy))
+    if targets is not None and (files is None or isinstance(files, ImageDataset)):
+        rule = '"stacked", "dense" or None unless files= is a list of paths'
+        raise ValueError(must_be("targets", rule, targets))
+    if files is None:
+        return read_dataset(source, transform)
+    if isinstance(files, ImageDataset):
+        dataset = files
+    elif targets is None:
+        raise ValueError(must_be("targets", "one per path in files=", targets))
+    else:
+        dataset = FileList(files, targets)
+    if len(dataset) != len(source):
+        raise ValueError(must_be("files", f"as many as loader.dataset has samples ({len(source)})", len(dataset)))
+    found = getattr(source, "transform", None) if transform is None else transform
+    if found is None:
+        raise TypeError(must_be("transform", f"given with files=, since {kind} has no `transform`", None))
+    return dataset, found, False
+
+
+def _translate(transform: Any, strict: bool, tensors: bool) -> ImagePipeline:
+    try:
+        return translate(transform, strict=strict, tensors=tensors)
+    except (TypeError, ValueError) as error:
+        error.add_note("from_dataloader takes another transform, or an ImagePipeline, by transform=")
+        raise
+
+
+def count_classes(dataset: ImageDataset) -> int | None:
     """The width of dense targets; None for labels that are no class indices."""
-    if files.classes is not None:
-        return len(files.classes)
-    return int(files.targets.max()) + 1 if files.targets.dtype == np.int64 else None
+    if dataset.classes is not None:
+        return len(dataset.classes)
+    return int(dataset.targets.max()) + 1 if dataset.targets.dtype == np.int64 else None
 
 
 def _check_kind(loader: DataLoader) -> None:
@@ -153,10 +205,10 @@ def _share(order: Order, *, drawn: bool) -> Sharing:
     return Sharing(shard=None, seed=None, choice=f"{choice} shard=(rank, world size) says so")
 
 
-def _with_targets(mixer: AnyMixer | None, targets: str | None, files: FileList) -> AnyMixer | None:
+def _with_targets(mixer: AnyMixer | None, targets: str | None, dataset: ImageDataset) -> AnyMixer | None:
     """The same mixer with targets of another form."""
     if mixer is None or targets is None:
         return mixer
     if isinstance(mixer, RandomChoice):
-        return replace(mixer, mixers=[_with_targets(one, targets, files) for one in mixer.mixers])
-    return replace(mixer, targets=targets, num_classes=count_classes(files) if targets == "dense" else None)
+        return replace(mixer, mixers=[_with_targets(one, targets, dataset) for one in mixer.mixers])
+    return replace(mixer, targets=targets, num_classes=count_classes(dataset) if targets == "dense" else None)

@@ -41,7 +41,12 @@ def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
     >>> print(from_torchvision(torch.nn.Sequential(torch.nn.Identity())))
     Identity() -> nothing (exact)
     """
-    reading = Reading()
+    return translate(transform, strict=strict, tensors=False)
+
+
+def translate(transform: Any, *, strict: bool, tensors: bool) -> ImagePipeline:
+    """See `from_torchvision`; `tensors` says whether the transform gets uint8 tensors in the place of PIL images."""
+    reading = Reading(tensor=tensors)
     steps = list(_flatten(transform))
     for number, step in enumerate(steps):
         _read(reading, step, steps[number + 1 :])

@@ -33,14 +33,15 @@ class Reading:
         values: what pixels are worth.
     """
 
-    def __init__(self):
+    def __init__(self, *, tensor: bool = False):
         self.lines: list[Line] = []
         self.resize: Resize | None = None
         self.crop: Geometry | None = None
         self.flip = 0.0
         self.mirrored = ""
         self.transforms: list[Transform] = []
-        self.tensor = self.floating = self.normalized = False
+        self.tensor = tensor
+        self.floating = self.normalized = False
         self.values = Values(ZERO, LEVEL)
 
     def pipeline(self) -> ImagePipeline:

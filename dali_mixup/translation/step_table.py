@@ -161,6 +161,13 @@ def _to_uint8_tensor(reading: Reading, _step: Any) -> Line:
     return NOTHING
 
 
+def _to_image(reading: Reading, step: Any) -> Line:
+    if reading.floating or step.mode is not None:
+        raise misplaced(step, "it must get uint8 images, and mode=None")
+    reading.tensor = False
+    return NOTHING
+
+
 def _to_dtype(reading: Reading, step: Any) -> Line:
     dtype = for_images(step.dtype)
     if dtype is None or (dtype == torch.uint8 and not reading.floating):
@@ -216,6 +223,7 @@ STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "ToDtype": _to_dtype,
     "ToImage": _to_uint8_tensor,
     "ToNumpy": _to_uint8_tensor,
+    "ToPILImage": _to_image,
     "ToPureTensor": _nothing,
     "ToTensor": _to_tensor,
 }

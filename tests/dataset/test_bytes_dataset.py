@@ -1,10 +1,12 @@
 """Images that a function gives: the batches of the files, and what the function raises."""
 
 import io
+import pickle
 import threading
 import zipfile
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,33 @@ def loader(dataset, **options):
 def same(first, second):
     batches = zip(first, second, strict=True)
     return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in batches)
+
+
+class Lmdb:
+    """A user's way to an LMDB: each thread's look at it is a transaction of its own."""
+
+    def __init__(self, path):
+        self.path = path
+        self.open()
+        with self.environment.begin() as transaction:
+            self.keys = list(transaction.cursor().iternext(values=False))
+
+    def open(self):
+        self.environment = lmdb.open(self.path, readonly=True, lock=False)
+
+    def __call__(self, number):
+        with self.environment.begin() as transaction:
+            data = transaction.get(self.keys[number])
+        if data is None:
+            raise KeyError(self.keys[number])
+        return data
+
+    def __getstate__(self):
+        return self.path, self.keys
+
+    def __setstate__(self, state):
+        self.path, self.keys = state
+        self.open()
 
 
 def test_the_batches_are_those_of_the_files(folder):
@@ -112,6 +141,28 @@ def test_a_zip_file_may_be_read_in_threads(folder, tmp_path):
     names = archive.namelist()
     dataset = dm.BytesDataset(lambda number: archive.read(names[number]), folder.targets, names=names)
     assert same(loader(folder, num_threads=4), loader(dataset, num_threads=4))
+
+
+def test_an_lmdb_may_be_read_in_threads_and_by_a_pickled_copy(folder, tmp_path):
+    with (
+        lmdb.open(str(tmp_path / "photos.lmdb"), map_size=1 << 24) as environment,
+        environment.begin(write=True) as put,
+    ):
+        for path in folder.paths:
+            put.put(path.removeprefix(folder.root + "/").encode(), Path(path).read_bytes())
+    stored = Lmdb(str(tmp_path / "photos.lmdb"))
+    dataset = dm.BytesDataset(stored, folder.targets, folder.classes, names=[key.decode() for key in stored.keys])
+    assert dataset.fingerprint() == folder.fingerprint()
+    made = loader(dataset, num_threads=4)
+    assert same(loader(folder, num_threads=4), made)
+    stored.environment.close()  # as LMDB asks for, before the same file is opened again
+    copy = pickle.loads(pickle.dumps(made))
+    assert same(loader(folder), copy)
+    copy.dataset._read.environment.close()
+    stored.keys[3] = b"b/no such key"
+    stored.open()
+    with pytest.raises(dm.ReadError, match=r"a/06\.jpg: read\(3\) raised KeyError: .*no such key"):
+        list(made)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_reader_of_the_users_own_must_read_as_pillow_does(folder):
     made = datasets.DatasetFolder(folder, open_rgb, (".jpg",), VAL)
     assert labels(swap(DataLoader(made, batch_size=23))) == [made.targets]
     with pytest.raises(
-        ValueError, match=r"loader.dataset.loader must be a reader that gives RGB as Pillow does.*FileList"
+        ValueError, match=r"loader.dataset.loader must be a reader that gives RGB as Pillow does.*files=paths"
     ):
         swap(DataLoader(datasets.DatasetFolder(folder, open_bgr, (".jpg",), VAL)))
 
@@ -138,16 +138,6 @@ class Failing(datasets.ImageFolder):
         return super().__getitem__(number)[0], {}["boxes"]
 
 
-class InArrays(torch.utils.data.Dataset):
-    """As CIFAR10 has them."""
-
-    def __init__(self):
-        self.data, self.targets, self.transform = np.zeros((4, 32, 32, 3), np.uint8), [0, 1, 2, 3], VAL
-
-    def __len__(self):
-        return 4
-
-
 class Standard(datasets.VisionDataset):
     """torchvision's base class, with its `transforms` for image and target."""
 
@@ -186,20 +176,23 @@ class Endless(torch.utils.data.IterableDataset):
         (
             lambda _: in_memory(),
             TypeError,
-            r"must be a dataset of image files.*got 'TensorDataset'; put the images, .*dm.ArrayDataset\(.*MixUp",
+            "hold its image files, or uint8 images, .*got 'TensorDataset'; say .*files=paths, targets=labels.*MixUp",
         ),
-        (lambda _: Subset(in_memory(), [1]), TypeError, "got 'TensorDataset'; put the images"),
-        (lambda _: InArrays(), TypeError, "got 'InArrays'; put the images"),
-        (lambda folder: OwnBatches(image_folder(folder), [1, 2]), TypeError, "with `samples`.* got 'OwnBatches'"),
+        (lambda _: Subset(in_memory(), [1]), TypeError, "got 'TensorDataset'; say what it holds"),
+        (
+            lambda folder: OwnBatches(image_folder(folder), [1, 2]),
+            ValueError,
+            "a OwnBatches, must be .* the image as Pillow reads it",
+        ),
         (
             lambda folder: Failing(folder, VAL),
             ValueError,
-            r"a Failing, must be \(transform.*item 0 fails, got KeyError\('boxes'\); list the files in a FileList",
+            r"a Failing, must be \(transform.*item 0 fails, got KeyError\('boxes'\); say what it holds",
         ),
         (
             lambda folder: FetchesShifted(folder, VAL),
             ValueError,
-            "a FetchesShifted, must be .* the target of `samples`, 0, got 1; list",
+            "a FetchesShifted, must be .* the target of `samples`, 0, got 1; say",
         ),
         (
             lambda folder: image_folder(folder, target_transform=lambda label: random.randrange(100) + label),
@@ -209,12 +202,12 @@ class Endless(torch.utils.data.IterableDataset):
         (
             lambda folder: image_folder(folder, target_transform={0: 1}.__getitem__),
             ValueError,
-            r"target_transform must be a function of the target, got KeyError\(1\); list the files",
+            r"target_transform must be a function of the target, got KeyError\(1\); say what it holds",
         ),
         (
             lambda folder: datasets.DatasetFolder(folder, {}.__getitem__, (".jpg",), VAL),
             ValueError,
-            r"loader.dataset.loader must be a reader that .*jpg fails\), got KeyError\(.*; list the files",
+            r"loader.dataset.loader must be a reader that .*jpg fails\), got KeyError\(.*; say what it holds",
         ),
         (lambda _: datasets.FakeData(4), TypeError, "got 'FakeData'"),
         (lambda _: Endless(), TypeError, "got 'Endless'"),
@@ -227,12 +220,12 @@ class Endless(torch.utils.data.IterableDataset):
         (
             lambda folder: Shifted(folder, VAL),
             ValueError,
-            "a Shifted, must be .* the target of `samples`, 0, got 1; list",
+            "a Shifted, must be .* the target of `samples`, 0, got 1; say",
         ),
         (
             lambda folder: OneShifted(folder, VAL),
             ValueError,
-            "a OneShifted, must be .* the target of `samples`, 1, got 2; list",
+            "a OneShifted, must be .* the target of `samples`, 1, got 2; say",
         ),
         (lambda folder: Grey(folder, VAL), ValueError, "a Grey, must be .* the image as Pillow reads it, in RGB"),
         (
@@ -250,7 +243,11 @@ class Endless(torch.utils.data.IterableDataset):
             ValueError,
             r"len\(loader.dataset\) of a Half must be that of its `samples` \(23\), got 11; take a",
         ),
-        (lambda folder: OwnSubset(image_folder(folder), [1, 2]), TypeError, "with `samples`.* got 'OwnSubset'"),
+        (
+            lambda folder: OwnSubset(image_folder(folder), [1, 2]),
+            ValueError,
+            "a OwnSubset, must be .* the image as Pillow reads it",
+        ),
         (
             lambda folder: datasets.ImageFolder(folder, VAL, is_valid_file=lambda _: False, allow_empty=True),
             dm.DatasetError,
