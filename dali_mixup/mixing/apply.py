@@ -141,7 +141,8 @@ def inside_boxes(draw: CutMixDraw) -> torch.Tensor:
 def batch_size_of(name: str, values: torch.Tensor) -> int:
     """B; raises a TypeError for what isn't a tensor (B, ...)."""
     if not isinstance(values, torch.Tensor) or values.ndim == 0:
-        raise TypeError(must_be(name, "a tensor (B, ...)", values))
+        remedy = "" if isinstance(values, torch.Tensor) else "torch.as_tensor makes one of numbers"
+        raise TypeError(must_be(name, "a tensor (B, ...)", values, remedy))
     return len(values)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from dali_mixup.errors import check_choice, check_int, must_be
-from dali_mixup.mixing.apply import plain_labels
+from dali_mixup.mixing.apply import batch_size_of, plain_labels
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import RandomChoice
@@ -85,7 +85,8 @@ class MixUpIterator:
 
     def __getattr__(self, name: str) -> Any:
         """What scripts and trainers read of a loader is the source's: `dataset`, `batch_size`, `num_workers`, ..."""
-        if name.startswith("_") or "source" not in vars(self):  # in a copy that is being made
+        # in a copy that is being made there is no source yet; a state of the source's knows nothing of the draws
+        if name.startswith("_") or name in ("source", "state_dict", "load_state_dict"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
         return getattr(self.source, name)
 
@@ -135,6 +136,7 @@ class MixUpIterator:
 
     def _mix(self, images: torch.Tensor, labels: torch.Tensor, generator: np.random.Generator) -> Pair:
         if self.mixup is None:
+            batch_size_of("labels", labels)
             return images, plain_labels(labels)
         if self.layout == "NCHW":
             return self.mixup(images, labels, generator=generator)

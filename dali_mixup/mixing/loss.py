@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from inspect import signature
+from inspect import Parameter, signature, unwrap
 from typing import Any, cast
 
 import torch
@@ -15,11 +15,11 @@ from dali_mixup.mixing.targets import Targets, is_labels, unstack_pairs
 # Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
 FEW_CLASSES = 15
 MODULES_OF = {functional.cross_entropy: nn.CrossEntropyLoss, functional.nll_loss: nn.NLLLoss}
-OPTIONS_OF_BOTH = {"weight", "ignore_index", "reduction", "label_smoothing"}
-DENSE_ONLY = (
+WeightedMean = nn.NLLLoss | nn.CrossEntropyLoss  # torch's other losses average over the samples
+DENSE_ONLY = {
     *(nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.MultiLabelMarginLoss, nn.SoftMarginLoss),
     *(nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.KLDivLoss, nn.PoissonNLLLoss),
-)
+}
 DENSE_REMEDY = 'a loss on probabilities takes the targets of MixUp(targets="dense", num_classes=...) itself'
 
 
@@ -31,16 +31,17 @@ class MixUpLoss(nn.Module):
 
     - "none": lam * l(y1) + (1 - lam) * l(y2) per sample, "sum": its sum,
     - "mean": that sum over the sum of lam * m(y1) + (1 - lam) * m(y2). It equals torch's own mean for lam = 1, for y1 =
-      y2 and for one lam per batch. A criterion that has no weighted mean in torch (all but cross-entropy and NLL) has m
-      = 1.
+      y2 and for one lam per batch. A criterion that has no weighted mean in torch (all but cross-entropy, NLL and what
+      hands its `reduction` on to them) has m = 1.
 
     A label of weight 0 (lam = 1) adds nothing, also where its loss is infinite.
 
-    A criterion's own state is updated once per call, its hooks run once, and it is as it was afterwards.
+    The criterion is called once, with both labels of all samples: logits (2B, C), labels (2B,), and the `reduction`
+    "none", which is as it was afterwards. So its own state is updated once and its hooks run once.
 
     Args:
         criterion: a module that takes (logits, labels) and has a `reduction` of "none", "mean" or "sum", or a function
-            that takes `reduction=`, such as `torch.nn.functional.cross_entropy` or a `functools.partial` of it.
+            with a default for `reduction`, such as `torch.nn.functional.cross_entropy` or a `functools.partial` of it.
 
     Raises:
         TypeError, ValueError: another criterion.
@@ -55,11 +56,11 @@ class MixUpLoss(nn.Module):
     def __init__(self, criterion: nn.Module | Callable[..., torch.Tensor]):
         super().__init__()
         criterion = _as_module(criterion)
-        if isinstance(criterion, DENSE_ONLY):
+        if type(criterion) in DENSE_ONLY:
             raise TypeError(must_be("criterion", "one that takes class indices", criterion, DENSE_REMEDY))
         if not isinstance(criterion, nn.Module) or not hasattr(criterion, "reduction"):
-            rule = "a module with a `reduction`, such as torch.nn.CrossEntropyLoss(), or a function that takes one"
-            raise TypeError(must_be("criterion", rule, criterion))
+            rule = "a module with a `reduction`, such as torch.nn.CrossEntropyLoss(), or a function with a default for it"
+            raise TypeError(must_be("criterion", rule, criterion, DENSE_REMEDY))
         check_choice("criterion.reduction", criterion.reduction, ("none", "mean", "sum"))
         self.criterion = criterion
 
@@ -86,7 +87,7 @@ class MixUpLoss(nn.Module):
             raise ValueError(must_be("logits", "of shape (B, C)", logits, "flatten them: logits.flatten(1)"))
         if len(logits) != len(labels):
             raise ValueError(must_be("logits", f"of the targets' batch size ({len(labels)})", logits))
-        if type(self.criterion) is nn.CrossEntropyLoss and not _has_hooks(self.criterion):
+        if type(self.criterion) is nn.CrossEntropyLoss and not _must_be_called(self.criterion):
             return _mixed_cross_entropy(self.criterion, logits, labels, share)
         return _mixed_criterion(self.criterion, logits, labels, share)
 
@@ -113,29 +114,28 @@ class FunctionLoss(nn.Module):
 
 
 def _as_module(criterion: Any) -> Any:
-    """Functions with `reduction` as modules; of cross-entropy and NLL those that know the weighted mean."""
+    """Functions with a default for `reduction` as modules; cross-entropy and NLL as torch's, which know their mean."""
     if isinstance(criterion, nn.Module | type) or not callable(criterion):
         return criterion
-    function: Callable = criterion
-    options: dict[str, Any] = {}
+    function, options = criterion, {}
     if isinstance(criterion, partial) and not criterion.args:
         function, options = criterion.func, criterion.keywords
-    if function in MODULES_OF and options.keys() <= OPTIONS_OF_BOTH:
-        return MODULES_OF[function](**options)
+    module = MODULES_OF.get(unwrap(function))  # out of torch.compile
+    if module is not None:
+        return module(**options)
     try:
         parameter = signature(criterion).parameters.get("reduction")
     except ValueError:  # a builtin without a signature
         parameter = None
-    return (
-        criterion
-        if parameter is None
-        else FunctionLoss(cast(Callable[..., torch.Tensor], criterion), parameter.default)
-    )
+    if parameter is None or parameter.default is Parameter.empty:
+        return criterion
+    return FunctionLoss(cast(Callable[..., torch.Tensor], criterion), parameter.default)
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    """Whether someone looks on, which calls the module itself."""
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+def _must_be_called(module: nn.Module) -> bool:
+    """Whether someone looks on or has put another `forward` in its place."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in vars(module) or nn.modules.module._has_any_global_hook()
 
 
 def _mixed_criterion(
@@ -146,7 +146,7 @@ def _mixed_criterion(
     # A label of weight 0 is never looked up: the gradient of an infinite loss is NaN even where the loss itself is
     # masked.
     labels = torch.where(share > 0, labels, labels.flip(1))
-    each = _unreduced(criterion, torch.cat([logits, logits]), labels.t().flatten())
+    each, reducing = _unreduced(criterion, torch.cat([logits, logits]), labels.t().flatten())
     if not isinstance(each, torch.Tensor) or each.shape != (2 * len(labels),):
         rule = 'one that with reduction = "none" gives a tensor of (B,) losses'
         raise TypeError(must_be("criterion", rule, criterion, f"it gave {describe(each)}; {DENSE_REMEDY}"))
@@ -157,29 +157,37 @@ def _mixed_criterion(
         return mixed.sum(1)
     if reduction == "sum":
         return mixed.sum()
-    if isinstance(criterion, nn.NLLLoss | nn.CrossEntropyLoss):
-        share = share * _mass(criterion, labels, losses.dtype)
+    if reducing is not None:
+        share = share * _mass(reducing, labels, losses.dtype)
     return mixed.sum() / share.sum()
 
 
-def _unreduced(criterion: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> Any:
-    """The criterion without its reduction, which it gets back whatever happens."""
+def _unreduced(criterion: nn.Module, logits: torch.Tensor, labels: torch.Tensor) -> tuple[Any, WeightedMean | None]:
+    """What the criterion gives without its reduction, which it gets back whatever happens.
+
+    And whose reduction that was: its own, or that of a module to which it hands it on.
+    """
     reduction = criterion.reduction
-    if reduction == "none":
-        return criterion(logits, labels)
+    known = [part for part in criterion.modules() if isinstance(part, WeightedMean) and part.reduction == reduction]
     try:
-        criterion.reduction = "none"  # pyright: ignore[reportArgumentType]
-    except (AttributeError, RuntimeError) as error:  # a property without a setter; a constant of TorchScript
+        if reduction != "none":
+            criterion.reduction = "none"  # pyright: ignore[reportArgumentType]
+    except Exception as error:  # a property without a setter; a constant of TorchScript
         rule = "a criterion whose reduction can be set for a moment"
         remedy = 'build it with reduction="none" and average the result, or pass it before torch.jit.script'
         raise TypeError(must_be("criterion", rule, criterion, remedy)) from error
     try:
-        return criterion(logits, labels)
+        reducing = next((part for part in known if part.reduction == "none"), None)
+        return criterion(logits, labels), reducing
+    except Exception as error:
+        error.add_note(f"MixUpLoss called its criterion with {describe(logits)} and {describe(labels)}; {DENSE_REMEDY}")
+        raise
     finally:
-        criterion.reduction = reduction
+        if reduction != "none":
+            criterion.reduction = reduction
 
 
-def _mass(criterion: nn.NLLLoss | nn.CrossEntropyLoss, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def _mass(criterion: WeightedMean, labels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """m(y) of labels (B, 2): what torch's mean divides by."""
     valid = (labels != criterion.ignore_index).to(dtype)
     return valid if criterion.weight is None else valid * criterion.weight[torch.where(valid > 0, labels, 0)].to(dtype)

@@ -3,12 +3,14 @@
 Split targets hold the labels apart as integers, for trainers that cast all floats. Dense targets, which are one-hot
 rows mixed, are for losses that take probabilities.
 
-They are plain tensors, not a Tensor subclass that would refuse to be taken for one-hot rows: a subclass breaks graphs
-under `torch.compile`, and `torch.cat`, pinning and a trainer's transfer lose it on the way, each in its own manner.
-What reads hard labels asks `labels` for them, in one line.
+They are plain tensors, not a Tensor subclass that would refuse to be taken for one-hot rows or labels. Tried with torch
+2.13: one that survives `.to`, slices and `torch.cat` makes a subclass of the loss and its gradient, too, takes the loss
+more than twice the time, has no full graph under `torch.compile`, can't be deep-copied and is refused by
+`torch.load(weights_only=True)`; one that gives plain tensors instead is lost at a trainer's first transfer, and either is
+lost in `all_gather`. So what reads hard labels asks `labels` for them, in one line.
 """
 
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import torch
 
@@ -20,6 +22,10 @@ CAST = (
     "the trainer has cast them (bf16-true, 16-true, model.half()), and {dtype} holds class numbers only up to {most}; "
     'take MixUp(targets="split"), whose labels stay integers, or mixed precision'
 )
+BOOLS = "two classes are labels.long(), many labels per sample labels.float()"
+HEADS = "mix each head with the same draw, mixup(images, labels[:, 0], draw=draw); many labels per sample are labels.float()"
+ROUNDING = 0.01  # that halves may add up to in a row of probabilities
+DENSE = "dense targets (B, C) go to the criterion itself"
 
 Targets: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
@@ -100,13 +106,15 @@ def labels(targets: Targets) -> torch.Tensor:
 
     Args:
         targets: stacked (B, 3), split, dense (B, C), or plain int64 labels (B,) or (B, 1). Dense targets of three
-            classes are told from stacked ones by their values on a CPU; on a GPU they are taken for stacked ones.
+            classes are told from stacked ones by their values on a CPU, where one sample is mixed; on a GPU they are
+            taken for stacked ones.
 
     Returns:
         (B,) int64, on the targets' device.
 
     Raises:
         TypeError: other targets.
+        ValueError: on a CPU, rows that are neither stacked nor probabilities, such as multi-label ones.
 
     >>> import torch
     >>> labels(torch.tensor([[7.0, 3.0, 0.75], [7.0, 3.0, 0.25]]))
@@ -114,12 +122,10 @@ def labels(targets: Targets) -> torch.Tensor:
     >>> labels(torch.tensor([[0.1, 0.7, 0.2, 0.0]])), labels(torch.tensor([5]))
     (tensor([1]), tensor([5]))
     """
-    if isinstance(targets, torch.Tensor):
-        if is_labels(targets):
-            return targets.flatten()
-        dense = targets.ndim == 2 and targets.is_floating_point() and not is_halved(targets)
-        if dense and not (is_stacked(targets) and _why_not_stacked(targets) is None):
-            return targets.argmax(1)
+    if is_labels(targets):
+        return cast(torch.Tensor, targets).flatten()
+    if _is_dense(targets):
+        return cast(torch.Tensor, targets).argmax(1)
     pairs, share = unstack_pairs(targets)
     return torch.where(share[:, 0] >= 0.5, pairs[:, 0], pairs[:, 1])
 
@@ -136,7 +142,7 @@ def unstack_targets(targets: Targets) -> tuple[torch.Tensor, torch.Tensor, torch
     (tensor([7]), tensor([3]), tensor([0.7500]))
     """
     pairs, share = unstack_pairs(targets)
-    return pairs[:, 0], pairs[:, 1], share[:, 0]
+    return pairs[:, 0], pairs[:, 1], share[:, 0].float()
 
 
 def unstack_pairs(targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
@@ -147,14 +153,15 @@ def unstack_pairs(targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
     """
     if is_split(targets):
         pairs, lam = targets
+        if (reason := _why_no_weights(lam)) is not None:
+            raise ValueError(f"targets must be labels (B, 2) and weights (B,), {reason}")
+        lam = lam.to(torch.promote_types(lam.dtype, torch.float32))  # a half's complement is no half
         return pairs, torch.stack([lam, 1 - lam], 1)
     if not isinstance(targets, torch.Tensor) or not is_stacked(targets):
         rule = "int64 labels (B,) or float32 stacked targets (B, 3)"
         raise TypeError(must_be("targets", rule, targets, _way_out(targets)))
-    if targets.device.type == "cpu" and not torch.compiler.is_compiling():
-        remedy = "dense targets (B, C) go to the criterion itself"
-        if (reason := _why_not_stacked(targets)) is not None:
-            raise ValueError(f"targets must be rows [label, partner label, lam], {reason}; {remedy}")
+    if (reason := _why_not_stacked(targets)) is not None:
+        raise ValueError(f"targets must be rows [label, partner label, lam], {reason}; {DENSE}")
     lam = targets[:, 2:]
     return targets[:, :2].long(), torch.cat([lam, 1 - lam], 1)
 
@@ -184,6 +191,20 @@ def is_split(targets: object) -> bool:
     )
 
 
+def _is_dense(targets: object) -> bool:
+    """Whether they are rows of probabilities; three columns that may be stacked are."""
+    if not isinstance(targets, torch.Tensor) or targets.ndim != 2 or targets.shape[1] < 2:
+        return False
+    if not targets.is_floating_point() or is_halved(targets):
+        return False
+    if is_stacked(targets) and _why_not_stacked(targets) is None:
+        return False
+    if _may_look(targets) and not ((targets.float().sum(1) - 1).abs() < ROUNDING).all():
+        rule = "stacked, or rows of probabilities that sum to 1"
+        raise ValueError(must_be("targets", rule, targets, "many labels per sample are not one: compare them yourself"))
+    return True
+
+
 def is_halved(targets: torch.Tensor) -> bool:
     """Whether the shape is that of stacked targets, and the dtype one that loses class numbers."""
     return targets.dtype in HALVES and targets.ndim == 2 and targets.shape[1] == 3
@@ -198,22 +219,35 @@ def is_labels(targets: object) -> bool:
     )
 
 
+def _may_look(values: torch.Tensor) -> bool:
+    """Whether a look at the values costs no wait for a GPU and breaks no graph."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def _why_not_stacked(targets: torch.Tensor) -> str | None:
-    """What says that rows of three floats are no stacked targets; None on a GPU, where looking would wait for it."""
-    if targets.device.type != "cpu":
+    """What says that rows of three floats are no stacked targets, as far as one may look."""
+    if not _may_look(targets):
         return None
-    columns, lam = targets[:, :2], targets[:, 2]
+    columns = targets[:, :2]
     if not torch.equal(columns, columns.trunc()):
         return "got labels that are no whole numbers"
-    if not ((lam >= 0) & (lam <= 1)).all():
+    return _why_no_weights(targets[:, 2])
+
+
+def _why_no_weights(lam: torch.Tensor) -> str | None:
+    if _may_look(lam) and not ((lam >= 0) & (lam <= 1)).all():
         return "got weights outside of [0, 1]"
     return None
 
 
 def _way_out(targets: object) -> str:
-    if isinstance(targets, torch.Tensor) and is_halved(targets):
+    if not isinstance(targets, torch.Tensor):
+        return ""
+    if is_halved(targets):
         return CAST.format(dtype=str(targets.dtype).removeprefix("torch."), most=HALVES[targets.dtype])
-    return "dense targets (B, C) go to the criterion itself"
+    if targets.is_floating_point():
+        return DENSE
+    return "of several heads each has a loss of its own" if targets.ndim > 1 else "class indices are int64: targets.long()"
 
 
 def check_labels(name: str, labels: torch.Tensor) -> None:
@@ -252,6 +286,8 @@ def check_classes(name: str, labels: torch.Tensor, num_classes: int) -> None:
 def _check_indices(name: str, labels: torch.Tensor, lam: torch.Tensor, done: str) -> None:
     """Raise a TypeError unless the labels are integers, a ValueError unless they have lam's shape (B,)."""
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(must_be(name, "an integer tensor (B,)", labels, f"float labels are mixed by `mix`, not {done}"))
+        remedy = f"float labels are mixed by `mix`, not {done}" if labels.dtype != torch.bool else BOOLS
+        raise TypeError(must_be(name, "an integer tensor (B,)", labels, remedy))
     if labels.shape != lam.shape or labels.ndim != 1:
-        raise ValueError(must_be(name, f"of lam's shape {tuple(lam.shape)}", labels))
+        remedy = HEADS if labels.ndim > 1 else ""
+        raise ValueError(must_be(name, f"of lam's shape {tuple(lam.shape)}", labels, remedy))

@@ -356,6 +356,7 @@ def test_a_loaders_attributes_are_readable_through_it():
     assert (iterator.batch_size, iterator.num_workers, iterator.sampler) == (2, 0, source.sampler)
     with pytest.raises(AttributeError, match="nothing"):
         _ = iterator.nothing
+    assert not hasattr(MixUpIterator([1], None), "dataset")
     assert copy.deepcopy(MixUpIterator([1], None)).source == [1]
 
 
@@ -381,3 +382,19 @@ def test_set_epoch_reaches_a_distributed_sampler(through):
     for epoch, found in enumerate((first, second)):
         sampler.set_epoch(epoch)
         assert found == list(sampler)
+
+
+def test_the_state_of_the_source_is_not_passed_off_as_one_of_the_draws():
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    source = StatefulDataLoader([(torch.rand(3, 4, 4), 1)] * 4, batch_size=2)
+    assert hasattr(source, "state_dict")
+    iterator = MixUpIterator(source, MixUp(0.4))
+    assert not hasattr(iterator, "state_dict")
+    assert not hasattr(iterator, "load_state_dict")
+
+
+@pytest.mark.parametrize("mixup", [MixUp(), None])
+def test_labels_that_are_no_tensor_are_named(mixup):
+    with pytest.raises(TypeError, match=r"labels must be a tensor \(B, ...\), got \['a', 'b'\]"):
+        list(MixUpIterator([(torch.rand(2, 3), ["a", "b"])], mixup))

@@ -464,17 +464,28 @@ def test_torchs_own_compiler_gives_the_same_training_for_50_steps():
         (torch.rand(4), r"a float32 tensor of shape \(4,\)"),
         (torch.rand(4, 1), r"a float32 tensor of shape \(4, 1\)"),
         (torch.rand(4, 3, 2), r"a float32 tensor of shape \(4, 3, 2\)"),
-        (torch.arange(4).int(), r"a int32 tensor of shape \(4,\)"),
-        (torch.ones(4, 3).long(), r"a int64 tensor of shape \(4, 3\)"),
-        (torch.tensor(1), r"a int64 tensor of shape \(\)"),
     ],
 )
-def test_other_targets_are_an_error_that_says_where_they_belong(targets, got):
+def test_other_floats_are_an_error_that_says_where_they_belong(targets, got):
     rule, remedy = (
         r"int64 labels \(B,\) or float32 stacked targets \(B, 3\)",
         r"dense targets \(B, C\) go to the criterion itself",
     )
     with pytest.raises(TypeError, match=rf"^targets must be {rule}, got {got}; {remedy}$"):
+        MixUpLoss(nn.CrossEntropyLoss())(torch.rand(4, CLASSES), targets)
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (torch.arange(4).int(), r"got a int32 tensor of shape \(4,\); class indices are int64: targets.long\(\)"),
+        (torch.ones(4, 3).long(), r"got a int64 tensor of shape \(4, 3\); of several heads each has a loss of its own"),
+        (torch.tensor(1), r"got a int64 tensor of shape \(\)"),
+        ([1, 2], r"got \[1, 2\]$"),
+    ],
+)
+def test_other_integers_are_an_error_that_says_what_to_do(targets, message):
+    with pytest.raises(TypeError, match=message):
         MixUpLoss(nn.CrossEntropyLoss())(torch.rand(4, CLASSES), targets)
 
 
@@ -498,12 +509,13 @@ def test_a_criterion_that_ignores_its_reduction_is_an_error(batch_size):
         (
             lambda logits, labels: 0,
             TypeError,
-            r"criterion must be a module with a `reduction`, .* or a function that takes one, got <func",
+            r"criterion must be a module with a `reduction`, .* or a function with a default for it, got <func",
         ),
         *(
             (loss(), TypeError, r'criterion must be one that takes class indices.*targets="dense"')
             for loss in (nn.BCEWithLogitsLoss, nn.MSELoss, nn.KLDivLoss)
         ),
+        (lambda logits, labels, reduction: 0, TypeError, "or a function with a default for it, got <func"),
         (nn.Linear(2, 2), TypeError, r"criterion must be a module with a `reduction`, .*, got Linear\("),
         (nn.CrossEntropyLoss, TypeError, r"criterion must be a module with a `reduction`, .*, got <class"),
         (
@@ -556,9 +568,14 @@ class Counting(FocalLoss):
 
 class Fixed(FocalLoss):
     reduction = property(lambda self: "mean", lambda self, value: None if value == "mean" else self._refuse())
+    refusal = AttributeError("fixed")
 
     def _refuse(self):
-        raise AttributeError("fixed")
+        raise self.refusal
+
+
+class Checked(Fixed):
+    refusal = ValueError("fixed")
 
 
 def check_against_the_formula(criterion, module, reduction, **options):
@@ -587,6 +604,22 @@ def test_a_compiled_criterion_keeps_its_reduction():
     assert inner.reduction == compiled.reduction == "mean"
 
 
+@pytest.mark.parametrize("wrap", [Wrapped, lambda inner: torch.compile(inner, backend="eager")])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_delegated_mean_is_weighted_as_that_of_the_criterion_behind_it(wrap, reduction, weighted):
+    torch.compiler.reset()
+    logits, labels, partner_labels, lam = batch(7)
+    labels[3] = partner_labels[1] = -100
+    inner = cross_entropy(reduction, weighted=weighted, smoothing=0.1)
+    found = MixUpLoss(wrap(inner))(logits, stack_targets(labels, partner_labels, lam))
+    expected = reference_loss(logits, labels, partner_labels, lam, reduction, weighted=weighted, smoothing=0.1)
+    torch.testing.assert_close(found, expected, **EXACT)
+    plain = MixUpLoss(wrap(inner))(logits, stack_targets(labels, partner_labels, torch.ones(7)))
+    torch.testing.assert_close(plain, inner(logits, labels), **EXACT)
+    assert inner.reduction == reduction
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_a_criterion_counts_each_call_once(reduction):
     criterion = Counting(reduction)
@@ -601,6 +634,113 @@ def test_hooks_run_once_per_call(make):
     criterion.register_forward_hook(lambda *_: seen.append(1))
     check_against_the_formula(criterion, lambda reduction: make(reduction=reduction), "mean")
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda criterion, hook: criterion.register_forward_pre_hook(hook),
+        lambda criterion, hook: criterion.register_full_backward_hook(hook),
+        lambda criterion, hook: criterion.register_full_backward_pre_hook(hook),
+        lambda criterion, hook: nn.modules.module.register_module_forward_hook(hook),
+    ],
+)
+def test_hooks_of_every_kind_run_once_per_call(register):
+    criterion, seen = nn.CrossEntropyLoss(), []
+    handle = register(criterion, lambda module, *_: seen.append(module) if module is criterion else None)
+    logits, labels, partner_labels, lam = batch(5)
+    MixUpLoss(criterion)(logits.requires_grad_(), stack_targets(labels, partner_labels, lam)).backward()
+    handle.remove()
+    assert seen == [criterion]
+
+
+def test_a_forward_that_was_replaced_is_the_one_that_runs():
+    logits, labels, partner_labels, lam = batch(7)
+    criterion = nn.CrossEntropyLoss()
+    plain = criterion.forward
+    criterion.forward = lambda logits, labels: plain(logits * 10, labels)
+    assert_same(
+        lambda x: MixUpLoss(criterion)(x, stack_targets(labels, partner_labels, lam)),
+        lambda x: reference_loss(x * 10, labels, partner_labels, lam, "mean"),
+        logits,
+    )
+
+
+class SoftCrossEntropy(FocalLoss):
+    """Takes probabilities alone."""
+
+    def forward(self, logits, targets):
+        loss = -(targets * torch.log_softmax(logits, 1)).sum(1)
+        return loss.mean() if self.reduction == "mean" else loss
+
+
+def test_what_a_criterion_raises_says_how_it_was_called_and_the_way_out():
+    criterion = SoftCrossEntropy()
+    with pytest.raises(RuntimeError, match="must match the size") as raised:
+        MixUpLoss(criterion)(torch.rand(4, CLASSES), stack_targets(*torch.zeros(2, 4).long(), torch.rand(4)))
+    (note,) = raised.value.__notes__
+    assert "a float32 tensor of shape (8, 3) and a int64 tensor of shape (8,)" in note
+    assert 'targets="dense"' in note
+    assert criterion.reduction == "mean"
+
+
+@pytest.mark.parametrize("wrap", [nn.CrossEntropyLoss, FocalLoss, Counting, lambda: Wrapped(nn.CrossEntropyLoss(WEIGHT))])
+def test_a_compiled_loss_of_any_criterion_is_one_graph(wrap):
+    torch.compiler.reset()
+    criterion = wrap()
+    compiled = torch.compile(MixUpLoss(criterion), fullgraph=True, backend="eager")
+    for seed in range(3):
+        logits, labels, partner_labels, lam = batch(8, seed)
+        targets = stack_targets(labels, partner_labels, lam)
+        torch.testing.assert_close(compiled(logits, targets), MixUpLoss(wrap())(logits, targets), **EXACT)
+    assert criterion.reduction == "mean"
+
+
+def test_a_subclass_that_takes_class_indices_is_believed():
+    class OneHot(nn.BCEWithLogitsLoss):
+        def forward(self, logits, labels):
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                logits, nn.functional.one_hot(labels, CLASSES).to(logits.dtype), reduction="none"
+            ).sum(1)
+            return loss if self.reduction == "none" else loss.mean()
+
+    logits, labels, partner_labels, _ = batch(6)
+    criterion = OneHot()
+    targets = stack_targets(labels, partner_labels, torch.full((6,), 0.75))
+    expected = 0.75 * criterion(logits, labels) + 0.25 * criterion(logits, partner_labels)
+    torch.testing.assert_close(MixUpLoss(criterion)(logits, targets), expected, **EXACT)
+
+
+def test_timms_losses_are_refused_with_the_way_out():
+    timm_loss = pytest.importorskip("timm.loss")
+    for criterion in (timm_loss.SoftTargetCrossEntropy(), timm_loss.LabelSmoothingCrossEntropy()):
+        with pytest.raises(TypeError, match=r'criterion must be a module with a `reduction`.*targets="dense"'):
+            MixUpLoss(criterion)
+    with pytest.raises(TypeError, match=r'it gave a float32 tensor of shape \(8, 3\).*targets="dense"'):
+        MixUpLoss(timm_loss.BinaryCrossEntropy())(
+            torch.rand(4, CLASSES), stack_targets(*torch.zeros(2, 4).long(), torch.rand(4))
+        )
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_a_scripted_criterion_is_refused_in_words():
+    with pytest.raises(TypeError, match="pass it before torch.jit.script"):
+        MixUpLoss(torch.jit.script(nn.CrossEntropyLoss()))(
+            torch.rand(4, CLASSES), stack_targets(*torch.zeros(2, 4).long(), torch.rand(4))
+        )
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_compiled_cross_entropy_function_is_cross_entropy(reduction, ignored):
+    torch.compiler.reset()
+    logits, labels, partner_labels, lam = batch(7)
+    if ignored:
+        labels[3] = partner_labels[1] = -100
+    criterion = partial(torch.compile(nn.functional.cross_entropy, backend="eager"), weight=WEIGHT, reduction=reduction)
+    expected = reference_loss(logits, labels, partner_labels, lam, reduction, weighted=True)
+    targets = stack_targets(labels, partner_labels, lam)
+    torch.testing.assert_close(MixUpLoss(criterion)(logits, targets), expected, **EXACT)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -634,6 +774,7 @@ def test_a_function_may_be_printed_and_pickled():
 @pytest.mark.parametrize(
     ("criterion", "error", "message"),
     [
+        (Checked(), TypeError, "a criterion whose reduction can be set for a moment"),
         (Fixed(), TypeError, 'a criterion whose reduction can be set for a moment.*build it with reduction="none"'),
         (
             StubbornLoss(),
@@ -684,6 +825,37 @@ def test_split_and_float64_targets_give_the_same_loss(make, reduction):
 def test_halved_targets_say_what_the_trainer_did(dtype):
     with pytest.raises(TypeError, match=r"the trainer has cast them \(bf16-true.*split"):
         MixUpLoss(nn.CrossEntropyLoss())(torch.rand(4, CLASSES), torch.ones(4, 3, dtype=dtype))
+
+
+@pytest.mark.parametrize("weight", [-0.5, 1.5, math.nan])
+def test_split_targets_with_other_weights_are_refused(weight):
+    targets = torch.zeros(4, 2).long(), torch.full((4,), weight)
+    with pytest.raises(ValueError, match=r"got weights outside of \[0, 1\]"):
+        MixUpLoss(nn.CrossEntropyLoss())(torch.rand(4, CLASSES), targets)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("make", [FocalLoss, lambda: nn.CrossEntropyLoss(label_smoothing=0.1)])
+def test_the_default_dtype_changes_no_loss(default, make):
+    logits, labels, partner_labels, lam = batch(7)
+    targets = stack_targets(labels, partner_labels, lam)
+    expected = MixUpLoss(make())(logits.float(), targets)
+    torch.set_default_dtype(default)
+    try:
+        found = MixUpLoss(make())(logits.float(), targets)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_split_weights_cast_to_halves_count_in_float32():
+    """Their complement would lose bits that the other label needs."""
+    logits, labels, partner_labels, lam = batch(7)
+    lam = torch.full((7,), 0.1).bfloat16()
+    targets = torch.stack([labels, partner_labels], 1), lam
+    expected = reference_loss(logits, labels, partner_labels, lam.double(), "sum")
+    found = MixUpLoss(nn.CrossEntropyLoss(reduction="sum"))(logits, targets)
+    torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
 
 
 def test_dense_rows_of_three_classes_are_refused():

@@ -79,7 +79,7 @@ def test_a_label_that_float32_does_not_hold_is_an_error(label, side):
         stack_targets(*pair, torch.ones(2))
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.complex64])
 @pytest.mark.parametrize("side", ["labels", "partner_labels"])
 def test_labels_that_are_not_integers_are_an_error(dtype, side):
     pair = [torch.tensor([1]), torch.tensor([1])]
@@ -259,3 +259,63 @@ def test_split_targets_survive_a_trainer_that_casts_floats():
     assert torch.equal(own, labels)
     assert sorted(partner.tolist()) == sorted(labels.tolist())
     torch.testing.assert_close(weight.float(), lam, rtol=0.004, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        (torch.rand(4, 1), TypeError, r"got a float32 tensor of shape \(4, 1\)"),
+        (torch.rand(4), TypeError, r"got a float32 tensor of shape \(4,\)"),
+        (torch.tensor([[1.0, 1.0, 0.0, 1.0]]), ValueError, "rows of probabilities that sum to 1, .*; many labels per sample"),
+        (torch.tensor([[1.0, 0.0, 1.5]]), ValueError, "stacked, or rows of probabilities"),
+        (torch.rand(4, 3).half(), TypeError, "the trainer has cast them"),
+        (torch.tensor([1, 2], dtype=torch.int32), TypeError, r"targets.long\(\)"),
+        ("cat", TypeError, "got 'cat'"),
+    ],
+)
+def test_targets_without_hard_labels_are_refused(targets, error, message):
+    with pytest.raises(error, match=message):
+        dm.labels(targets)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_hard_labels_of_smoothed_probabilities_in_any_dtype(dtype):
+    """Against torch: the argmax, however the rows' sums are rounded."""
+    rows = torch.rand(50, 1000, generator=torch.Generator().manual_seed(0)).softmax(1).to(dtype)
+    assert torch.equal(dm.labels(rows), rows.argmax(1))
+
+
+def test_unstacked_weights_are_float32_whatever_the_trainer_made_of_the_targets():
+    expected = unstack_targets(STACKED)
+    for targets in (STACKED, STACKED.double(), (STACKED[:, :2].long(), STACKED[:, 2].bfloat16())):
+        found = unstack_targets(targets)
+        assert [part.dtype for part in found] == [torch.int64, torch.int64, torch.float32]
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (torch.tensor([True, False]), TypeError, r"two classes are labels.long\(\), many labels .* labels.float\(\)"),
+        (torch.tensor([[1, 7], [2, 5]]), ValueError, r"mix each head with the same draw, mixup\(images, labels\[:, 0\]"),
+        ([1, 2], TypeError, r"labels must be a tensor \(B, ...\), got \[1, 2\]; torch.as_tensor"),
+        (np.array([1, 2]), TypeError, "torch.as_tensor"),
+    ],
+)
+@pytest.mark.parametrize("targets", ["stacked", "split", "dense"])
+def test_labels_that_cannot_be_mixed_are_refused_with_what_to_do(labels, error, message, targets):
+    mixup = dm.MixUp(targets=targets, num_classes=10 if targets == "dense" else None)
+    with pytest.raises(error, match=message):
+        mixup(torch.rand(2, 3), labels)
+
+
+def test_the_remedy_for_two_heads_works():
+    """One draw for both heads: the same partners and weights."""
+    mixup, heads = dm.MixUp(0.4), torch.tensor([[1, 7], [2, 5], [0, 6]])
+    draw = mixup.draw(3, np.random.default_rng(0))
+    for head in (0, 1):
+        _, targets = mixup(torch.rand(3, 2), heads[:, head], draw=draw)
+        own, partner, lam = unstack_targets(targets)
+        assert torch.equal(own, heads[:, head])
+        assert torch.equal(partner, heads[draw.partner, head])
+        assert torch.equal(lam, draw.lam)
