@@ -103,7 +103,7 @@ def _bytes_of_an_epoch(loader: dm.Loader) -> int:
     plan, order, dataset = loader.plan, loader.plan.order(0), cast(dm.PackedDataset, loader.dataset)
     batches = (plan.batch(0, order, step) for step in plan.steps())
     read = (each for batch in batches for each in dataset.read(batch.indices.tolist(), batch.windows))
-    return sum(len(each.data) for each in read)
+    return sum(len(each.data) for each in read if not isinstance(each, str))
 
 
 plot = partial(draw_bars, axis="images/s", colors={LOSSLESS: OURS_COLOR, SHRUNK: OURS_COLOR})

@@ -85,7 +85,8 @@ class Loader:
     box are drawn per rank's batch.
 
     Args:
-        dataset: an `ImageFolder`, `FileList`, `TarDataset`, `PackedDataset`, `HFDataset`, `BytesDataset` or `ArrayDataset`.
+        dataset: an `ImageFolder`, `FileList`, `TarDataset`, `PackedDataset`, `HFDataset`, `BytesDataset` or
+            `ArrayDataset`.
         pipeline: what happens to an image.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.

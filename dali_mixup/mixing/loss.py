@@ -59,8 +59,10 @@ class MixUpLoss(nn.Module):
         if type(criterion) in DENSE_ONLY:
             raise TypeError(must_be("criterion", "one that takes class indices", criterion, DENSE_REMEDY))
         if not isinstance(criterion, nn.Module) or not hasattr(criterion, "reduction"):
-            rule = "a module with a `reduction`, such as torch.nn.CrossEntropyLoss(), or a function with a default for it"
-            raise TypeError(must_be("criterion", rule, criterion, DENSE_REMEDY))
+            kinds = (
+                "a module with a `reduction`, such as torch.nn.CrossEntropyLoss(), or a function with a default for it"
+            )
+            raise TypeError(must_be("criterion", kinds, criterion, DENSE_REMEDY))
         check_choice("criterion.reduction", criterion.reduction, ("none", "mean", "sum"))
         self.criterion = criterion
 
@@ -135,7 +137,7 @@ def _as_module(criterion: Any) -> Any:
 def _must_be_called(module: nn.Module) -> bool:
     """Whether someone looks on or has put another `forward` in its place."""
     hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks) or "forward" in vars(module) or nn.modules.module._has_any_global_hook()
+    return any(map(bool, hooks)) or "forward" in vars(module) or bool(nn.modules.module._has_any_global_hook())
 
 
 def _mixed_criterion(

@@ -6,8 +6,8 @@ rows mixed, are for losses that take probabilities.
 They are plain tensors, not a Tensor subclass that would refuse to be taken for one-hot rows or labels. Tried with torch
 2.13: one that survives `.to`, slices and `torch.cat` makes a subclass of the loss and its gradient, too, takes the loss
 more than twice the time, has no full graph under `torch.compile`, can't be deep-copied and is refused by
-`torch.load(weights_only=True)`; one that gives plain tensors instead is lost at a trainer's first transfer, and either is
-lost in `all_gather`. So what reads hard labels asks `labels` for them, in one line.
+`torch.load(weights_only=True)`; one that gives plain tensors instead is lost at a trainer's first transfer, and either
+is lost in `all_gather`. So what reads hard labels asks `labels` for them, in one line.
 """
 
 from typing import TypeAlias, cast
@@ -23,7 +23,10 @@ CAST = (
     'take MixUp(targets="split"), whose labels stay integers, or mixed precision'
 )
 BOOLS = "two classes are labels.long(), many labels per sample labels.float()"
-HEADS = "mix each head with the same draw, mixup(images, labels[:, 0], draw=draw); many labels per sample are labels.float()"
+HEADS = (
+    "mix each head with the same draw, mixup(images, labels[:, 0], draw=draw); many labels per sample are "
+    "labels.float()"
+)
 ROUNDING = 0.01  # that halves may add up to in a row of probabilities
 DENSE = "dense targets (B, C) go to the criterion itself"
 
@@ -247,7 +250,9 @@ def _way_out(targets: object) -> str:
         return CAST.format(dtype=str(targets.dtype).removeprefix("torch."), most=HALVES[targets.dtype])
     if targets.is_floating_point():
         return DENSE
-    return "of several heads each has a loss of its own" if targets.ndim > 1 else "class indices are int64: targets.long()"
+    if targets.ndim > 1:
+        return "of several heads each has a loss of its own"
+    return "class indices are int64: targets.long()"
 
 
 def check_labels(name: str, labels: torch.Tensor) -> None:

@@ -384,6 +384,7 @@ def test_set_epoch_reaches_a_distributed_sampler(through):
         assert found == list(sampler)
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 def test_the_state_of_the_source_is_not_passed_off_as_one_of_the_draws():
     from torchdata.stateful_dataloader import StatefulDataLoader
 
