@@ -103,8 +103,8 @@ class Loader:
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
         num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has
-            nothing to do. None takes one for each core that this process may use (on two cores, one more of either kind
-            was neither faster nor slower).
+            nothing to do. None takes one for each core that this process may use, shared with the machine's other ranks
+            by LOCAL_WORLD_SIZE, and at most 16 (on two cores, one more of either kind was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of

@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 
 
+MOST_THREADS = 16  # of DALI by default; more wait for each other
+
+
 class ThreadSplit(NamedTuple):
     """Threads of DALI, and of the stage beside it."""
 
@@ -16,9 +19,19 @@ class ThreadSplit(NamedTuple):
 
 
 def split_threads(decode: int | None) -> ThreadSplit:
-    """A thread of the stage for every two of DALI; by default one of DALI's for each core that this process may use."""
-    decode = decode or len(os.sched_getaffinity(0))
+    """A thread of the stage for every two of DALI.
+
+    By default one of DALI's for each core that this process may use, of which the ranks of a machine get equal shares
+    (LOCAL_WORLD_SIZE, which torchrun and Lightning's launcher on one machine set), and at most `MOST_THREADS`.
+    """
+    decode = decode or min(MOST_THREADS, max(1, len(os.sched_getaffinity(0)) // _ranks_beside()))
     return ThreadSplit(decode, max(1, decode // 2))
+
+
+def _ranks_beside() -> int:
+    """Ranks on this machine, with this one."""
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    return int(ranks) if ranks.isdecimal() and int(ranks) else 1
 
 
 def single_threaded_pool(count: int) -> ThreadPoolExecutor:

@@ -282,20 +282,20 @@ def test_options_of_the_other_mode_are_refused(wrong, capsys):
     assert "must be given with" in capsys.readouterr().err
 
 
-def brighter(path, size, real=inspector.decode_with_pillow):
-    pixels = real(path, size).copy()
+def brighter(source, size, real=inspector.decode_source):
+    pixels = real(source, size).copy()
     pixels[pixels.shape[0] // 2] ^= 1
     return pixels
 
 
-def black(path, size, real=inspector.decode_with_pillow):
+def black(source, size, real=inspector.decode_source):
     try:
-        return real(path, size)
+        return real(source, size)
     except UndecodableError:
         return np.zeros((*size, 3), np.uint8)
 
 
-def refusing(path, size):
+def refusing(source, size):
     raise UndecodableError("no")
 
 
@@ -316,7 +316,7 @@ def test_a_wrong_decoder_is_found(starts, tmp_path, monkeypatch, defect, kinds):
         calls.append(paths)
         with monkeypatch.context() as patched:
             if len(calls) == 2:
-                patched.setattr(inspector, "decode_with_pillow", defect)
+                patched.setattr(inspector, "decode_source", defect)
             return real(paths, way)
 
     monkeypatch.setattr(fuzz_child, "deliver", deliver)

@@ -29,4 +29,22 @@ def test_workers_use_one_thread_and_the_others_keep_theirs(before):
 
 def test_the_stage_gets_a_thread_for_every_two_of_dali():
     assert [split_threads(n) for n in (1, 2, 3, 8)] == [(1, 1), (2, 1), (3, 1), (8, 4)]
-    assert split_threads(None).decode == len(os.sched_getaffinity(0))
+    assert split_threads(None).decode == min(16, len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "cores", "threads"),
+    [("1", 8, (8, 4)), ("4", 8, (2, 1)), ("8", 8, (1, 1)), ("8", 6, (1, 1)), ("1", 96, (16, 8)), ("8", 96, (12, 6))],
+)
+def test_ranks_of_a_machine_share_its_cores(monkeypatch, ranks, cores, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    assert split_threads(None) == threads
+    assert split_threads(5).decode == 5
+
+
+@pytest.mark.parametrize("ranks", ["", "0", "many"])
+def test_an_odd_number_of_ranks_counts_as_one(monkeypatch, ranks):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    assert split_threads(None).decode == 4
