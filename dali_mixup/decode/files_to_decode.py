@@ -18,8 +18,8 @@ def files_to_decode(
     """The inputs of DALI's decoder for some rows of a batch.
 
     Returns:
-        "file": paths of a `FileList`, (rows, longest) uint8, with "length", (rows,) int32, as the bytes that belong to
-        each; else a list of uint8 (length,), the bytes of `encoded`. "anchor" and "shape": (rows, 2) int32, the window
+        "file": paths of a `FileList`, (rows, longest) uint8, or a list of uint8 (length,), the bytes of `encoded`;
+        "length": (rows,) int32, how many bytes belong to each. "anchor" and "shape": (rows, 2) int32, the window
         in what the bytes hold.
     """
     anchor, shape = batch.windows.anchor[rows], batch.windows.shape[rows]
@@ -29,4 +29,5 @@ def files_to_decode(
     found = [encoded.get(row) for row in rows]
     corner = np.array([(0, 0) if each is None else (each.top, each.left) for each in found], np.int32).reshape(-1, 2)
     files = [NO_FILE if each is None else np.frombuffer(each.data, np.uint8) for each in found]
-    return {"file": files, "anchor": anchor - corner, "shape": shape}
+    length = np.array([len(each) for each in files], np.int32)
+    return {"file": files, "length": length, "anchor": anchor - corner, "shape": shape}

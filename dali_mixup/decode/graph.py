@@ -25,8 +25,12 @@ AUTO_AUG_ALIASES = re.compile(r"`nvidia\.dali\.fn\.experimental\.(filter|equaliz
 
 BICUBIC = INTERPOLATIONS.index("bicubic")
 
-FILE_KINDS = {"file": (types.UINT8, 1), "anchor": (types.INT32, 1), "shape": (types.INT32, 1)}  # dtype, dimensions
-LENGTH_KIND = {"length": (types.INT32, 0)}
+FILE_KINDS = {  # dtype, dimensions
+    "file": (types.UINT8, 1),
+    "length": (types.INT32, 0),
+    "anchor": (types.INT32, 1),
+    "shape": (types.INT32, 1),
+}
 
 Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
 
@@ -66,8 +70,7 @@ def build_graph(
     Returns:
         A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
     """
-    kinds = FILE_KINDS | ({} if in_memory else LENGTH_KIND)
-    kinds |= {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
+    kinds = FILE_KINDS | {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
     geometry, size = pipeline.geometry, pipeline.size
     border, interpolation = geometry.border, geometry.interpolation
     if not windows_only:
@@ -150,7 +153,7 @@ def decode_errors(
     Yields:
         DALI's message for each window, "" if it decodes.
     """
-    kinds = FILE_KINDS | ({} if in_memory else LENGTH_KIND)
+    kinds = FILE_KINDS
 
     @pipeline_def(batch_size=1, num_threads=1, device_id=device_id, prefetch_queue_depth=1, exec_dynamic=True)
     def graph() -> DataNode:
@@ -194,12 +197,11 @@ def _decode(inputs: Mapping[str, DataNode], gpu_options: Mapping[str, Any] | Non
 
 def _bytes(inputs: Mapping[str, DataNode], *, in_memory: bool) -> DataNode:
     """The bytes of a file by operators of the same names, so that a checkpoint of one graph fits the other."""
+    file = inputs["file"][: inputs["length"]]
     if in_memory:
-        file = fn.reinterpret(inputs["file"], dtype=types.UINT8, name="path")
         return cast(DataNode, fn.reinterpret(file, dtype=types.UINT8, name="bytes"))
-    path = fn.tensor_subscript(inputs["file"], hi_0=inputs["length"], num_subscripts=1, name="path")
     # a mapped file that shrinks would kill the process
-    return cast(DataNode, fn.io.file.read(path, dont_use_mmap=True, name="bytes"))
+    return cast(DataNode, fn.io.file.read(file, dont_use_mmap=True, name="bytes"))
 
 
 def _filter(interpolation: str | None) -> dict[str, Any]:

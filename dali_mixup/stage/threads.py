@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import torch
 
-
 MOST_THREADS = 16  # of DALI by default; more wait for each other
 
 
