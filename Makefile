@@ -22,13 +22,13 @@ setup: .venv/.stamp turbojpeg
 	$(PIP) torchvision==0.28.0 -e ".[test,dev,bench]"
 	touch $@
 
-# A package of the system, which PyTurboJPEG finds by itself.
+# Packages of the system: the library that PyTurboJPEG finds by itself, and jpegtran, which `dali-mixup pack` calls.
 turbojpeg: .venv/.stamp
-	@if ! $(BIN)/python -c "import turbojpeg; turbojpeg.TurboJPEG()" 2>/dev/null; then \
+	@if ! $(BIN)/python -c "import turbojpeg; turbojpeg.TurboJPEG()" 2>/dev/null || ! command -v jpegtran >/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update -qq && apt-get install -qq -y libturbojpeg0; \
+			apt-get update -qq && apt-get install -qq -y libturbojpeg0 libjpeg-turbo-progs; \
 		else \
-			echo "libturbojpeg is missing; on Debian and Ubuntu: sudo apt-get install libturbojpeg0" >&2; \
+			echo "libturbojpeg or jpegtran is missing; on Debian and Ubuntu: sudo apt-get install libturbojpeg0 libjpeg-turbo-progs" >&2; \
 		fi; \
 	fi
 

@@ -159,6 +159,7 @@ class Decoder:
         """Drop the graph and what it prepared."""
         had_graph, self._graph = self._graph is not None, None
         self._ready.close()
+        self.faults.inspector.remember()  # the thread may not have come to it
         self._in_flight.clear()
         self._taken.clear()
         self._failure = None

@@ -28,6 +28,12 @@ def loader(dataset, pipeline=CROP, **options):
     return dm.Loader(dataset, pipeline, **options)
 
 
+def started(made):
+    """With a decoder, as the first batch makes it."""
+    made._start()
+    return made
+
+
 def on_gpu(images):
     """Tensors stay tensors on a GPU alone; this one lies on the CPU, where it counts as on a Loader's device."""
     dataset = dm.ArrayDataset(images, range(len(images)))
@@ -63,7 +69,7 @@ def test_large_images_that_lie_on_the_gpu_are_gathered_there():
 
 @pytest.mark.parametrize(("pipeline", "kind"), [(CROP, PixelDecoder), (RESIZE, PixelDecoder), (AUGMENT, Decoder)])
 def test_pixels_that_do_not_need_dali_pass_it_by(pipeline, kind):
-    assert type(loader(dm.ArrayDataset(pixels(), range(COUNT)), pipeline)._decoder) is kind
+    assert type(started(loader(dm.ArrayDataset(pixels(), range(COUNT)), pipeline))._decoder) is kind
 
 
 @pytest.mark.parametrize("pipeline", [CROP, RESIZE, AUGMENT])
@@ -77,7 +83,7 @@ def test_a_tensor_on_a_gpu_gives_the_batches_of_an_array(pipeline):
 
 
 def test_a_tensor_on_the_gpu_is_cut_when_its_batch_is_asked_for_in_the_consumers_stream():
-    made = loader(on_gpu(pixels()))._decoder
+    made = started(loader(on_gpu(pixels())))._decoder
     assert isinstance(made, PixelDecoder)
     assert made._cut is None
 
@@ -98,7 +104,7 @@ def test_the_next_epoch_is_prepared_while_one_ends(pipeline):
 
 
 def test_batches_that_are_kept_are_never_written_to_again():
-    made = loader(dm.ArrayDataset(pixels(), range(COUNT)), memory_format=torch.channels_last, mixup=None)
+    made = started(loader(dm.ArrayDataset(pixels(), range(COUNT)), memory_format=torch.channels_last, mixup=None))
     made._decoder.seek(made._cursor)
     kept = [made._decoder.next().images for _ in range(5)]
     before = [images.clone() for images in kept]
