@@ -102,7 +102,8 @@ def test_closed_streams_are_no_error(closed, folder):
 def test_stripped_docstrings_which_dali_needs_are_refused_in_words(folder):
     code = (
         "import sys, dali_mixup as dm\n"
-        "dm.Loader(dm.ImageFolder(sys.argv[1]), dm.ImagePipeline(geometry=dm.RandomResizedCrop(8)), batch_size=2)"
+        "pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(8))\n"
+        "next(iter(dm.Loader(dm.ImageFolder(sys.argv[1]), pipeline, batch_size=2)))"
     )
     done = subprocess.run([sys.executable, "-OO", "-c", code, folder], capture_output=True, text=True, check=False)
     assert "RuntimeError: a Loader can't run under python -OO" in done.stderr

@@ -28,6 +28,15 @@ class PackedDataset(ReadableDataset):
 
     Raises:
         DatasetError: no pack, one of another version, or one that was changed or damaged since.
+
+    >>> import os, tempfile, PIL.Image, dali_mixup as dm
+    >>> folder = tempfile.mkdtemp()
+    >>> PIL.Image.new("RGB", (64, 48)).save(os.path.join(folder, "photo.jpg"))
+    >>> files = dm.FileList([os.path.join(folder, "photo.jpg")], targets=[0], cache=False)
+    >>> dm.pack(files, os.path.join(folder, "packed"), progress=False).samples
+    1
+    >>> dm.PackedDataset(os.path.join(folder, "packed"))
+    PackedDataset(1 sample in 1 shard)
     """
 
     def __init__(self, folder: str | os.PathLike):
@@ -85,7 +94,10 @@ class PackedDataset(ReadableDataset):
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
-        return f"PackedDataset({len(self)} samples in {len(self._shards)} shards{classes})"
+        samples, shards = (
+            f"{n} {word}{'s' * (n > 1)}" for n, word in ((len(self), "sample"), (len(self._shards), "shard"))
+        )
+        return f"PackedDataset({samples} in {shards}{classes})"
 
 
 def _check_shards(folder: Path, shards: list[dict[str, Any]]) -> None:
