@@ -48,7 +48,7 @@ class SmallImages:
             pixels = self._paste(levels, draw, rows) if isinstance(draw, CutMixDraw) else levels[rows]
             pixels = pixels.float()
             if isinstance(draw, MixUpDraw):
-                pixels = torch.lerp(levels[draw.partner[rows]].float(), pixels, draw.lam[rows].view(-1, 1))
+                pixels = torch.lerp(levels.index_select(0, draw.partner[rows]).float(), pixels, draw.lam[rows].view(-1, 1))
             if out.dtype == torch.float32:
                 torch.addcmul(self.shift, pixels, self.scale, out=out[rows])
             else:
