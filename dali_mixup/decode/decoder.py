@@ -64,6 +64,8 @@ class Decoder:
         gpu_decode: how it decodes on a GPU.
     """
 
+    takes_cores = True  # from the stage
+
     def __init__(
         self,
         plan: Plan,
