@@ -1,6 +1,7 @@
 """One folder of images, from wherever: the batches of its files, bit for bit, and states that fit all of them."""
 
 import io
+import pickle
 import tarfile
 from pathlib import Path
 
@@ -261,3 +262,24 @@ def test_a_torch_dataloader_of_pixels_keeps_its_order(root):
     for (images, labels), (levels, expected) in zip(ours, theirs, strict=True):
         assert torch.equal(labels, expected)
         torch.testing.assert_close(images, levels / 255)
+
+
+@pytest.mark.parametrize(
+    ("store", "way_out"),
+    [
+        ("list", "leave them out with exclude=,"),
+        ("tar", r"leave them out with subset\(\),"),
+        ("huggingface", r"leave them out with select\(\) of the Hugging Face data set,"),
+        ("bytes", "leave them out,"),
+        ("pack", r"leave them out when packing \(skip_bad, --skip-bad\),"),
+        ("arrays", "leave them out,"),
+    ],
+)
+def test_a_bad_sample_comes_with_a_way_out_that_its_store_has(stores, store, way_out):
+    dataset = stores[1][store]
+    loader = build(dataset, RECIPES[0], shuffle=False, max_pixels=60 * 130 - 1)
+    with pytest.raises(dm.BadSampleError, match=f"repair them, {way_out}") as caught:
+        epoch(loader)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    with pytest.raises(dm.BadSampleError, match=f"repair them, {way_out} or allow more"):
+        build(dataset, RECIPES[0], max_pixels=60 * 130 - 1, on_bad_sample="replace")

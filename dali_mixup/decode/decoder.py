@@ -185,7 +185,7 @@ class Decoder:
         if failed is None:
             raise failure
         if failed.bad:
-            raise BadSampleError(self.faults.name_bad(failed)) from error
+            raise BadSampleError(self.faults.name_bad(failed), leave_out=self.plan.dataset.leave_out) from error
         refused = self.faults.find_refused(failed)
         if not refused:
             raise error

@@ -101,7 +101,9 @@ class PixelDecoder:
             batch, images = next(self._batches)
             self.faults.warn_of(batch.news)
             if batch.bad:
-                raise BadSampleError(sample for _, sample in sorted(batch.bad.items()))
+                raise BadSampleError(
+                    (sample for _, sample in sorted(batch.bad.items())), leave_out=self.dataset.leave_out
+                )
         except BaseException:  # what was prepared behind it is lost
             self.close()
             raise
