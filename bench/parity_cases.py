@@ -105,12 +105,29 @@ def _pixels() -> list[Case]:
         Case("RandomInvert", "0.5", v1.RandomInvert()),
         Case("RandomPosterize", "3", v1.RandomPosterize(3)),
         Case("RandomSolarize", "128", v1.RandomSolarize(128)),
+        *_warps(),
         Case("RandomApply", "ColorJitter, GaussianBlur(3)", applied),
         Case("ToTensor, Normalize", "ImageNet", v1.Compose([to_tensor, normalize])),
         Case("ToDtype, Normalize", "unscaled", unscaled),
         Case("RandomErasing", "before Normalize", v1.Compose([to_tensor, erase, normalize])),
         Case("RandomErasing", "after Normalize", v1.Compose([to_tensor, normalize, erase])),
         Case("RandomErasing", "after Normalize, random", v1.Compose([to_tensor, normalize, erase_with_noise])),
+    ]
+
+
+def _warps() -> list[Case]:
+    affine = v1.RandomAffine(30, (0.1, 0.2), (0.5, 1.5), 20, Mode.BICUBIC, fill=(1, 2, 3))
+    quarters = v1.RandomChoice([v1.RandomRotation((angle, angle)) for angle in (0, 90, 180, 270)])
+    order = v2.RandomOrder([v2.RandomRotation(20), v2.RandomSolarize(99), v2.ColorJitter(0.4)])
+    return [
+        Case("RandomRotation", "30, nearest", v1.RandomRotation(30)),
+        Case("RandomRotation", "180, bilinear", v2.RandomRotation(180, Mode.BILINEAR, fill=9)),
+        Case("RandomAffine", "nearest", v2.RandomAffine(10, (0.1, 0.1), (0.8, 1.2), (-5, 5, -9, 9))),
+        Case("RandomAffine", "bicubic", affine),
+        Case("RandomPerspective", "bilinear", v1.RandomPerspective()),
+        Case("RandomPerspective", "0.8, nearest", v2.RandomPerspective(0.8, 1.0, Mode.NEAREST, 128)),
+        Case("RandomChoice", "of four rotations", quarters),
+        Case("RandomOrder", "of three", order),
     ]
 
 

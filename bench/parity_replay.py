@@ -10,18 +10,20 @@ from PIL import Image
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
-from dali_mixup.transforms import affine, pixels
+from dali_mixup.transforms import affine, perspective, pixels
 from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import Operation
 
 functional = import_torchvision("torchvision.transforms.functional")
 Mode = functional.InterpolationMode
+WARPS = {affine.warp: Image.Transform.AFFINE, perspective.warp: Image.Transform.PERSPECTIVE}
 ERASE = (pixels.erase, pixels.erase_with_noise)
 # fmt: off
 RANDOM_PIXELS = (
-    "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness", "RandomApply",
-    "RandomAutocontrast", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomPosterize",
-    "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
+    "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness", "RandomAffine", "RandomApply",
+    "RandomAutocontrast", "RandomChoice", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomInvert",
+    "RandomOrder", "RandomPerspective", "RandomPosterize", "RandomRotation", "RandomSolarize", "RandomVerticalFlip",
+    "TrivialAugmentWide",
 )
 # fmt: on
 THEIRS = {
@@ -65,7 +67,7 @@ def replay(transform: Any, image: Image.Image, batch: BatchPlan, row: int) -> to
 
 def steps_of(transform: Any) -> Iterator[Any]:
     """Out of nested containers."""
-    if hasattr(transform, "transforms") and type(transform).__name__ != "RandomApply":
+    if hasattr(transform, "transforms") and type(transform).__name__ not in RANDOM_PIXELS:
         for step in transform.transforms:
             yield from steps_of(step)
     else:
@@ -106,10 +108,9 @@ def _margins(step: Any) -> list[int]:
 
 def _apply(step: Any, image: Any, operation: Operation) -> Any:
     function, numbers, fixed = operation
-    if function is affine.warp:
+    if function in WARPS:
         mode, fill = fixed
-        resampling = Image.Resampling[mode.upper()]
-        return image.transform(image.size, Image.Transform.AFFINE, numbers, resampling, fillcolor=fill)
+        return image.transform(image.size, WARPS[function], numbers, Image.Resampling[mode.upper()], fillcolor=fill)
     if function is pixels.gaussian_blur:
         return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
     if function in ERASE:

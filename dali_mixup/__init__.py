@@ -29,6 +29,7 @@ from dali_mixup.mixing.random_choice import RandomChoice
 from dali_mixup.mixing.targets import labels, stack_targets, unstack_targets
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
+from dali_mixup.transforms.choices import OneOf, RandomOrder
 from dali_mixup.transforms.erasing import RandomErasing
 from dali_mixup.transforms.moves import RandomAffine, RandomPerspective, RandomRotation
 from dali_mixup.transforms.transforms import (
@@ -73,6 +74,7 @@ __all__ = [
     "MixUpDraw",
     "MixUpIterator",
     "MixUpLoss",
+    "OneOf",
     "PackReport",
     "PackedDataset",
     "RandomChoice",
@@ -84,6 +86,7 @@ __all__ = [
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomOperation",
+    "RandomOrder",
     "RandomPerspective",
     "RandomResizedCrop",
     "RandomRotation",

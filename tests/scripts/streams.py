@@ -204,6 +204,12 @@ def list_transforms(dm) -> Iterator[tuple[str, tuple]]:
     yield "TrivialAugmentWide", (dm.TrivialAugmentWide(), dm.RandomErasing(0.7, fill=(9, 9, 9)))
     yield "noise", (dm.RandomErasing(0.7, noise="pixel", count=(1, 2), fill=(9, 9, 9), std=(5, 6, 7)),)
     yield "AutoAugment", (dm.AutoAugment(), dm.RandomErasing(0.7, noise="color", count=(1, 3), std=(9, 9, 9)))
+    yield "moves", (dm.RandomRotation(30), dm.RandomAffine(9, (0.1, 0.2), (0.5, 1.5), 9, "bicubic"))
+    yield "perspective", (dm.RandomPerspective(fill=(1, 2, 3)), dm.RandomAffine(0, scale=(0.5, 1.5)))
+    yield (
+        "choices",
+        (dm.OneOf((dm.ColorJitter(0.4), dm.RandomRotation(9)), (1, 2)), dm.RandomOrder((dm.AutoAugment(),))),
+    )
     yield (
         "operations",
         (dm.RandomOperation("Solarize", 99), dm.RandomOperation("Posterize", 3), dm.RandomOperation("Invert")),

@@ -114,12 +114,11 @@ class RandomInvert(v1.RandomInvert):
     "step",
     [
         v1.Lambda(abs),
-        v1.RandomRotation(10),
+        v2.RandomPhotometricDistort(),
         RandomInvert(),
         abs,
         rand_augment_transform("rand-m9", {}),
         timm_transforms.TrimBorder(4),
-        v2.RandomChoice([v2.RandomHorizontalFlip()]),
     ],
 )
 def test_an_unknown_transform_is_named_and_the_way_out_shown(step):
@@ -140,7 +139,7 @@ class TwoViews:
         return self.view(image), self.view(image)
 
 
-OWN = v1.RandomRotation(10)
+OWN = v2.RandomPhotometricDistort()
 
 
 @pytest.mark.parametrize(
