@@ -63,7 +63,7 @@ def test_moves_and_choices_are_found(module, make, expected):
 
 @pytest.mark.parametrize("module", [v1, v2])
 def test_a_rotation_that_expands_is_refused(module):
-    with pytest.raises(ValueError, match=r"(?s)expand must be False, got RandomRotation\(.*a size of its own"):
+    with pytest.raises(ValueError, match=r"(?s)expand must be False, got 'RandomRotation\(.*a size of its own"):
         translated(module, module.RandomRotation(30, expand=True))
 
 
