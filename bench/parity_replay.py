@@ -105,7 +105,7 @@ def _margins(step: Any) -> list[int]:
 
 
 def _apply(step: Any, image: Any, operation: Operation) -> Any:
-    function, numbers, fixed = operation
+    function, numbers, fixed, _ = operation
     if function is affine.warp:
         mode, fill = fixed
         resampling = Image.Resampling[mode.upper()]
