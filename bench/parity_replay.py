@@ -107,7 +107,7 @@ def _margins(step: Any) -> list[int]:
 
 
 def _apply(step: Any, image: Any, operation: Operation) -> Any:
-    function, numbers, fixed = operation
+    function, numbers, fixed, _ = operation
     if function in WARPS:
         mode, fill = fixed
         return image.transform(image.size, WARPS[function], numbers, Image.Resampling[mode.upper()], fillcolor=fill)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import torch
+from PIL import Image
 
 from dali_mixup.transforms.affine import places
-from dali_mixup.transforms.sampling import Interpolation, grid, sample
+from dali_mixup.transforms.sampling import Interpolation, grid, sample, transform_by_pillow
 
 
 def solve(corners: np.ndarray, size: tuple[int, int]) -> list[list[float]]:
@@ -37,6 +38,15 @@ def warp(
     images: torch.Tensor, numbers: torch.Tensor, interpolation: Interpolation, fill: tuple[int, int, int]
 ) -> torch.Tensor:
     """Images (n, 3, H, W) uint8 by the coefficients `numbers` (n, 8) float64; what comes from outside is `fill`."""
+    if images.device.type == "cpu":
+        return transform_by_pillow(images, numbers, Image.Transform.PERSPECTIVE, interpolation, fill)
+    return warp_by_torch(images, numbers, interpolation, fill)
+
+
+def warp_by_torch(
+    images: torch.Tensor, numbers: torch.Tensor, interpolation: Interpolation, fill: tuple[int, int, int]
+) -> torch.Tensor:
+    """`warp` on any device."""
     rows, columns = (steps + 0.5 for steps in grid(images, torch.float64))
     above = places(numbers[:, :6].view(-1, 2, 3), rows, columns)
     g, h = numbers[:, 6:, None, None].unbind(1)
