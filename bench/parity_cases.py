@@ -66,11 +66,15 @@ def _crops_and_flips() -> list[Case]:
     for mode in ("constant", "edge", "reflect", "symmetric"):
         crop = v2.RandomCrop(200, padding=(8, 4, 12, 16), padding_mode=mode, fill=(1, 2, 3))
         cases.append(Case("RandomCrop", f"200, padding=(8, 4, 12, 16), {mode}", crop))
+        cases.append(Case("Pad", f"(1, 2, 3, 4), {mode}", v2.Pad((1, 2, 3, 4), (1, 2, 3), mode), random=False))
+    cifar = v1.Compose([v1.Pad(4, padding_mode="reflect"), v1.RandomHorizontalFlip(), v1.RandomCrop(224)])
     odd = v1.Compose([v1.RandomHorizontalFlip(), v1.CenterCrop(201)])
     nearest = v1.Compose([v1.RandomHorizontalFlip(), v1.Resize((100, 100), Mode.NEAREST)])
     return [
         *cases,
         Case("RandomCrop", "700, pad_if_needed", v1.RandomCrop(700, pad_if_needed=True), whole=True),
+        Case("Pad, RandomCrop", "4, reflect", cifar),
+        Case("Pad", "5, after Resize", v1.Compose([v1.Resize((150, 100)), v1.Pad(5, 9)]), whole=True, random=False),
         Case("RandomHorizontalFlip", "0.5", v1.RandomHorizontalFlip()),
         Case("RandomVerticalFlip", "0.5", v1.RandomVerticalFlip()),
         Case("CenterCrop", "201 of 224, after a flip", odd),

@@ -76,8 +76,6 @@ def _way_out(reading: Reading, step: Any, later: list[Any]) -> str:
     if reading.floating:
         return "leave it out, and apply it to the batches that the Loader delivers: images (B, 3, H, W) on its device"
     crop = next((each for each in later if name_of(each) in GEOMETRIES), None)
-    if crop is not None and name_of(step) == "Pad" and name_of(crop) == "RandomCrop":
-        return f"leave it out, and pad in the crop: RandomCrop({crop.size}, padding={step.padding})"
     if crop is not None:
         return f"leave it out, or put it behind {text_of(crop)}: what comes before would need the whole image"
     if reading.transforms:

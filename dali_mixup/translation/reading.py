@@ -5,6 +5,7 @@ from typing import Any
 
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import KeepSize
+from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.parity import Line, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
@@ -62,7 +63,7 @@ class Reading:
             raise misplaced(step, "it works on levels; put it before Normalize")
         found = translate(step, self.values)
         transform, line = found.ours, on_tensors(found, floating=self.floating) if self.tensor else found
-        if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and self.crop is None:
+        if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and isinstance(self.crop, Pad | None):
             self.mirrored = text_of(step)
         if isinstance(transform, RandomHorizontalFlip) and not self.transforms:
             self.flip += transform.p - 2 * self.flip * transform.p

@@ -148,7 +148,6 @@ OWN = v2.RandomPhotometricDistort()
         ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], "leave it out, and apply it to the batches"),
         ([TwoViews()], "got .*TwoViews.*; a Loader delivers one image for each sample; keep the DataLoader"),
         ([v1.FiveCrop(8)], "got FiveCrop.*; a Loader delivers one image for each sample"),
-        ([v1.Pad(4), v1.RandomCrop(32), v1.ToTensor()], r"and pad in the crop: RandomCrop\(\(32, 32\), padding=4\)"),
         ([OWN, v1.RandomResizedCrop(8)], r"leave it out, or put it behind RandomResizedCrop\(size=\(8, 8\)"),
         ([v1.CenterCrop(8), v1.ColorJitter(0.5), OWN], r"augment=my_function.*; it runs before ColorJitter"),
         ([v1.CenterCrop(8), v2.ToImage(), OWN, v2.ToDtype(torch.float32, scale=True)], "augment=my_function"),
