@@ -67,7 +67,7 @@ def _crops_and_flips() -> list[Case]:
         crop = v2.RandomCrop(200, padding=(8, 4, 12, 16), padding_mode=mode, fill=(1, 2, 3))
         cases.append(Case("RandomCrop", f"200, padding=(8, 4, 12, 16), {mode}", crop))
         cases.append(Case("Pad", f"(1, 2, 3, 4), {mode}", v2.Pad((1, 2, 3, 4), (1, 2, 3), mode), random=False))
-    cifar = v1.Compose([v1.Pad(4, padding_mode="reflect"), v1.RandomHorizontalFlip(), v1.RandomCrop(224)])
+    cifar = v1.Compose([v1.Pad(4, padding_mode="reflect"), v1.RandomCrop(224), v1.RandomHorizontalFlip()])
     odd = v1.Compose([v1.RandomHorizontalFlip(), v1.CenterCrop(201)])
     nearest = v1.Compose([v1.RandomHorizontalFlip(), v1.Resize((100, 100), Mode.NEAREST)])
     return [

@@ -47,12 +47,16 @@ def replay(transform: Any, image: Image.Image, batch: BatchPlan, row: int) -> to
     """What torchvision makes of `image` (3, H, W) with the windows, flip and operations of a row of `batch`."""
     operations = list(batch.operations[row]) if batch.operations else []
     found: Any = image
+    margin = (0, 0)  # that a Pad has added above and to the left
     for step in steps_of(transform):
         name = type(step).__name__
         if name.startswith("RandomResizedCrop"):
             found = _resized_crop(step, found, batch, row)
         elif name == "RandomCrop":
-            found = _padded_crop(step, found, batch, row)
+            found = _padded_crop(step, found, batch, row, margin)
+        elif name == "Pad":
+            found, before = step(found), found.size
+            margin = ((found.height - before[1]) // 2, (found.width - before[0]) // 2)
         elif name == "RandomHorizontalFlip":
             found = functional.hflip(found) if batch.flips[row] else found
         elif name in RANDOM_PIXELS:
@@ -85,8 +89,8 @@ def _resized_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> 
     return functional.resized_crop(image, top, left, height, width, list(step.size), mode)
 
 
-def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> Image.Image:
-    top, left = batch.windows.offset[row].tolist()
+def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int, margin: tuple[int, int]) -> Image.Image:
+    top, left = (batch.windows.offset[row] + margin).tolist()
     fill = step.fill or 0
     margins = [0, 0, 0, 0] if step.padding is None else _margins(step)
     if step.pad_if_needed:
