@@ -30,6 +30,7 @@ from dali_mixup.mixing.targets import labels, stack_targets, unstack_targets
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
 from dali_mixup.transforms.erasing import RandomErasing
+from dali_mixup.transforms.moves import RandomAffine, RandomPerspective, RandomRotation
 from dali_mixup.transforms.transforms import (
     ColorJitter,
     GaussianBlur,
@@ -76,13 +77,16 @@ __all__ = [
     "PackedDataset",
     "RandomChoice",
     "RandAugment",
+    "RandomAffine",
     "RandomApply",
     "RandomCrop",
     "RandomErasing",
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomOperation",
+    "RandomPerspective",
     "RandomResizedCrop",
+    "RandomRotation",
     "RandomVerticalFlip",
     "ReadError",
     "Resize",
