@@ -1,7 +1,7 @@
 """Shears, shifts and rotations of finished images, with torchvision's matrices and Pillow's arithmetic.
 
 A matrix (a, b, c, d, e, f) says where an output pixel comes from: column a x + b y + c and row d x + e y + f, of pixel
-centres. On a CPU Pillow itself does it, in a quarter of the time; the torch code is for GPUs.
+centres.
 """
 
 import math
@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from dali_mixup.transforms.operations import Operation
-from dali_mixup.transforms.sampling import Interpolation, filled, gather, grid, sample, transform_by_pillow
+from dali_mixup.transforms.pillow_warp import warp_by_pillow
+from dali_mixup.transforms.sampling import Interpolation, filled, gather, grid, sample
 
 Matrix = tuple[float, float, float, float, float, float]
 
@@ -101,14 +102,14 @@ def warp(
 ) -> torch.Tensor:
     """Images (n, 3, H, W) uint8 through the matrices `numbers` (n, 6) float64; what comes from outside is `fill`."""
     if images.device.type == "cpu":
-        return transform_by_pillow(images, numbers, Image.Transform.AFFINE, interpolation, fill)
+        return warp_by_pillow(images, numbers, Image.Transform.AFFINE, interpolation, fill)
     return warp_by_torch(images, numbers, interpolation, fill)
 
 
 def warp_by_torch(
     images: torch.Tensor, numbers: torch.Tensor, interpolation: Interpolation, fill: tuple[int, int, int]
 ) -> torch.Tensor:
-    """`warp` on any device."""
+    """`warp` on any device; nearest neighbours as for `operation`."""
     matrix = numbers.view(-1, 2, 3)
     if interpolation == "nearest":
         return filled(*_nearest(images, matrix), fill)

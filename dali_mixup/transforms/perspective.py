@@ -5,7 +5,8 @@ import torch
 from PIL import Image
 
 from dali_mixup.transforms.affine import places
-from dali_mixup.transforms.sampling import Interpolation, grid, sample, transform_by_pillow
+from dali_mixup.transforms.pillow_warp import warp_by_pillow
+from dali_mixup.transforms.sampling import Interpolation, grid, sample
 
 
 def solve(corners: np.ndarray, size: tuple[int, int]) -> list[list[float]]:
@@ -39,7 +40,7 @@ def warp(
 ) -> torch.Tensor:
     """Images (n, 3, H, W) uint8 by the coefficients `numbers` (n, 8) float64; what comes from outside is `fill`."""
     if images.device.type == "cpu":
-        return transform_by_pillow(images, numbers, Image.Transform.PERSPECTIVE, interpolation, fill)
+        return warp_by_pillow(images, numbers, Image.Transform.PERSPECTIVE, interpolation, fill)
     return warp_by_torch(images, numbers, interpolation, fill)
 
 

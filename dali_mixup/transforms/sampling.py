@@ -1,32 +1,14 @@
-"""Pixels between pixels, by Pillow or with its arithmetic: what stands at any place of an image.
+"""Pixels between pixels, with Pillow's arithmetic: what stands at any place of an image.
 
 Places are columns and rows, in pixels from the image's corner; the first pixel's centre is at (0.5, 0.5).
 """
 
 from typing import Literal
 
-import numpy as np
 import torch
-from PIL import Image
 
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Found = tuple[torch.Tensor, torch.Tensor]
-
-
-def transform_by_pillow(
-    images: torch.Tensor,
-    numbers: torch.Tensor,
-    kind: Image.Transform,
-    interpolation: Interpolation,
-    fill: tuple[int, int, int],
-) -> torch.Tensor:
-    """Images (n, 3, H, W) uint8 through Pillow's `transform` with the `numbers` (n, k) of each."""
-    out, resampling = torch.empty(images.shape, dtype=torch.uint8), Image.Resampling[interpolation.upper()]
-    for source, target, own in zip(images.numpy(), out.numpy(), numbers.tolist(), strict=True):
-        image = Image.fromarray(np.ascontiguousarray(source.transpose(1, 2, 0)))
-        image = image.transform(image.size, kind, own, resampling, fillcolor=fill)
-        np.copyto(target, np.asarray(image).transpose(2, 0, 1))
-    return out
 
 
 def grid(images: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
