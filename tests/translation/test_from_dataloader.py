@@ -227,7 +227,7 @@ def test_looking_at_a_dataset_leaves_torchs_random_numbers_alone(folder):
 
 def test_strict_refuses_approximate_transforms(folder):
     transform = v1.Compose([v1.Resize((16, 16)), v1.ToTensor(), v1.RandomAffine(5)])
-    with pytest.raises(ValueError, match="(?s)approximate are:.*RandomAffine"):
+    with pytest.raises(ValueError, match=r"(?s)approximate are:.*RandomAffine"):
         swap(DataLoader(image_folder(folder, transform)), strict=True)
     made = v1.Compose([v1.Resize((16, 16)), v1.ColorJitter(0.4), v1.ToTensor(), v1.Normalize(MEAN, STD)])
     assert swap(DataLoader(image_folder(folder, made)), strict=True).pipeline.transforms
