@@ -102,6 +102,7 @@ def _pixels() -> list[Case]:
         Case("RandAugment", "4 of magnitude 20, bilinear, fill=128", strong),
         Case("TrivialAugmentWide", "nearest", v1.TrivialAugmentWide()),
         Case("TrivialAugmentWide", "bilinear", v2.TrivialAugmentWide(interpolation=Mode.BILINEAR)),
+        Case("AugMix", "bilinear", v1.AugMix()),
         *(Case("AutoAugment", policy.value, v1.AutoAugment(policy)) for policy in v1.AutoAugmentPolicy),
         Case("RandomAdjustSharpness", "2", v1.RandomAdjustSharpness(2)),
         Case("RandomAutocontrast", "0.5", v1.RandomAutocontrast()),

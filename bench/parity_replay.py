@@ -10,20 +10,22 @@ from PIL import Image
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
-from dali_mixup.transforms import affine, perspective, pixels
+from dali_mixup.transforms import affine, aug_mix, perspective, pixels
+from dali_mixup.transforms.auto_augment import make_operation
 from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import Operation
 
+autoaugment = import_torchvision("torchvision.transforms.autoaugment")
 functional = import_torchvision("torchvision.transforms.functional")
 Mode = functional.InterpolationMode
 WARPS = {affine.warp: Image.Transform.AFFINE, perspective.warp: Image.Transform.PERSPECTIVE}
 ERASE = (pixels.erase, pixels.erase_with_noise)
 # fmt: off
 RANDOM_PIXELS = (
-    "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness", "RandomAffine", "RandomApply",
-    "RandomAutocontrast", "RandomChoice", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomInvert",
-    "RandomOrder", "RandomPerspective", "RandomPosterize", "RandomRotation", "RandomSolarize", "RandomVerticalFlip",
-    "TrivialAugmentWide",
+    "AugMix", "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness", "RandomAffine",
+    "RandomApply", "RandomAutocontrast", "RandomChoice", "RandomEqualize", "RandomErasing", "RandomGrayscale",
+    "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPosterize", "RandomRotation", "RandomSolarize",
+    "RandomVerticalFlip", "TrivialAugmentWide",
 )
 # fmt: on
 THEIRS = {
@@ -112,6 +114,8 @@ def _margins(step: Any) -> list[int]:
 
 def _apply(step: Any, image: Any, operation: Operation) -> Any:
     function, numbers, fixed, _ = operation
+    if function is aug_mix.mix_chains:
+        return _mix_chains(step, image, operation)
     if function in WARPS:
         mode, fill = fixed
         return image.transform(image.size, WARPS[function], numbers, Image.Resampling[mode.upper()], fillcolor=fill)
@@ -120,6 +124,27 @@ def _apply(step: Any, image: Any, operation: Operation) -> Any:
     if function in ERASE:
         return functional.erase(image, *map(int, numbers[:4]), _erased(step, operation))
     return THEIRS[function](image, *numbers)
+
+
+def _mix_chains(step: Any, image: Image.Image, operation: Operation) -> Image.Image:
+    """What torchvision makes of AugMix's chains: on tensors, as it does with PIL images, too."""
+    space, steps = step._augmentation_space(aug_mix.BINS, (image.height, image.width)), {}
+    for name, (strengths, _) in space.items():
+        for strength in strengths.flatten().tolist():
+            for signed in (strength, -strength):
+                made = make_operation(
+                    name, signed, (image.height, image.width), interpolation=step.interpolation.value, fill=0
+                )
+                steps[made] = name, signed
+    own, *weights = operation.numbers
+    start = functional.pil_to_tensor(image)
+    total = own * start
+    for weight, chain in zip(weights, operation.chains, strict=True):
+        found = start
+        for each in chain:
+            found = autoaugment._apply_op(found, *steps[each], step.interpolation, step.fill)
+        total.add_(weight * found)
+    return functional.to_pil_image(total.to(torch.uint8))
 
 
 def _erased(step: Any, operation: Operation) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from dali_mixup.errors import must_be
 from dali_mixup.parity import Line, Parity, together
+from dali_mixup.transforms.aug_mix import AugMix
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
 from dali_mixup.transforms.choices import OneOf, RandomOrder
 from dali_mixup.transforms.erasing import RandomErasing
@@ -47,6 +48,8 @@ TENSOR_COLORS = (
     "torchvision doesn't round float tensors: by 0.4 levels in the mean, 1.5 at most; put it before ToTensor"
 )
 NOISE = "noise is clipped to what uint8 holds: by 0.17 levels in the mean, 150 at most (with ImageNet's mean and std)"
+
+AUG_MIX = "torchvision's AugMix works on tensors, which it warps otherwise: by 0.1 levels in the mean, 200 at most"
 
 
 def translate(step: Any, values: Values) -> Line:
@@ -180,6 +183,11 @@ def _translate_inner(step: Any, values: Values) -> Line:
     return together(inner, RandomApply(tuple(line.ours for line in inner), 1.0))
 
 
+def _aug_mix(step: Any, values: Values) -> Line:
+    options = (int(step.severity), int(step.mixture_width), int(step.chain_depth), float(step.alpha), step.all_ops)
+    return Line(AugMix(*options, **_warp(step, values)), Parity.APPROXIMATE, AUG_MIX)
+
+
 def _solarize(step: Any, values: Values) -> Transform:
     threshold, _, _ = values.to_levels(three([step.threshold]))
     return RandomOperation("Solarize", round(threshold, 6), float(step.p))
@@ -187,6 +195,7 @@ def _solarize(step: Any, values: Values) -> Transform:
 
 CONTAINERS = RandomApply | OneOf | RandomOrder
 TABLE: dict[str, Callable[[Any, Values], Transform | Line]] = {
+    "AugMix": _aug_mix,
     "AutoAugment": lambda step, values: AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step, values)),
     "ColorJitter": _color_jitter,
     "GaussianBlur": _gaussian_blur,
