@@ -1,5 +1,6 @@
 """Options of torchvision's and timm's transforms, in this library's terms."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ from dali_mixup.errors import must_be
 from dali_mixup.geometry.geometry import INTERPOLATIONS, Interpolation
 
 MODULES = ("torchvision.transforms.", "timm.data.transforms", "timm.data.random_erasing", "torch.nn.modules.")
+LONGEST = 200  # characters of a function that are shown
 Triple = tuple[float, float, float]
 AS_AUGMENT = (
     "leave it out and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, "
@@ -26,11 +28,25 @@ def text_of(step: object) -> str:
     return " ".join(repr(step).split())
 
 
+def source_of(step: Any) -> str:
+    """Where the function of a `Lambda`, or a function itself, is written, and its text; "" for others."""
+    function = inspect.unwrap(getattr(step, "lambd", step)) if name_of(step) == "Lambda" or callable(step) else None
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    try:
+        text = " ".join(inspect.getsource(code).split())
+    except (OSError, TypeError):  # typed into an interpreter
+        text = ""
+    written = f" of {code.co_filename}:{code.co_firstlineno}"
+    return f"{written}: {text[:LONGEST]}{'...' if len(text) > LONGEST else ''}" if text else written
+
+
 def unknown(step: object, way_out: str = AS_AUGMENT) -> TypeError:
     """The error for a transform that has no translation."""
     return TypeError(
-        f"transform must be made of transforms that from_torchvision knows, got {text_of(step)} "
-        f"({type(step).__module__}); {way_out}"
+        f"transform must be made of transforms that from_torchvision knows, got {text_of(step)}"
+        f"{source_of(step)} ({type(step).__module__}); {way_out}"
     )
 
 

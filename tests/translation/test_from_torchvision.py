@@ -145,7 +145,7 @@ OWN = v2.RandomPhotometricDistort()
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], "leave it out, and apply it to the batches"),
+        ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], r"leave it out and hand it over by after=\[my_function\]"),
         ([TwoViews()], "got .*TwoViews.*; a Loader delivers one image for each sample; keep the DataLoader"),
         ([v1.FiveCrop(8)], "got FiveCrop.*; a Loader delivers one image for each sample"),
         ([OWN, v1.RandomResizedCrop(8)], r"leave it out, or put it behind RandomResizedCrop\(size=\(8, 8\)"),
