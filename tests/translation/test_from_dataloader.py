@@ -233,6 +233,18 @@ def test_strict_refuses_approximate_transforms(folder):
     assert swap(DataLoader(image_folder(folder, made)), strict=True).pipeline.transforms
 
 
+def test_functions_of_finished_batches_are_handed_over(folder):
+    def halve(images):
+        return images / 2
+
+    theirs = DataLoader(image_folder(folder), batch_size=4)
+    made = dm.ImagePipeline(geometry=dm.CenterCrop(16), after=(torch.nn.Identity(),))
+    assert swap(theirs, after=[halve]).pipeline.after == (halve,)
+    assert swap(theirs, transform=made, after=[halve]).pipeline.after == (*made.after, halve)
+    whole, halved = (next(iter(swap(theirs, **options)))[0] for options in ({}, {"after": [halve]}))
+    assert torch.equal(halved, whole / 2)
+
+
 def test_the_callers_mixup_and_targets_come_first(folder):
     theirs = DataLoader(image_folder(folder), batch_size=4, collate_fn=by_global)
     assert swap(theirs, mixup=dm.MixUp(0.4)).mixup == dm.MixUp(0.4)
@@ -254,6 +266,13 @@ def test_bad_files_are_the_loaders_business(folder, tmp_path):
 
 
 def test_every_option_of_the_loader_is_taken_or_read():
-    ours = set(inspect.signature(dm.from_dataloader).parameters) - {"loader", "strict", "targets", "files", "transform"}
+    ours = set(inspect.signature(dm.from_dataloader).parameters) - {
+        "loader",
+        "strict",
+        "targets",
+        "files",
+        "transform",
+        "after",
+    }
     read = {"dataset", "pipeline", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
     assert ours | read == set(inspect.signature(dm.Loader).parameters)
