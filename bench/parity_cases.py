@@ -131,6 +131,9 @@ def _warps() -> list[Case]:
         Case("RandomAffine", "bicubic", affine),
         Case("RandomPerspective", "bilinear", v1.RandomPerspective()),
         Case("RandomPerspective", "0.8, nearest", v2.RandomPerspective(0.8, 1.0, Mode.NEAREST, 128)),
+        Case("ElasticTransform", "50, bilinear", v1.ElasticTransform(fill=9)),
+        Case("ElasticTransform", "300, bilinear", v2.ElasticTransform(300.0, 4.0)),
+        Case("ElasticTransform", "nearest", v2.ElasticTransform([90.0, 200.0], [3.0, 4.0], Mode.NEAREST, (1, 2, 3))),
         Case("RandomChoice", "of four rotations", quarters),
         Case("RandomOrder", "of three", order),
     ]

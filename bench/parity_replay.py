@@ -10,7 +10,7 @@ from PIL import Image
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
-from dali_mixup.transforms import affine, aug_mix, perspective, pixels
+from dali_mixup.transforms import affine, aug_mix, elastic, perspective, pixels
 from dali_mixup.transforms.auto_augment import make_operation
 from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import Operation
@@ -22,10 +22,10 @@ WARPS = {affine.warp: Image.Transform.AFFINE, perspective.warp: Image.Transform.
 ERASE = (pixels.erase, pixels.erase_with_noise)
 # fmt: off
 RANDOM_PIXELS = (
-    "AugMix", "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness", "RandomAffine",
-    "RandomApply", "RandomAutocontrast", "RandomChoice", "RandomEqualize", "RandomErasing", "RandomGrayscale",
-    "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPosterize", "RandomRotation", "RandomSolarize",
-    "RandomVerticalFlip", "TrivialAugmentWide",
+    "AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianBlur", "RandAugment",
+    "RandomAdjustSharpness", "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChoice", "RandomEqualize",
+    "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPosterize",
+    "RandomRotation", "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
 )
 # fmt: on
 THEIRS = {
@@ -119,6 +119,10 @@ def _apply(step: Any, image: Any, operation: Operation) -> Any:
     if function in WARPS:
         mode, fill = fixed
         return image.transform(image.size, WARPS[function], numbers, Image.Resampling[mode.upper()], fillcolor=fill)
+    if function is elastic.move:
+        alpha, sigma, mode, fill = fixed
+        field = elastic.displace(torch.tensor([numbers], dtype=torch.float64), image.size[::-1], alpha, sigma)
+        return functional.elastic_transform(image, field, Mode(mode), [float(level) for level in fill])
     if function is pixels.gaussian_blur:
         return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
     if function in ERASE:

@@ -33,6 +33,7 @@ from dali_mixup.transforms.after import Planned
 from dali_mixup.transforms.aug_mix import AugMix
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
 from dali_mixup.transforms.choices import OneOf, RandomOrder
+from dali_mixup.transforms.elastic import ElasticTransform
 from dali_mixup.transforms.erasing import RandomErasing
 from dali_mixup.transforms.moves import RandomAffine, RandomPerspective, RandomRotation
 from dali_mixup.transforms.transforms import (
@@ -65,6 +66,7 @@ __all__ = [
     "CutMix",
     "CutMixDraw",
     "DatasetError",
+    "ElasticTransform",
     "FileList",
     "GaussianBlur",
     "GpuDecode",

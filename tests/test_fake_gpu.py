@@ -23,6 +23,7 @@ TRANSFORMS = {
     "AugMix": dm.AugMix(alpha=0.5),
     "AutoAugment": dm.AutoAugment("cifar10", interpolation="bilinear", fill=(1, 2, 3)),
     "ColorJitter": dm.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    "ElasticTransform": dm.ElasticTransform(200.0, 2.0, fill=(1, 2, 3)),
     "GaussianBlur": dm.GaussianBlur((3, 5)),
     "OneOf": dm.OneOf((dm.RandomRotation(30), dm.RandomApply((), 1.0), dm.ColorJitter(0.5))),
     "RandAugment": dm.RandAugment(4),

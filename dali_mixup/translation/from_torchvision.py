@@ -82,7 +82,10 @@ def _read(reading: Reading, step: Any, later: list[Any]) -> None:
 def _way_out(reading: Reading, step: Any, later: list[Any]) -> str:
     """What to do about a transform that has no translation, at its place."""
     if gives_several(step):
-        return "a Loader delivers one image for each sample; keep the DataLoader for several views of it"
+        return (
+            "a Loader delivers one image for each sample: each view of it is a pipeline of its own, in Loaders of the "
+            "same seed, or keep the DataLoader"
+        )
     if reading.floating:
         return AS_AFTER
     crop = next((each for each in later if name_of(each) in GEOMETRIES), None)

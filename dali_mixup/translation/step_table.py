@@ -120,6 +120,11 @@ def _pad(reading: Reading, step: Any) -> Line:
     return Line(pad, Parity.ONE_LEVEL if rounded else Parity.EXACT)
 
 
+def _zoom_out(_reading: Reading, step: Any) -> Line:
+    remedy = "RandomAffine(0, translate=(0.3, 0.3), scale=(0.25, 1.0)) behind the crop zooms out, too"
+    raise misplaced(step, f"each image would get a size of its own; {remedy}")
+
+
 def _check_margins(reading: Reading, step: Any, padded: RandomCrop | Pad) -> None:
     """A flip that came before is done after it here."""
     left, top, right, bottom = padded.border.margins
@@ -247,6 +252,7 @@ STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "RandomCrop": _random_crop,
     "RandomResizedCrop": _random_resized_crop,
     "RandomResizedCropAndInterpolation": _random_resized_crop,
+    "RandomZoomOut": _zoom_out,
     "Resize": _resize,
     "ToDtype": _to_dtype,
     "ToImage": _to_uint8_tensor,

@@ -5,6 +5,7 @@ from typing import Any
 
 from dali_mixup.errors import must_be
 from dali_mixup.parity import Line, Parity
+from dali_mixup.transforms.elastic import ElasticTransform
 from dali_mixup.transforms.moves import RandomAffine, RandomPerspective, RandomRotation
 from dali_mixup.translation.options import are_whole, as_levels, fill_of, interpolation_of, pair, text_of
 from dali_mixup.translation.values import Values
@@ -32,6 +33,11 @@ def _perspective(step: Any, values: Values) -> Line:
     return _warped(step, values, lambda how: RandomPerspective(float(step.distortion_scale), float(step.p), **how))
 
 
+def _elastic(step: Any, values: Values) -> Line:
+    alpha, sigma = (each[0] if each[0] == each[1] else each for each in (pair(step.alpha), pair(step.sigma)))
+    return _warped(step, values, lambda how: ElasticTransform(alpha, sigma, **how))
+
+
 def _warped(step: Any, values: Values, make: Callable[[dict[str, Any]], Any]) -> Line:
     levels = values.to_levels(fill_of(step))
     transform = make({"interpolation": interpolation_of(step), "fill": as_levels(levels)})
@@ -43,6 +49,7 @@ def _center(step: Any) -> tuple[float, float] | None:
 
 
 WARPS: dict[str, Callable[[Any, Values], Line]] = {
+    "ElasticTransform": _elastic,
     "RandomAffine": _affine,
     "RandomPerspective": _perspective,
     "RandomRotation": _rotation,

@@ -205,6 +205,7 @@ def list_transforms(dm) -> Iterator[tuple[str, tuple]]:
     yield "noise", (dm.RandomErasing(0.7, noise="pixel", count=(1, 2), fill=(9, 9, 9), std=(5, 6, 7)),)
     yield "AutoAugment", (dm.AutoAugment(), dm.RandomErasing(0.7, noise="color", count=(1, 3), std=(9, 9, 9)))
     yield "moves", (dm.RandomRotation(30), dm.RandomAffine(9, (0.1, 0.2), (0.5, 1.5), 9, "bicubic"))
+    yield "elastic", (dm.ElasticTransform(300.0, 4.0),)
     yield "AugMix", (dm.AugMix(alpha=0.5),)
     yield "perspective", (dm.RandomPerspective(fill=(1, 2, 3)), dm.RandomAffine(0, scale=(0.5, 1.5)))
     yield (

@@ -116,6 +116,12 @@ def test_values_are_those_that_torchvision_delivers(tmp_path, steps, mean, std):
     torch.testing.assert_close(images[0], expected.float(), rtol=1e-5, atol=1e-4 if std[0] < 0.1 else 1e-5)
 
 
+def test_a_canvas_of_random_size_is_refused_with_what_does_the_same():
+    message = r"RandomZoomOut.*a size of its own; RandomAffine\(0, translate=.*, scale=.*\) behind the crop"
+    with pytest.raises(ValueError, match=message):
+        geometry(v2.Compose([v2.RandomZoomOut(), v2.Resize((8, 8))]))
+
+
 @pytest.mark.parametrize("module", [v1, v2])
 @pytest.mark.parametrize(
     ("make", "message"),

@@ -33,6 +33,11 @@ def translated(module, *steps):
         (lambda m: m.RandomAffine(5, shear=(1, 2, 3, 4)), dm.RandomAffine((-5.0, 5.0), shear=(1.0, 2.0, 3.0, 4.0))),
         (lambda m: m.RandomPerspective(), dm.RandomPerspective()),
         (lambda m: m.RandomPerspective(0.3, 0.9, Mode.NEAREST, 7), dm.RandomPerspective(0.3, 0.9, "nearest", 7)),
+        (lambda m: m.ElasticTransform(), dm.ElasticTransform()),
+        (
+            lambda m: m.ElasticTransform([30.0, 20.0], [0.5, 1.0], Mode.NEAREST, 7),
+            dm.ElasticTransform((30.0, 20.0), (0.5, 1.0), "nearest", 7),
+        ),
         (
             lambda m: m.RandomChoice([m.RandomRotation(9), torch.nn.Identity()]),
             dm.OneOf((dm.RandomRotation((-9.0, 9.0)), NOTHING)),
