@@ -1,16 +1,20 @@
 """torchvision's transforms on one PIL image, with the numbers that a Loader planned in the place of their own draws."""
 
 from collections.abc import Iterator
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from bench.timm_fix import posterize
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.transforms import affine, pixels
+from dali_mixup.transforms.box_blur import box_blur
+from dali_mixup.transforms.mixture import mix_one_by_one
 from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import Operation
 
@@ -19,9 +23,9 @@ Mode = functional.InterpolationMode
 ERASE = (pixels.erase, pixels.erase_with_noise)
 # fmt: off
 RANDOM_PIXELS = (
-    "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness", "RandomApply",
-    "RandomAutocontrast", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomPosterize",
-    "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
+    "AugMixAugment", "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness",
+    "RandomApply", "RandomAutocontrast", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomInvert",
+    "RandomPosterize", "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
 )
 # fmt: on
 THEIRS = {
@@ -34,10 +38,12 @@ THEIRS = {
     pixels.grayscale: lambda image: functional.to_grayscale(image, 3),
     pixels.hue: functional.adjust_hue,
     pixels.invert: functional.invert,
-    pixels.posterize: lambda image, bits: functional.posterize(image, int(bits)),
+    pixels.posterize: lambda image, bits: posterize(image, int(bits)),
     pixels.saturation: functional.adjust_saturation,
     pixels.sharpness: functional.adjust_sharpness,
     pixels.solarize: functional.solarize,
+    pixels.solarize_add: lambda image, add: image.point([k + int(add) * (k < 128) for k in range(256)] * 3),
+    box_blur: lambda image, radius, *_: image.filter(ImageFilter.GaussianBlur(radius)),
 }
 
 
@@ -105,16 +111,29 @@ def _margins(step: Any) -> list[int]:
 
 
 def _apply(step: Any, image: Any, operation: Operation) -> Any:
-    function, numbers, fixed, _ = operation
+    function, numbers, fixed, chains = operation
     if function is affine.warp:
         mode, fill = fixed
         resampling = Image.Resampling[mode.upper()]
         return image.transform(image.size, Image.Transform.AFFINE, numbers, resampling, fillcolor=fill)
+    if chains:
+        return _mix(image, operation, [reduce(partial(_apply, step), chain, image) for chain in chains])
     if function is pixels.gaussian_blur:
         return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
     if function in ERASE:
         return functional.erase(image, *map(int, numbers[:4]), _erased(step, operation))
     return THEIRS[function](image, *numbers)
+
+
+def _mix(image: Image.Image, operation: Operation, parts: list[Image.Image]) -> Image.Image:
+    """As timm's AugMix mixes what comes of its chains."""
+    if operation.function is mix_one_by_one:
+        for part, weight in zip(parts, operation.numbers, strict=True):
+            image = Image.blend(image, part, weight)
+        return image
+    *weights, share = map(np.float32, operation.numbers)
+    mixed = sum(weight * np.asarray(part, np.float32) for part, weight in zip(parts, weights, strict=True))
+    return Image.blend(image, Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)), float(share))
 
 
 def _erased(step: Any, operation: Operation) -> torch.Tensor:

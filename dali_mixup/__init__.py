@@ -31,6 +31,8 @@ from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
 from dali_mixup.transforms.erasing import RandomErasing
 from dali_mixup.transforms.moves import RandomAffine, RandomPerspective, RandomRotation
+from dali_mixup.transforms.timm_augment import TimmAugMix, TimmAutoAugment, TimmRandAugment
+from dali_mixup.transforms.timm_steps import TimmStep
 from dali_mixup.transforms.transforms import (
     ColorJitter,
     GaussianBlur,
@@ -93,6 +95,10 @@ __all__ = [
     "ResizeCenterCrop",
     "Shrink",
     "TarDataset",
+    "TimmAugMix",
+    "TimmAutoAugment",
+    "TimmRandAugment",
+    "TimmStep",
     "TrivialAugmentWide",
     "from_dataloader",
     "from_torchvision",
