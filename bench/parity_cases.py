@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from bench.timm_fix import import_timm
 from bench.torchvision_fix import import_torchvision
 
 v1 = import_torchvision("torchvision.transforms")
@@ -14,6 +15,9 @@ Mode = v1.InterpolationMode
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 JITTER = (0.4, 0.4, 0.4, 0.1)
+TIMM = ("rand-m9-mstd0.5-inc1", "rand-m15-n4-mmax20-p0.9", "rand-mstd101-tweights", "augmix-m5-w4-d2", "augmix-b1-a0.5")
+TIMM += ("original", "v0r-mstd0.5", "3a")
+DEIT = {"auto_augment": TIMM[0], "interpolation": "bicubic", "re_prob": 0.25, "re_mode": "pixel"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Case:
 
 def build_cases() -> list[Case]:
     """All of them: geometry, transforms of pixels, whole recipes."""
-    return [*_resizes(), *_crops_and_flips(), *_pixels(), *_recipes()]
+    return [*_resizes(), *_crops_and_flips(), *_pixels(), *_of_timm(), *_recipes()]
 
 
 def _resizes() -> list[Case]:
@@ -139,9 +143,17 @@ def _warps() -> list[Case]:
     ]
 
 
-def _recipes() -> list[Case]:
-    from timm.data.transforms_factory import create_transform
+def _of_timm() -> list[Case]:
+    timm = import_timm("timm.data.auto_augment")
+    kinds = {"rand": timm.rand_augment_transform, "augmix": timm.augment_and_mix_transform}
+    return [
+        Case("timm", name, kinds.get(name.split("-")[0], timm.auto_augment_transform)(name, {"translate_const": 100}))
+        for name in TIMM
+    ]
 
+
+def _recipes() -> list[Case]:
+    create_transform = import_timm().create_transform
     train = [v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(), v1.ColorJitter(*JITTER[:3])]
     train += [v1.ToTensor(), v1.Normalize(MEAN, STD)]
     new = [v2.RandomResizedCrop(176), v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(interpolation=Mode.BILINEAR)]
@@ -160,5 +172,6 @@ def _recipes() -> list[Case]:
         Case("CIFAR-10", "train, AutoAugment", v1.Compose(cifar)),
         *(Case(name, "weights.transforms()", made, whole=True, random=False) for name, made in presets.items()),
         Case("timm", "train", timm_train, whole=True, chain=True),
+        Case("timm", "DeiT, ConvNeXt", create_transform(224, is_training=True, **DEIT), whole=True, chain=True),
         Case("timm", "eval", timm_eval, whole=True, random=False),
     ]

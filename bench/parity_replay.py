@@ -1,17 +1,21 @@
 """torchvision's transforms on one PIL image, with the numbers that a Loader planned in the place of their own draws."""
 
 from collections.abc import Iterator
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
+from bench.timm_fix import posterize
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.transforms import affine, aug_mix, elastic, perspective, pixels
 from dali_mixup.transforms.auto_augment import make_operation
+from dali_mixup.transforms.box_blur import box_blur
+from dali_mixup.transforms.mixture import mix_one_by_one
 from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import Operation
 
@@ -22,7 +26,7 @@ WARPS = {affine.warp: Image.Transform.AFFINE, perspective.warp: Image.Transform.
 ERASE = (pixels.erase, pixels.erase_with_noise)
 # fmt: off
 RANDOM_PIXELS = (
-    "AugMix", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianBlur", "RandAugment",
+    "AugMix", "AugMixAugment", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianBlur", "RandAugment",
     "RandomAdjustSharpness", "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChoice", "RandomEqualize",
     "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPosterize",
     "RandomRotation", "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
@@ -38,10 +42,12 @@ THEIRS = {
     pixels.grayscale: lambda image: functional.to_grayscale(image, 3),
     pixels.hue: functional.adjust_hue,
     pixels.invert: functional.invert,
-    pixels.posterize: lambda image, bits: functional.posterize(image, int(bits)),
+    pixels.posterize: lambda image, bits: posterize(image, int(bits)),
     pixels.saturation: functional.adjust_saturation,
     pixels.sharpness: functional.adjust_sharpness,
     pixels.solarize: functional.solarize,
+    pixels.solarize_add: lambda image, add: image.point([k + int(add) * (k < 128) for k in range(256)] * 3),
+    box_blur: lambda image, radius, *_: image.filter(ImageFilter.GaussianBlur(radius)),
 }
 
 
@@ -113,7 +119,7 @@ def _margins(step: Any) -> list[int]:
 
 
 def _apply(step: Any, image: Any, operation: Operation) -> Any:
-    function, numbers, fixed, _ = operation
+    function, numbers, fixed, chains = operation
     if function is aug_mix.mix_chains:
         return _mix_chains(step, image, operation)
     if function in WARPS:
@@ -123,6 +129,8 @@ def _apply(step: Any, image: Any, operation: Operation) -> Any:
         alpha, sigma, mode, fill = fixed
         field = elastic.displace(torch.tensor([numbers], dtype=torch.float64), image.size[::-1], alpha, sigma)
         return functional.elastic_transform(image, field, Mode(mode), [float(level) for level in fill])
+    if chains:
+        return _mix(image, operation, [reduce(partial(_apply, step), chain, image) for chain in chains])
     if function is pixels.gaussian_blur:
         return functional.gaussian_blur(image, list(fixed[0]), numbers[0])
     if function in ERASE:
@@ -149,6 +157,17 @@ def _mix_chains(step: Any, image: Image.Image, operation: Operation) -> Image.Im
             found = autoaugment._apply_op(found, *steps[each], step.interpolation, step.fill)
         total.add_(weight * found)
     return functional.to_pil_image(total.to(torch.uint8))
+
+
+def _mix(image: Image.Image, operation: Operation, parts: list[Image.Image]) -> Image.Image:
+    """As timm's AugMix mixes what comes of its chains."""
+    if operation.function is mix_one_by_one:
+        for part, weight in zip(parts, operation.numbers, strict=True):
+            image = Image.blend(image, part, weight)
+        return image
+    *weights, share = map(np.float32, operation.numbers)
+    mixed = sum(weight * np.asarray(part, np.float32) for part, weight in zip(parts, weights, strict=True))
+    return Image.blend(image, Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)), float(share))
 
 
 def _erased(step: Any, operation: Operation) -> torch.Tensor:

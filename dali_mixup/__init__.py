@@ -36,6 +36,8 @@ from dali_mixup.transforms.choices import OneOf, RandomOrder
 from dali_mixup.transforms.elastic import ElasticTransform
 from dali_mixup.transforms.erasing import RandomErasing
 from dali_mixup.transforms.moves import RandomAffine, RandomPerspective, RandomRotation
+from dali_mixup.transforms.timm_augment import TimmAugMix, TimmAutoAugment, TimmRandAugment
+from dali_mixup.transforms.timm_steps import TimmStep
 from dali_mixup.transforms.transforms import (
     ColorJitter,
     GaussianBlur,
@@ -104,6 +106,10 @@ __all__ = [
     "ResizeCenterCrop",
     "Shrink",
     "TarDataset",
+    "TimmAugMix",
+    "TimmAutoAugment",
+    "TimmRandAugment",
+    "TimmStep",
     "TrivialAugmentWide",
     "from_dataloader",
     "from_torchvision",

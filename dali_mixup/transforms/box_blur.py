@@ -17,12 +17,12 @@ ONE = 1 << 24  # Pillow's weights are fractions of it
 def gaussian_blur(radius: float) -> Operation:
     """A blur with a standard deviation of `radius` pixels; the outermost pixels are repeated outside."""
     reach, edge, inner = _box(np.float32(radius))
-    return Operation(box_blur, (inner, edge), (reach,))
+    return Operation(box_blur, (radius, inner, edge), (reach,))
 
 
 def box_blur(images: torch.Tensor, numbers: torch.Tensor, reach: int) -> torch.Tensor:
-    """`numbers`: the weights of pixels up to `reach` away, and of those one further, of `ONE`."""
-    inner, edge = numbers[..., None, None, None].unbind(1)
+    """`numbers`: the radius, then what comes of it: the weights of pixels up to `reach` away and one further."""
+    _, inner, edge = numbers[..., None, None, None].unbind(1)
     # sums of 32 bits are exact in float64, and faster than in int64
     planes = images.double()
     for dim in (3, 2):

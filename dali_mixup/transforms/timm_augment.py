@@ -22,7 +22,10 @@ INCREASING = (
     "ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing", "ShearX", "ShearY",
     "TranslateXRel", "TranslateYRel",
 )
-OF_AUGMIX = tuple(name for name in INCREASING if name not in ("Invert", "SolarizeAdd"))
+OF_AUGMIX = (
+    "AutoContrast", "ColorIncreasing", "ContrastIncreasing", "BrightnessIncreasing", "SharpnessIncreasing", "Equalize",
+    "Rotate", "PosterizeIncreasing", "SolarizeIncreasing", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel",
+)
 # fmt: on
 DEEPEST = 3  # operations of a chain of AugMix, where their number is drawn
 
@@ -68,6 +71,9 @@ class TimmRandAugment(PlannedInBatches):
             raise ValueError(must_be("weights", f"{len(self.steps)} numbers of at least 0, one per step", self.weights))
         if sum(weight > 0 for weight in self.weights) < self.num_ops:
             raise ValueError(must_be("num_ops", "at most the number of steps with a weight above 0", self.num_ops))
+
+    def __str__(self) -> str:
+        return f"TimmRandAugment({self.num_ops} of {len(self.steps)} such as {self.steps[0]})"
 
     @property
     def uniforms(self) -> int:
@@ -131,6 +137,9 @@ class TimmAutoAugment(PlannedInBatches):
             _check_steps("policies", policy)
         _check_moves(self)
 
+    def __str__(self) -> str:
+        return f"TimmAutoAugment(one of {len(self.policies)} such as {self.policies[0]})"
+
     @property
     def _longest(self) -> int:
         return max(map(len, self.policies))
@@ -190,6 +199,9 @@ class TimmAugMix(PlannedInBatches):
         if self.depth is not None:
             check_int("depth", self.depth, at_least=1)
         _check_moves(self)
+
+    def __str__(self) -> str:
+        return f"TimmAugMix({self.width} chains of {len(self.steps)} such as {self.steps[0]})"
 
     @property
     def uniforms(self) -> int:

@@ -9,8 +9,14 @@ import torch
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.geometry import INTERPOLATIONS, Interpolation
 
-MODULES = ("torchvision.transforms.", "timm.data.transforms", "timm.data.random_erasing", "torch.nn.modules.")
-LONGEST = 200  # characters of a function that are shown
+MODULES = (
+    "torchvision.transforms.",
+    "timm.data.auto_augment",
+    "timm.data.transforms",
+    "timm.data.random_erasing",
+    "torch.nn.modules.",
+)
+LONGEST = 400  # characters of a line, or of a function
 Triple = tuple[float, float, float]
 AS_AUGMENT = (
     "leave it out and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, "
@@ -19,13 +25,14 @@ AS_AUGMENT = (
 
 
 def name_of(step: object) -> str:
-    """The class's name; "" for classes from elsewhere, which may have the same names (timm's own RandAugment)."""
+    """The class's name; "" for classes from elsewhere, which may have the same names."""
     return type(step).__name__ if type(step).__module__.startswith(MODULES) else ""
 
 
 def text_of(step: object) -> str:
-    """How a transform prints itself, in one line."""
-    return " ".join(repr(step).split())
+    """How a transform prints itself, in one line; timm's auto-augmentations, which print each operation, cut off."""
+    text = " ".join(repr(step).split())
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 def source_of(step: Any) -> str:

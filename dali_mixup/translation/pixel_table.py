@@ -35,6 +35,7 @@ from dali_mixup.translation.options import (
     three,
     unknown,
 )
+from dali_mixup.translation.timm_augment import read_augment
 from dali_mixup.translation.values import ZERO, Values
 from dali_mixup.translation.warp_table import MOVING, WARPS
 
@@ -158,6 +159,18 @@ def _warp(step: Any, values: Values) -> dict[str, Any]:
     return {"interpolation": interpolation_of(step), "fill": as_levels(values.to_levels(fill_of(step)))}
 
 
+def _auto_augment(step: Any, values: Values) -> Transform:
+    if isinstance(step.policy, list):  # timm's lists of operations
+        return read_augment(step)
+    return AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step, values))
+
+
+def _rand_augment(step: Any, values: Values) -> Transform:
+    if hasattr(step, "ops"):
+        return read_augment(step)
+    return RandAugment(step.num_ops, step.magnitude, step.num_magnitude_bins, **_warp(step, values))
+
+
 def _random_apply(step: Any, values: Values) -> Line:
     inner = [_translate_inner(each, values) for each in step.transforms]
     return together(inner, RandomApply(tuple(line.ours for line in inner), float(step.p)))
@@ -196,13 +209,12 @@ def _solarize(step: Any, values: Values) -> Transform:
 CONTAINERS = RandomApply | OneOf | RandomOrder
 TABLE: dict[str, Callable[[Any, Values], Transform | Line]] = {
     "AugMix": _aug_mix,
-    "AutoAugment": lambda step, values: AutoAugment(getattr(step.policy, "value", step.policy), **_warp(step, values)),
+    "AugMixAugment": lambda step, _: read_augment(step),
+    "AutoAugment": _auto_augment,
     "ColorJitter": _color_jitter,
     "GaussianBlur": _gaussian_blur,
     "Grayscale": _grayscale,
-    "RandAugment": lambda step, values: RandAugment(
-        step.num_ops, step.magnitude, step.num_magnitude_bins, **_warp(step, values)
-    ),
+    "RandAugment": _rand_augment,
     "RandomAdjustSharpness": lambda step, _: RandomOperation(
         "Sharpness", float(step.sharpness_factor) - 1, float(step.p)
     ),

@@ -202,6 +202,8 @@ def list_transforms(dm) -> Iterator[tuple[str, tuple]]:
     yield "blur", (dm.RandomApply((dm.GaussianBlur(9),), 0.7), dm.RandomHorizontalFlip(0.4))
     yield "RandAugment", (dm.RandAugment(interpolation="bilinear", fill=(1, 2, 3)),)
     yield "TrivialAugmentWide", (dm.TrivialAugmentWide(), dm.RandomErasing(0.7, fill=(9, 9, 9)))
+    yield "timm's RandAugment", (dm.TimmRandAugment(),)
+    yield "timm's AugMix", (dm.TimmAugMix(alpha=0.5), dm.TimmAutoAugment(((dm.TimmStep("GaussianBlur"),),)))
     yield "noise", (dm.RandomErasing(0.7, noise="pixel", count=(1, 2), fill=(9, 9, 9), std=(5, 6, 7)),)
     yield "AutoAugment", (dm.AutoAugment(), dm.RandomErasing(0.7, noise="color", count=(1, 3), std=(9, 9, 9)))
     yield "moves", (dm.RandomRotation(30), dm.RandomAffine(9, (0.1, 0.2), (0.5, 1.5), 9, "bicubic"))

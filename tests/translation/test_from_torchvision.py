@@ -8,7 +8,6 @@ import timm.data.transforms as timm_transforms
 import torch
 import torchvision
 from PIL import Image
-from timm.data.auto_augment import rand_augment_transform
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms as v1
 from torchvision.transforms import v2
@@ -117,7 +116,6 @@ class RandomInvert(v1.RandomInvert):
         v2.RandomPhotometricDistort(),
         RandomInvert(),
         abs,
-        rand_augment_transform("rand-m9", {}),
         timm_transforms.TrimBorder(4),
     ],
 )
