@@ -110,7 +110,7 @@ def from_dataloader(
         pipeline = _translate(transform, strict, tensors, after)
     if mixup is None and (files is None or holds_mixup(loader.collate_fn)):
         mixup = find_mixup(loader.collate_fn, count_classes(dataset), smooth=form == "stacked")
-    if prefetcher is not None and pipeline is not transform:
+    if prefetcher is not None and not isinstance(transform, ImagePipeline):
         pipeline = prefetcher.finish(pipeline, mixed=mixup is not None, strict=strict)
     order = "sampled" if own_batches else _find_order(loader.sampler, len(dataset))
     seed = _find_seed(loader) if seed is None else seed

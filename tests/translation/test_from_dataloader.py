@@ -176,7 +176,9 @@ def test_a_sampler_of_the_users_own_decides_for_its_rank_and_one_that_knows_rank
 
 
 def test_what_is_no_dataloader_and_no_batch_is_refused(folder):
-    with pytest.raises(TypeError, match=r"loader must be a torch.utils.data.DataLoader, got \[1\]"):
+    with pytest.raises(
+        TypeError, match=r"loader must be a torch.utils.data.DataLoader, or what timm's create_loader gives, got \[1\]"
+    ):
         dm.from_dataloader([1])
     with pytest.raises(ValueError, match=r"loader.batch_size must be an int, got None"):
         swap(DataLoader(image_folder(folder), batch_size=None))

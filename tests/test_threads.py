@@ -4,7 +4,7 @@ import threading
 import pytest
 import torch
 
-from dali_mixup.stage.threads import single_threaded_pool, split_threads
+from dali_mixup.threads import single_threaded_pool, split_threads
 
 
 @pytest.mark.parametrize("before", [1, 3])
@@ -12,7 +12,7 @@ def test_workers_use_one_thread_and_the_others_keep_theirs(before):
     original = torch.get_num_threads()
     torch.set_num_threads(before)
     try:
-        pool = single_threaded_pool(3)
+        pool = single_threaded_pool(3, "test")
         gate = threading.Barrier(3)
         futures = [pool.submit(lambda: (gate.wait(), torch.get_num_threads())[1]) for _ in range(3)]
         assert [future.result() for future in futures] == [1, 1, 1]

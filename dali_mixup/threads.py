@@ -1,4 +1,4 @@
-"""Threads for the stage, each of which runs torch's operators alone instead of starting a team of its own."""
+"""Threads for decode and stage, each of which runs torch's operators alone instead of starting a team of its own."""
 
 import os
 import threading
@@ -33,8 +33,8 @@ def _ranks_beside() -> int:
     return int(ranks) if ranks.isdecimal() and int(ranks) else 1
 
 
-def single_threaded_pool(count: int) -> ThreadPoolExecutor:
-    """`count` threads in which torch uses one thread; torch's setting in all other threads stays as it is.
+def single_threaded_pool(count: int, name: str) -> ThreadPoolExecutor:
+    """`count` threads, called `name`, in which torch uses one thread; its setting in all other threads stays as it is.
 
     torch.set_num_threads sets both the calling thread's number and the one that other threads take over at their first
     operator. So each worker takes over the number, then sets its own to 1, and after the last one the caller sets the
@@ -48,7 +48,7 @@ def single_threaded_pool(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         ready.wait()
 
-    pool = ThreadPoolExecutor(count, thread_name_prefix="dali_mixup stage")
+    pool = ThreadPoolExecutor(count, thread_name_prefix=f"dali_mixup {name}")
     try:
         for _ in range(count):
             pool.submit(prepare)
