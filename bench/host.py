@@ -41,12 +41,14 @@ SIDE = 4  # pixels of the stage's images
 STD = (58.4, 57.1, 57.4)  # ImageNet's, in levels
 MIXES = dm.RandomChoice([dm.MixUp(0.8, per_sample=False, fold=False), dm.CutMix(per_sample=False)])
 # Milliseconds for a batch of 256: of the plan alone, and with the stage.
-PLAN_AIMS, AIMS = {"no transforms": 1.3}, {"RandAugment": 4.0}
+PLAN_AIMS = {"no transforms": 1.3, "TrivialAugmentWide": 4.0, "deit": 4.0, "timm's AugMix": 4.0}
+AIMS = {"RandAugment": 4.0}
 RECIPES: dict[str, tuple[tuple, AnyMixer]] = {
     "no transforms": ((), dm.MixUp()),
     "RandAugment": ((dm.RandAugment(),), dm.MixUp()),
     "TrivialAugmentWide": ((dm.TrivialAugmentWide(),), dm.MixUp()),
-    "deit": ((dm.RandAugment(interpolation="bilinear"), dm.RandomErasing(0.25, noise="pixel", std=STD)), MIXES),
+    "deit": ((dm.TimmRandAugment(interpolation="bicubic"), dm.RandomErasing(0.25, noise="pixel", std=STD)), MIXES),
+    "timm's AugMix": ((dm.TimmAugMix(interpolation="bicubic"),), dm.MixUp()),
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from bench.timm_fix import import_timm
 from bench.torchvision_fix import import_torchvision
 
 v1 = import_torchvision("torchvision.transforms")
@@ -14,6 +15,9 @@ Mode = v1.InterpolationMode
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 JITTER = (0.4, 0.4, 0.4, 0.1)
+TIMM = ("rand-m9-mstd0.5-inc1", "rand-m15-n4-mmax20-p0.9", "rand-mstd101-tweights", "augmix-m5-w4-d2", "augmix-b1-a0.5")
+TIMM += ("original", "v0r-mstd0.5", "3a")
+DEIT = {"auto_augment": TIMM[0], "interpolation": "bicubic", "re_prob": 0.25, "re_mode": "pixel"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Case:
 
 def build_cases() -> list[Case]:
     """All of them: geometry, transforms of pixels, whole recipes."""
-    return [*_resizes(), *_crops_and_flips(), *_pixels(), *_recipes()]
+    return [*_resizes(), *_crops_and_flips(), *_pixels(), *_of_timm(), *_recipes()]
 
 
 def _resizes() -> list[Case]:
@@ -66,11 +70,15 @@ def _crops_and_flips() -> list[Case]:
     for mode in ("constant", "edge", "reflect", "symmetric"):
         crop = v2.RandomCrop(200, padding=(8, 4, 12, 16), padding_mode=mode, fill=(1, 2, 3))
         cases.append(Case("RandomCrop", f"200, padding=(8, 4, 12, 16), {mode}", crop))
+        cases.append(Case("Pad", f"(1, 2, 3, 4), {mode}", v2.Pad((1, 2, 3, 4), (1, 2, 3), mode), random=False))
+    cifar = v1.Compose([v1.Pad(4, padding_mode="reflect"), v1.RandomCrop(224), v1.RandomHorizontalFlip()])
     odd = v1.Compose([v1.RandomHorizontalFlip(), v1.CenterCrop(201)])
     nearest = v1.Compose([v1.RandomHorizontalFlip(), v1.Resize((100, 100), Mode.NEAREST)])
     return [
         *cases,
         Case("RandomCrop", "700, pad_if_needed", v1.RandomCrop(700, pad_if_needed=True), whole=True),
+        Case("Pad, RandomCrop", "4, reflect", cifar),
+        Case("Pad", "5, after Resize", v1.Compose([v1.Resize((150, 100)), v1.Pad(5, 9)]), whole=True, random=False),
         Case("RandomHorizontalFlip", "0.5", v1.RandomHorizontalFlip()),
         Case("RandomVerticalFlip", "0.5", v1.RandomVerticalFlip()),
         Case("CenterCrop", "201 of 224, after a flip", odd),
@@ -98,6 +106,7 @@ def _pixels() -> list[Case]:
         Case("RandAugment", "4 of magnitude 20, bilinear, fill=128", strong),
         Case("TrivialAugmentWide", "nearest", v1.TrivialAugmentWide()),
         Case("TrivialAugmentWide", "bilinear", v2.TrivialAugmentWide(interpolation=Mode.BILINEAR)),
+        Case("AugMix", "bilinear", v1.AugMix()),
         *(Case("AutoAugment", policy.value, v1.AutoAugment(policy)) for policy in v1.AutoAugmentPolicy),
         Case("RandomAdjustSharpness", "2", v1.RandomAdjustSharpness(2)),
         Case("RandomAutocontrast", "0.5", v1.RandomAutocontrast()),
@@ -105,6 +114,7 @@ def _pixels() -> list[Case]:
         Case("RandomInvert", "0.5", v1.RandomInvert()),
         Case("RandomPosterize", "3", v1.RandomPosterize(3)),
         Case("RandomSolarize", "128", v1.RandomSolarize(128)),
+        *_warps(),
         Case("RandomApply", "ColorJitter, GaussianBlur(3)", applied),
         Case("ToTensor, Normalize", "ImageNet", v1.Compose([to_tensor, normalize])),
         Case("ToDtype, Normalize", "unscaled", unscaled),
@@ -114,9 +124,36 @@ def _pixels() -> list[Case]:
     ]
 
 
-def _recipes() -> list[Case]:
-    from timm.data.transforms_factory import create_transform
+def _warps() -> list[Case]:
+    affine = v1.RandomAffine(30, (0.1, 0.2), (0.5, 1.5), 20, Mode.BICUBIC, fill=(1, 2, 3))
+    quarters = v1.RandomChoice([v1.RandomRotation((angle, angle)) for angle in (0, 90, 180, 270)])
+    order = v2.RandomOrder([v2.RandomRotation(20), v2.RandomSolarize(99), v2.ColorJitter(0.4)])
+    return [
+        Case("RandomRotation", "30, nearest", v1.RandomRotation(30)),
+        Case("RandomRotation", "180, bilinear", v2.RandomRotation(180, Mode.BILINEAR, fill=9)),
+        Case("RandomAffine", "nearest", v2.RandomAffine(10, (0.1, 0.1), (0.8, 1.2), (-5, 5, -9, 9))),
+        Case("RandomAffine", "bicubic", affine),
+        Case("RandomPerspective", "bilinear", v1.RandomPerspective()),
+        Case("RandomPerspective", "0.8, nearest", v2.RandomPerspective(0.8, 1.0, Mode.NEAREST, 128)),
+        Case("ElasticTransform", "50, bilinear", v1.ElasticTransform(fill=9)),
+        Case("ElasticTransform", "300, bilinear", v2.ElasticTransform(300.0, 4.0)),
+        Case("ElasticTransform", "nearest", v2.ElasticTransform([90.0, 200.0], [3.0, 4.0], Mode.NEAREST, (1, 2, 3))),
+        Case("RandomChoice", "of four rotations", quarters),
+        Case("RandomOrder", "of three", order),
+    ]
 
+
+def _of_timm() -> list[Case]:
+    timm = import_timm("timm.data.auto_augment")
+    kinds = {"rand": timm.rand_augment_transform, "augmix": timm.augment_and_mix_transform}
+    return [
+        Case("timm", name, kinds.get(name.split("-")[0], timm.auto_augment_transform)(name, {"translate_const": 100}))
+        for name in TIMM
+    ]
+
+
+def _recipes() -> list[Case]:
+    create_transform = import_timm().create_transform
     train = [v1.RandomResizedCrop(224), v1.RandomHorizontalFlip(), v1.ColorJitter(*JITTER[:3])]
     train += [v1.ToTensor(), v1.Normalize(MEAN, STD)]
     new = [v2.RandomResizedCrop(176), v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(interpolation=Mode.BILINEAR)]
@@ -135,5 +172,6 @@ def _recipes() -> list[Case]:
         Case("CIFAR-10", "train, AutoAugment", v1.Compose(cifar)),
         *(Case(name, "weights.transforms()", made, whole=True, random=False) for name, made in presets.items()),
         Case("timm", "train", timm_train, whole=True, chain=True),
+        Case("timm", "DeiT, ConvNeXt", create_transform(224, is_training=True, **DEIT), whole=True, chain=True),
         Case("timm", "eval", timm_eval, whole=True, random=False),
     ]

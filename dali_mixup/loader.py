@@ -29,6 +29,7 @@ from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
 from dali_mixup.randomness import Purpose, keyed_generator
+from dali_mixup.stage.after import AfterStage
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.threads import split_threads
@@ -212,12 +213,15 @@ class Loader:
             max_bad_fraction=options.max_bad_fraction if options.on_bad_sample == "replace" else None,
         )
         self._faults = self._decoder.faults
-        output = {"dtype": self.dtype, "memory_format": self.memory_format}
+        after, output = self.pipeline.after, {"dtype": self.dtype, "memory_format": self.memory_format}
+        inner = {"dtype": torch.float32, "memory_format": torch.contiguous_format} if after else output
         if device.type == "cpu":
             stage_threads = threads.stage if self._decoder.takes_cores else threads.decode
-            self._stage = CpuStage(self.pipeline, **output, num_threads=stage_threads, keep=KEPT_BUFFERS)
+            self._stage = CpuStage(self.pipeline, **inner, num_threads=stage_threads, keep=KEPT_BUFFERS)
         else:
-            self._stage = build_gpu_stage(self.pipeline, **output, device=device)
+            self._stage = build_gpu_stage(self.pipeline, **inner, device=device)
+        if after:
+            self._stage = AfterStage(self._stage, self.pipeline, **output, keep=KEPT_BUFFERS)
         self._shard, self._device, self._plan, self._process = shard, device, plan, os.getpid()
         if isinstance(options.shard, Sharing):
             options.shard.warn_of_choice()

@@ -20,17 +20,32 @@ from tests.conftest import picture
 COUNT, SIZE = 24, (24, 32)
 LABELS = torch.arange(COUNT) % 5
 TRANSFORMS = {
+    "AugMix": dm.AugMix(alpha=0.5),
     "AutoAugment": dm.AutoAugment("cifar10", interpolation="bilinear", fill=(1, 2, 3)),
     "ColorJitter": dm.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    "ElasticTransform": dm.ElasticTransform(200.0, 2.0, fill=(1, 2, 3)),
     "GaussianBlur": dm.GaussianBlur((3, 5)),
+    "OneOf": dm.OneOf((dm.RandomRotation(30), dm.RandomApply((), 1.0), dm.ColorJitter(0.5))),
     "RandAugment": dm.RandAugment(4),
+    "RandomAffine": dm.RandomAffine(0, (0.2, 0.1), (0.5, 1.5)),
+    "RandomAffine, bicubic": dm.RandomAffine(30, shear=(1, 2, 3, 4), interpolation="bicubic", fill=(1, 2, 3)),
     "RandomApply": dm.RandomApply((dm.RandomGrayscale(0.5), dm.RandomVerticalFlip()), 0.7),
     "RandomErasing": dm.RandomErasing(0.8, count=(1, 3), noise="color", std=(50, 60, 70)),
     "RandomErasing of pixels": dm.RandomErasing(0.8, count=(1, 3), noise="pixel", std=(50, 60, 70)),
     "RandomGrayscale": dm.RandomGrayscale(0.5),
     "RandomHorizontalFlip": dm.RandomHorizontalFlip(),
     "RandomOperation": dm.RandomOperation("Equalize", p=0.7),
+    "RandomOrder": dm.RandomOrder((dm.RandomRotation(30), dm.ColorJitter(0.5), dm.RandomVerticalFlip())),
+    "RandomPerspective": dm.RandomPerspective(0.5, 0.8),
+    "RandomPerspective, nearest": dm.RandomPerspective(0.5, 0.8, "nearest"),
+    "RandomRotation": dm.RandomRotation(180, "bilinear", (3, 4)),
     "RandomVerticalFlip": dm.RandomVerticalFlip(),
+    "TimmAugMix": dm.TimmAugMix(alpha=0.7),
+    "TimmAugMix, blended": dm.TimmAugMix(width=2, depth=2, blended=True),
+    "TimmAutoAugment": dm.TimmAutoAugment(
+        ((dm.TimmStep("Desaturate", 1.0),), (dm.TimmStep("GaussianBlurRand", 1.0), dm.TimmStep("SolarizeAdd", 1.0)))
+    ),
+    "TimmRandAugment": dm.TimmRandAugment(num_ops=4, fill=(1, 2, 3)),
     "TrivialAugmentWide": dm.TrivialAugmentWide(),
 }
 MIXERS = {
@@ -69,7 +84,8 @@ def test_transforms_give_the_cpus_pixels_and_wait_for_nothing(name):
         apply_batch(there, operations)  # what is the same for every batch stays there from now on
         before = gpu.copies
         found = apply_batch(there, operations)
-        assert (found.device, gpu.copies - before) == (GPU, 1)
+        mixes = any(operation.chains for own in operations for operation in own)
+        assert (found.device, gpu.copies - before) == (GPU, 2 if mixes else 1)
     expected = torch.cat([apply_one(images[row : row + 1], own) for row, own in enumerate(operations)])
     assert torch.equal(found, expected)
 

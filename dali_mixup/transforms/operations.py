@@ -18,11 +18,14 @@ class Operation(NamedTuple):
         function: takes images (n, 3, H, W) uint8, numbers (n, k) float64 and `fixed`; gives new images.
         numbers: what may differ between images of a group.
         fixed: what may not.
+        chains: what the function mixes, as AugMix does: it takes last the images (n, k, 3, H, W) that came of each of
+            these k chains of operations.
     """
 
     function: Callable[..., torch.Tensor]
     numbers: tuple[float, ...] = ()
     fixed: tuple = ()
+    chains: "tuple[tuple[Operation, ...], ...]" = ()
 
 
 FLIP = Operation(flip_horizontally)
@@ -30,8 +33,9 @@ FLIP = Operation(flip_horizontally)
 
 def apply_one(image: torch.Tensor, operations: Sequence[Operation]) -> torch.Tensor:
     """An image (1, 3, H, W) uint8 through its operations."""
-    for function, numbers, fixed in operations:
-        image = function(image, torch.tensor(numbers, dtype=torch.float64)[None], *fixed)
+    for function, numbers, fixed, chains in operations:
+        mixed = [torch.stack([apply_one(image, chain) for chain in chains], 1)] if chains else []
+        image = function(image, torch.tensor(numbers, dtype=torch.float64)[None], *fixed, *mixed)
     return image
 
 
@@ -52,7 +56,7 @@ def apply_batch(images: torch.Tensor, operations: Sequence[Sequence[Operation]])
         ordered = images.index_select(0, next(following).view(torch.int64))
         *beside, rest = ordered.split_with_sizes([*counts, len(images) - sum(counts)])
         found = [
-            group.function(own, next(following).view(len(own), group.width), *group.fixed)
+            group.function(own, next(following).view(len(own), group.width), *group.fixed, *_mixed(own, group))
             for group, own in zip(groups, beside, strict=True)
         ]
         images = torch.cat([*found, rest])
@@ -68,6 +72,7 @@ class _Group(NamedTuple):
         width: how many numbers an image has.
         rows: of the images in the batch.
         numbers: of all of them, one row after the other.
+        chains: likewise; as many of each image.
     """
 
     function: Callable[..., torch.Tensor]
@@ -75,19 +80,31 @@ class _Group(NamedTuple):
     width: int
     rows: list[int]
     numbers: list[float]
+    chains: list[tuple[Operation, ...]]
+
+
+def _mixed(images: torch.Tensor, group: _Group) -> list[torch.Tensor]:
+    """What comes of the chains of a group that has some, (n, k, 3, H, W)."""
+    if not group.chains:
+        return []
+    count = len(group.chains) // len(images)
+    # by rows and not repeated, so that a GPU needn't be waited for
+    several = images[:, None].expand(-1, count, -1, -1, -1).reshape(-1, *images.shape[1:])
+    return [apply_batch(several, group.chains).view(len(images), count, *images.shape[1:])]
 
 
 def _sort(operations: Sequence[Sequence[Operation]]) -> list[list[_Group]]:
     """The groups of the first operations, of the second ones, ..."""
     places = range(max(map(len, operations), default=0))
-    rounds: list[dict[tuple, tuple[list, list]]] = [defaultdict(lambda: ([], [])) for _ in places]
+    rounds: list[dict[tuple, tuple[list, list, list]]] = [defaultdict(lambda: ([], [], [])) for _ in places]
     for row, own in enumerate(operations):
-        for groups, (function, numbers, fixed) in zip(rounds, own, strict=False):
-            rows, all_numbers = groups[function, fixed, len(numbers)]
+        for groups, (function, numbers, fixed, chains) in zip(rounds, own, strict=False):
+            rows, all_numbers, all_chains = groups[function, fixed, len(numbers), len(chains)]
             rows.append(row)
             all_numbers.extend(numbers)
+            all_chains.extend(chains)
     return [
-        [_Group(function, fixed, width, *lists) for (function, fixed, width), lists in groups.items()]
+        [_Group(function, fixed, width, *lists) for (function, fixed, width, _), lists in groups.items()]
         for groups in rounds
     ]
 

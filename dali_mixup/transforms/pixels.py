@@ -36,12 +36,12 @@ def contrast(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives the image's mean grey level, 1 the image."""
     total = _luma(images).sum((1, 2, 3))
     mean = torch.floor(total.double() / images[0, 0].numel() + 0.5)
-    return _blend(mean.float().view(-1, 1, 1, 1), images, _factors(numbers))
+    return blend(mean.float().view(-1, 1, 1, 1), images, _factors(numbers))
 
 
 def saturation(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: factor; 0 gives grey, 1 the image."""
-    return _blend(_luma(images).float(), images, _factors(numbers))
+    return blend(_luma(images).float(), images, _factors(numbers))
 
 
 def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -54,7 +54,7 @@ def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     total.add_(smooth[:, :, 1:-1, 1:-1], alpha=4)
     # never near a whole number unless it is one
     smooth[:, :, 1:-1, 1:-1] = total.mul_(2).add_(SMOOTH).div_(2 * SMOOTH).floor_()
-    return _blend(smooth, images, _factors(numbers))
+    return blend(smooth, images, _factors(numbers))
 
 
 def grayscale(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
@@ -84,6 +84,11 @@ def posterize(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
 def solarize(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
     """`numbers`: threshold, from which on levels are inverted."""
     return torch.where(images < _factors(numbers), images, 255 - images)
+
+
+def solarize_add(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """`numbers`: what is added to levels below 128, from 0 to 128."""
+    return torch.where(images < 128, images + numbers.to(torch.uint8).view(-1, 1, 1, 1), images)
 
 
 def autocontrast(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
@@ -117,8 +122,8 @@ def gaussian_blur(images: torch.Tensor, numbers: torch.Tensor, kernel_size: tupl
     """
     width, height = kernel_size
     pixels = torch.nn.functional.pad(images.float(), (width // 2, width // 2, height // 2, height // 2), mode="reflect")
-    pixels = _convolve(pixels, _gaussian(width, numbers[:, 0]), dim=3)
-    pixels = _convolve(pixels, _gaussian(height, numbers[:, 0]), dim=2)
+    pixels = convolve(pixels, gaussian(width, numbers[:, 0]), dim=3)
+    pixels = convolve(pixels, gaussian(height, numbers[:, 0]), dim=2)
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -141,6 +146,11 @@ def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor, area: int) -> 
     levels = draw_normal(seed, pixel).mul_(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
     where = (top + pixel // width) * images.shape[3] + left + pixel % width
     return images.flatten(2).scatter(2, where[:, None].expand(-1, 3, -1), levels).view(images.shape)
+
+
+def blend(base: torch.Tensor, images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+    """From float32 `base` (0) over the images (1) beyond; product and sum are each rounded, as in Pillow."""
+    return _to_levels(images.float().sub_(base).mul_(factor).add_(base))
 
 
 def to_hsv(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -203,24 +213,19 @@ def _to_levels(values: torch.Tensor) -> torch.Tensor:
     return values.clamp_(0, 255).to(torch.uint8)
 
 
-def _blend(base: torch.Tensor, images: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """From `base` (0) over the images (1) beyond; product and sum are rounded one after the other, as in Pillow."""
-    return _to_levels(images.float().sub_(base).mul_(factor).add_(base))
-
-
 def _look_up(images: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
     """Replace levels by those in `tables` (n, 3, 256) uint8."""
     return tables.gather(2, images.flatten(2).long()).view(images.shape)
 
 
-def _gaussian(size: int, sigma: torch.Tensor) -> torch.Tensor:
+def gaussian(size: int, sigma: torch.Tensor) -> torch.Tensor:
     """(n, size) float32 weights."""
     limit = (size - 1) / (2.0 * math.sqrt(2.0))
     steps = torch.linspace(-limit, limit, size, dtype=torch.float32, device=sigma.device)
     return torch.softmax(-((steps / sigma.float()[:, None]) ** 2), dim=1)
 
 
-def _convolve(pixels: torch.Tensor, weights: torch.Tensor, dim: int) -> torch.Tensor:
+def convolve(pixels: torch.Tensor, weights: torch.Tensor, dim: int) -> torch.Tensor:
     """Correlate (n, 3, H, W) along `dim` with (n, size), without padding."""
     size = weights.shape[1]
     length = pixels.shape[dim] - size + 1

@@ -10,10 +10,11 @@ from dali_mixup.errors import must_be
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
+from dali_mixup.translation.timm_mixup import is_timms, read_mixup
 from dali_mixup.translation.trying import find_within, seeded
 
 MIXERS = ("MixUp", "CutMix", "RandomChoice")
-RULE = "default_collate, or v2.MixUp, v2.CutMix or a v2.RandomChoice of them after default_collate"
+RULE = "default_collate, or v2.MixUp, v2.CutMix or a v2.RandomChoice of them, or timm's Mixup, after default_collate"
 WAY_OUT = (
     "pass from_dataloader a mixup= in the place of the collate_fn, or keep the DataLoader and put "
     "MixUpIterator behind it"
@@ -21,32 +22,43 @@ WAY_OUT = (
 SEEDS = range(64)  # a collate_fn that mixes one batch in ten shows it in 999 of 1000 cases
 
 
-def find_mixup(collate_fn: Callable, num_classes: int | None) -> AnyMixer | None:
-    """The mixup that a collate_fn applies after `default_collate`, with torchvision's conventions; None for none.
+def find_mixup(collate_fn: Callable, num_classes: int | None, *, smooth: bool = False) -> AnyMixer | None:
+    """The mixup that a collate_fn applies after `default_collate`, with its own conventions; None for none.
 
     Args:
-        collate_fn: of a DataLoader. It is called on a few drawn batches.
+        collate_fn: of a DataLoader. It is called on a few drawn batches, unless it is timm's.
         num_classes: width of dense targets where the collate_fn's mixup doesn't say it.
+        smooth: whether the label smoothing of timm's is left to the criterion.
 
     Raises:
         ValueError: it does something else.
     """
+    if is_timms(collate_fn):
+        return read_mixup(collate_fn, smooth=smooth)
+    if getattr(collate_fn, "__module__", "") == "timm.data.loader" and _name(collate_fn) == "fast_collate":
+        return None
     if collate_fn is default_collate or _does_the_same(collate_fn, lambda images, labels: [images, labels]):
         return None
     for mixer in find_within(collate_fn, _is_mixer):
         if _does_the_same(collate_fn, mixer):
-            return _translate(mixer, num_classes)
+            return read_mixup(mixer, smooth=smooth) if is_timms(mixer) else _translate(mixer, num_classes)
     raise ValueError(must_be("loader.collate_fn", RULE, collate_fn, WAY_OUT))
 
 
 def holds_mixup(collate_fn: Callable) -> bool:
-    """Whether a collate_fn refers to any of torchvision's MixUp, CutMix or a choice of them."""
+    """Whether a collate_fn refers to any of torchvision's MixUp, CutMix or a choice of them, or timm's Mixup."""
     return any(find_within(collate_fn, _is_mixer))
 
 
 def _is_mixer(value: Any) -> bool:
-    """Whether it is one of torchvision's batch transforms."""
+    """Whether it is one of torchvision's batch transforms, or timm's."""
+    if is_timms(value):
+        return True
     return type(value).__module__.startswith("torchvision.transforms.v2") and type(value).__name__ in MIXERS
+
+
+def _name(function: Callable) -> str:
+    return getattr(function, "__name__", "")
 
 
 def _does_the_same(collate_fn: Callable, after: Callable) -> bool:

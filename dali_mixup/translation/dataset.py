@@ -147,7 +147,7 @@ def _look(dataset: Any) -> Content:
     """Believe what is found in the attributes of a dataset, or of the one that it holds."""
     columns = find_columns(dataset)
     images, targets = [*find_files(dataset, columns), *find_pixels(columns)], find_numbers(columns)
-    classes = getattr(dataset, "classes", None)
+    classes = getattr(dataset, "classes", None) or _classes_of_reader(getattr(dataset, "reader", None))
     if not images:
         inner, orders = _read_inner(dataset, targets)
         selected = [inner.select(order) for order in orders]
@@ -163,6 +163,14 @@ def _look(dataset: Any) -> Content:
             dataset, images[0], targets[0], classes, getattr(dataset, find_transform(dataset) or "transform")
         )
     return _try(dataset, images, targets, classes)
+
+
+def _classes_of_reader(reader: Any) -> list[str] | None:
+    """The names of the classes of a reader of timm's, in their order."""
+    places = getattr(reader, "class_to_idx", None)
+    if not isinstance(places, dict) or sorted(places.values()) != list(range(len(places))):
+        return None
+    return sorted(places, key=places.__getitem__)
 
 
 def _read_inner(dataset: Any, numbers: list[Candidate]) -> tuple[Content, list[np.ndarray]]:

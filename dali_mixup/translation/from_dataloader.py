@@ -18,9 +18,11 @@ from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.options import SharedKeywords, refuse_unknown, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing
+from dali_mixup.transforms.after import After, check_after
 from dali_mixup.translation.collate import find_mixup, holds_mixup
 from dali_mixup.translation.dataset import read_dataset
 from dali_mixup.translation.from_torchvision import translate
+from dali_mixup.translation.prefetcher import read_prefetcher
 
 BUILD = "dm.Loader(dataset, dm.from_torchvision(transform), batch_size=64, shuffle=True)"
 Order = Literal["in order", "shuffled", "sampled"]
@@ -34,6 +36,7 @@ def from_dataloader(
     files: Sequence[str | os.PathLike] | ImageDataset | None = None,
     targets: Literal["stacked", "dense"] | Sequence | np.ndarray | torch.Tensor | None = None,
     transform: Any = None,
+    after: Sequence[After] = (),
     strict: bool = False,
     seed: int | None = None,
     **options: Unpack[SharedKeywords],
@@ -50,6 +53,10 @@ def from_dataloader(
     `(transform(image), target)` that it gives. That is found by looking and believed after trying on 16 items. For all
     others say it by `files`, `targets` and `transform`.
 
+    Of timm's `create_loader` the prefetcher's normalization, random erasing, dtype and device are taken over, and a
+    FastCollateMixup with its switch to CutMix; its label smoothing goes into the criterion. timm rounds mixed images to
+    levels, erases after mixing, and mixes with the image at the mirrored place of the batch instead of any other.
+
     A RandomSampler over all samples becomes `shuffle=True`. Any other sampler goes on deciding the order (see
     `Loader`).
 
@@ -60,15 +67,18 @@ def from_dataloader(
     otherwise, and are silent.
 
     Args:
-        loader: what to replace. It isn't run, but some items of its dataset are read.
+        loader: what to replace, torch's or what `timm.data.create_loader` gives. It isn't run, but some items of its
+            dataset are read.
         mixup: dali_mixup's MixUp, CutMix or RandomChoice, in the place of the collate_fn, whatever that does. None
-            keeps the mixup that it applies: one lam per batch, not folded, dense targets.
+            keeps the mixup that it applies: one lam per batch as torchvision's, not folded, dense targets.
         files: N paths, or one of dali_mixup's data sets, of the N samples of `loader.dataset` in its order, which then
             isn't read. Its collate_fn counts only if it refers to torchvision's MixUp or CutMix.
         targets: with paths in `files` their N targets, see `FileList`. Otherwise the form of the targets in place of
             the mixup's own: "stacked" (B, 3) for `MixUpLoss`, or "dense" (B, C) for a loss that takes probabilities.
         transform: what becomes of an image, in the place of the dataset's transform: one for `from_torchvision`, or an
             `ImagePipeline`.
+        after: functions of the finished float batch before it is mixed, which take the place of transforms that have no
+            translation; see `ImagePipeline`.
         strict: refuse transforms that are only approximately torchvision's.
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
@@ -79,8 +89,13 @@ def from_dataloader(
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
     """
     refuse_unknown(options, "from_dataloader", SharedKeywords)
+    prefetcher = read_prefetcher(loader)
+    if prefetcher is not None:
+        loader = prefetcher.loader
+        options.setdefault("device", prefetcher.device)
+        options.setdefault("dtype", prefetcher.dtype)
     if not isinstance(loader, DataLoader):
-        raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
+        raise TypeError(must_be("loader", "a torch.utils.data.DataLoader, or what timm's create_loader gives", loader))
     _check_kind(loader)
     given = None if targets is None or isinstance(targets, str) else targets
     form = targets if isinstance(targets, str) else None
@@ -89,9 +104,14 @@ def from_dataloader(
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
     dataset, transform, tensors = _find_images(loader.dataset, files, given, transform)
-    pipeline = transform if isinstance(transform, ImagePipeline) else _translate(transform, strict, tensors)
+    if isinstance(transform, ImagePipeline):
+        pipeline = replace(transform, after=(*transform.after, *check_after(after)))
+    else:
+        pipeline = _translate(transform, strict, tensors, after)
     if mixup is None and (files is None or holds_mixup(loader.collate_fn)):
-        mixup = find_mixup(loader.collate_fn, count_classes(dataset))
+        mixup = find_mixup(loader.collate_fn, count_classes(dataset), smooth=form == "stacked")
+    if prefetcher is not None and not isinstance(transform, ImagePipeline):
+        pipeline = prefetcher.finish(pipeline, mixed=mixup is not None, strict=strict)
     order = "sampled" if own_batches else _find_order(loader.sampler, len(dataset))
     seed = _find_seed(loader) if seed is None else seed
     if options.get("shard") is None:
@@ -135,9 +155,9 @@ def _find_images(source: Any, files: Any, targets: Any, transform: Any) -> tuple
     return dataset, found, False
 
 
-def _translate(transform: Any, strict: bool, tensors: bool) -> ImagePipeline:
+def _translate(transform: Any, strict: bool, tensors: bool, after: Sequence[After]) -> ImagePipeline:
     try:
-        return translate(transform, strict=strict, tensors=tensors)
+        return translate(transform, strict=strict, tensors=tensors, after=after)
     except (TypeError, ValueError) as error:
         error.add_note("from_dataloader takes another transform, or an ImagePipeline, by transform=")
         raise

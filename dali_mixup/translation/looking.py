@@ -18,10 +18,12 @@ class Candidate(NamedTuple):
 def find_columns(dataset: Any) -> list[Candidate]:
     """The attributes that hold as many values as the dataset has samples, or torchvision's `samples` where it has them.
 
+    timm's datasets have a reader that holds them.
+
     The columns of a table (pandas'), the parts of tuples such as `(path, label)`, and the tensors of a tuple come one
     by one.
     """
-    samples = getattr(dataset, "samples", None)
+    samples = getattr(dataset, "samples", getattr(getattr(dataset, "reader", None), "samples", None))
     if isinstance(samples, Sequence) and _are_pairs(samples) and is_path(samples[0][0]):
         return list(_columns_of("samples", samples))[1:]
     found = [column for name, value in vars(dataset).items() for column in _columns_of(name, value)]

@@ -208,6 +208,18 @@ def list_transforms(dm) -> Iterator[tuple[str, tuple]]:
         "operations",
         (dm.RandomOperation("Solarize", 99), dm.RandomOperation("Posterize", 3), dm.RandomOperation("Invert")),
     )
+    if not hasattr(dm, "OneOf"):  # an older checkout
+        return
+    yield "timm's RandAugment", (dm.TimmRandAugment(),)
+    yield "timm's AugMix", (dm.TimmAugMix(alpha=0.5), dm.TimmAutoAugment(((dm.TimmStep("GaussianBlur"),),)))
+    yield "moves", (dm.RandomRotation(30), dm.RandomAffine(9, (0.1, 0.2), (0.5, 1.5), 9, "bicubic"))
+    yield "elastic", (dm.ElasticTransform(300.0, 4.0),)
+    yield "AugMix", (dm.AugMix(alpha=0.5),)
+    yield "perspective", (dm.RandomPerspective(fill=(1, 2, 3)), dm.RandomAffine(0, scale=(0.5, 1.5)))
+    yield (
+        "choices",
+        (dm.OneOf((dm.ColorJitter(0.4), dm.RandomRotation(9)), (1, 2)), dm.RandomOrder((dm.AutoAugment(),))),
+    )
 
 
 def noise(images):

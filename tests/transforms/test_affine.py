@@ -19,7 +19,9 @@ MOVES = {
 
 
 @pytest.mark.parametrize("name", MOVES)
-@pytest.mark.parametrize("interpolation", [InterpolationMode.NEAREST, InterpolationMode.BILINEAR])
+@pytest.mark.parametrize(
+    "interpolation", [InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC]
+)
 def test_shears_shifts_and_rotations_equal_pillows_to_the_bit(name, interpolation):
     images, (matrix, strongest) = pictures(), MOVES[name]
     for part in np.linspace(-1, 1, 25):
@@ -27,9 +29,11 @@ def test_shears_shifts_and_rotations_equal_pillows_to_the_bit(name, interpolatio
         found = affine.warp(stacked(images), numbers([matrix(strength)] * len(images)), interpolation.value, (9, 8, 7))
         expected = [_apply_op(image, name, strength, interpolation, [9, 8, 7]) for image in images]
         assert differences(found, expected).max() == 0, strength
+        alone = affine.warp(stacked(images)[:1], numbers([matrix(strength)]), interpolation.value, (9, 8, 7))
+        assert differences(alone, expected[:1]).max() == 0, strength
 
 
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_the_identity_leaves_every_pixel(interpolation):
     images = stacked(pictures())
     for matrix in (
@@ -55,7 +59,7 @@ def test_half_a_turn_is_both_flips():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_a_gpu_gives_the_same_pixels(interpolation):
     images = stacked(pictures())
     matrix = numbers([affine.rotate(33.0, *SIZE)] * len(images))

@@ -60,3 +60,27 @@ def test_without_operations_images_stay_and_an_empty_batch_is_one():
     assert torch.equal(apply_batch(images, [[]] * len(images)), images)
     assert apply_batch(images[:0], []).shape == (0, *images.shape[1:])
     assert torch.equal(apply_one(images[:1], []), images[:1])
+
+
+def second_half(images, numbers, mixed):
+    """A user's own mixture of chains."""
+    shares = numbers.to(torch.float32).view(*numbers.shape, 1, 1, 1)
+    return (images.float() * 0.5 + (mixed * shares).sum(1)).floor_().to(torch.uint8)
+
+
+def test_chains_are_carried_out_on_the_image_and_mixed():
+    images, rng = stacked(pictures()), np.random.default_rng(0)
+    steps = [Operation(pixels.invert), Operation(pixels.posterize, (3,)), Operation(pixels.contrast, (1.7,))]
+    operations = []
+    for row in range(len(images)):
+        count = 0 if row == 3 else 2 + row % 2
+        chains = tuple(tuple(steps[k] for k in rng.integers(3, size=rng.integers(0, 3))) for _ in range(count))
+        mixture = Operation(second_half, (0.25,) * count, (), chains)
+        operations.append([mixture, steps[0]] if count else [steps[1]])
+    found = apply_batch(images, operations)
+    for row, own in enumerate(operations):
+        image = images[row : row + 1]
+        assert torch.equal(found[row : row + 1], apply_one(image, own))
+        if own[0].chains:
+            parts = torch.cat([apply_one(image, chain) for chain in own[0].chains]).float() / 4
+            assert torch.equal(found[row], 255 - (image[0].float() / 2 + parts.sum(0)).floor().to(torch.uint8))

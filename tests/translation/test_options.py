@@ -24,7 +24,7 @@ class Resize:
         (v2.Resize(8), "Resize"),
         (torch.nn.Identity(), "Identity"),
         (Resize(), ""),
-        (rand_augment_transform("rand-m9", {}), ""),
+        (rand_augment_transform("rand-m9", {}), "RandAugment"),
         (len, ""),
     ],
 )
@@ -37,6 +37,7 @@ def test_a_transform_is_printed_in_one_line():
     assert "\n" in repr(step)
     jitter = "ColorJitter(brightness=(0.9, 1.1), contrast=None, saturation=None, hue=None)"
     assert options.text_of(step) == f"RandomApply( p=0.5 {jitter} )"
+    assert options.text_of(rand_augment_transform("rand-m9", {})).endswith(" ...")
 
 
 @pytest.mark.parametrize(
