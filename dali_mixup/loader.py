@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from dali_mixup.placement import Shard, Sharing, check_device, pick_device, pick
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
+from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_schedule, phase_at
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
 from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.after import AfterStage
@@ -38,6 +39,8 @@ from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
 # last one.
 KEPT_BUFFERS = 4
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +64,9 @@ class LoaderStats:
 
 
 class Delivery(NamedTuple):
-    """A finished batch, the position after it, and DALI's state there."""
+    """A finished batch as it is handed out, the position after it, and DALI's state there."""
 
-    images: torch.Tensor
-    targets: Targets
+    batch: tuple[Any, ...]
     end: int
     checkpoint: bytes | None
 
@@ -72,12 +74,13 @@ class Delivery(NamedTuple):
 class Loader:
     """Batches of decoded, augmented, mixed and normalized images.
 
-    Each `for` is one epoch, also after a `break`; it yields `(images, targets)`:
+    Each `for` is one epoch, also after a `break`; it yields `(images, targets)`, with `indices` also these:
 
     - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
       `[label, partner label, lam]` for class indices, with the mixer's targets="split" a tuple of labels (B, 2) int64
-      and lam (B,) float32, or with targets="dense" (B, C) float32; mixed labels for float ones.
+      and lam (B,) float32, or with targets="dense" (B, C) float32; mixed labels for float ones,
+    - indices: (B,) int64, the numbers of the samples in the dataset, after bad ones were replaced.
 
     Order, crops, flips, mixup weights and CutMix boxes are functions of (seed, epoch, position in the epoch): batch
     size, threads, prefetch and the number of ranks change none of them, and mixup changes no crop. Only a batch of one
@@ -87,7 +90,9 @@ class Loader:
     Args:
         dataset: an `ImageFolder`, `FileList`, `TarDataset`, `PackedDataset`, `HFDataset`, `BytesDataset` or
             `ArrayDataset`.
-        pipeline: what happens to an image.
+        pipeline: what happens to an image; or a dict from first epochs to pipelines, such as
+            `{0: imagenet.train(160), 66: imagenet.train(192)}`, which holds by the number of the epoch: a resumed run
+            does what a fresh one would.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
         sampler: the order instead, as torch's DataLoader takes it: indices of the dataset, as many and as often as it
@@ -96,7 +101,8 @@ class Loader:
         batch_sampler: lists of indices instead, one per batch, of any lengths; excludes batch_size, shuffle, sampler
             and drop_last.
         drop_last: leave out the last batch if it isn't full. Otherwise every sample comes exactly once over all ranks.
-        mixup: a `MixUp`, a `CutMix`, a `RandomChoice` of them, or None for none.
+        mixup: a `MixUp`, a `CutMix`, a `RandomChoice` of them, or None for none; or a dict from first epochs to these,
+            such as `{0: dm.MixUp(0.4), 290: None}`.
         seed: from 0 to 2**64 - 1.
         device: where decoding runs and batches lie; None takes the GPU of this process if there is one, which is
             settled as `shard` is.
@@ -120,6 +126,7 @@ class Loader:
         max_pixels: a file whose header claims more pixels, or that the geometry would resize to more, is a bad sample;
             nothing is allocated for it.
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
+        indices: whether batches hold the numbers of their samples.
 
     Attributes:
         dataset, pipeline, batch_size, ...: all that it was built with; none of them can be set. Where `shard` and
@@ -145,11 +152,11 @@ class Loader:
 
     # What a Loader was built with; `__setattr__` keeps it so.
     dataset: ImageDataset
-    pipeline: ImagePipeline
+    pipeline: Scheduled[ImagePipeline]
     batch_size: int | None
     shuffle: bool
     drop_last: bool
-    mixup: AnyMixer | None
+    mixup: Scheduled[AnyMixer | None]
     dtype: torch.dtype
     memory_format: torch.memory_format
     num_threads: int | None
@@ -158,25 +165,24 @@ class Loader:
     max_bad_fraction: float
     max_pixels: int
     gpu_decode: GpuDecode
+    indices: bool
 
     @spelled_out(LoaderKeywords)
     def __init__(
         self,
         dataset: ImageDataset,
-        pipeline: ImagePipeline,
+        pipeline: Scheduled[ImagePipeline],
         **options: Unpack[LoaderKeywords],
     ):
         refuse_unknown(options, "Loader", LoaderKeywords)
         self._build_again = partial(type(self), dataset, pipeline, **options)
         self._options = chosen = LoaderOptions(**options)
         _check_type("dataset", dataset, ImageDataset, "an ImageFolder, a FileList or another of dali_mixup's data sets")
-        _check_type("pipeline", pipeline, ImagePipeline, "an ImagePipeline, such as pipelines.imagenet.train()")
-        if chosen.mixup is not None and dataset.targets.dtype == np.int64:
-            chosen.mixup.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
-        pipeline = _settle(pipeline, dataset, chosen.max_pixels)
-        _check_images_are_large_enough(dataset, pipeline)
-        if pipeline.decode == "scaled" and check_device(chosen.device).type != "cpu":
-            raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', pipeline.decode))
+        check_schedule("pipeline", pipeline, _check_pipeline)
+        pipeline = map_schedule(pipeline, partial(_settle, dataset=dataset, options=chosen))
+        for mixer in chosen.mixup.values() if isinstance(chosen.mixup, Mapping) else [chosen.mixup]:
+            if mixer is not None and dataset.targets.dtype == np.int64:
+                mixer.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         given = {option.name: getattr(chosen, option.name) for option in fields(chosen)}
         vars(self).update({name: value for name, value in given.items() if not hasattr(type(self), name)})
         vars(self).update(dataset=dataset, pipeline=pipeline)
@@ -185,8 +191,9 @@ class Loader:
         if chosen.on_bad_sample == "replace":
             check_few_are_bad(dataset, max_pixels=chosen.max_pixels, max_bad_fraction=chosen.max_bad_fraction)
 
-        self._shard: Shard | None = None  # these four are settled by `_start`
+        self._shard: Shard | None = None  # these five are settled by `_start`
         self._device: torch.device | None = None
+        self._phase: Phase | None = None
         self._plan: Plan | None = None
         self._process: int | None = None
         self._cursor = Cursor(0, 0)  # the next batch to deliver
@@ -196,11 +203,16 @@ class Loader:
         self._fingerprint: str | None = None
         self._running: Generator | None = None
         self._delivered, self._waited, self._decoding, self._staging = 0, 0.0, 0.0, 0.0
+        self._resized = 0.0  # seconds, in earlier phases
 
-    def _start(self) -> None:
-        """Settle rank and device, and build what depends on them, and what has threads."""
+    def _start(self, phase: Phase) -> None:
+        """Settle rank and device, and build what depends on them and on the phase, and what has threads."""
         options, device, shard = self._options, self.device, self.shard
-        plan = self.plan
+        is_first, known = self._plan is None, None
+        if not is_first:
+            known = self._faults
+            self._close()
+        plan = _build_plan(self.dataset, phase, options, self.seed, *shard)
         self._check_epochs_hold_a_batch(plan.world)
         threads = split_threads(options.num_threads)
         self._decoder = open_decoder(
@@ -213,17 +225,20 @@ class Loader:
             max_bad_fraction=options.max_bad_fraction if options.on_bad_sample == "replace" else None,
         )
         self._faults = self._decoder.faults
-        after, output = self.pipeline.after, {"dtype": self.dtype, "memory_format": self.memory_format}
+        if known is not None:
+            self._faults.take_over(known)
+        after, output = phase.pipeline.after, {"dtype": self.dtype, "memory_format": self.memory_format}
         inner = {"dtype": torch.float32, "memory_format": torch.contiguous_format} if after else output
         if device.type == "cpu":
             stage_threads = threads.stage if self._decoder.takes_cores else threads.decode
-            self._stage = CpuStage(self.pipeline, **inner, num_threads=stage_threads, keep=KEPT_BUFFERS)
+            self._stage = CpuStage(phase.pipeline, **inner, num_threads=stage_threads, keep=KEPT_BUFFERS)
         else:
-            self._stage = build_gpu_stage(self.pipeline, **inner, device=device)
+            self._stage = build_gpu_stage(phase.pipeline, **inner, device=device)
         if after:
-            self._stage = AfterStage(self._stage, self.pipeline, **output, keep=KEPT_BUFFERS)
+            self._stage = AfterStage(self._stage, phase.pipeline, **output, keep=KEPT_BUFFERS)
         self._shard, self._device, self._plan, self._process = shard, device, plan, os.getpid()
-        if isinstance(options.shard, Sharing):
+        self._phase = phase
+        if is_first and isinstance(options.shard, Sharing):
             options.shard.warn_of_choice()
 
     def __reduce__(self):
@@ -287,7 +302,9 @@ class Loader:
     @property
     def plan(self) -> Plan:
         """What comes when, on this rank."""
-        return self._plan or _build_plan(self.dataset, self.pipeline, self._options, self.seed, *self.shard)
+        if self._plan is not None:
+            return self._plan
+        return _build_plan(self.dataset, self._phase_at(self.next_epoch), self._options, self.seed, *self.shard)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
         self._check_process()
@@ -386,7 +403,7 @@ class Loader:
             "dataset": self._fingerprint,
             "seed": self.seed,
             "shuffle": self.plan.shuffle,
-            "decode": self.pipeline.decode,
+            "decode": "scaled" if any(each.decode == "scaled" for each in _values(self.pipeline)) else "exact",
             "sampler": None if sampler is None else type(sampler.source).__name__,
             **({} if sampler is None else {"rank": self.shard[0]}),
         }
@@ -402,7 +419,7 @@ class Loader:
 
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
-        resize = 0.0 if self._plan is None else self._stage.resizing
+        resize = self._resized + (0.0 if self._plan is None else self._stage.resizing)
         return LoaderStats(
             batches=self._delivered,
             wait=self._waited,
@@ -414,8 +431,9 @@ class Loader:
     def _begin(self) -> tuple[Cursor, int]:
         """Begin the next epoch; an earlier one ends."""
         self._check_process()
-        if self._plan is None:
-            self._start()
+        phase = self._phase_at(self.next_epoch)
+        if phase != self._phase:
+            self._start(phase)
         start = self._as_cut_here(self._next_start)
         self._checkpoint_cut = self._cut()
         if self._user_sampler is not None and start.sampled is None:
@@ -440,7 +458,7 @@ class Loader:
             for left in reversed(range(count)):
                 self._check_current(iteration)
                 start = time.perf_counter()
-                images, targets, end, checkpoint = next(batches)
+                batch, end, checkpoint = next(batches)
                 self._waited += time.perf_counter() - start
                 self._delivered += 1
                 if left:
@@ -448,11 +466,21 @@ class Loader:
                 else:
                     self._cursor = Cursor(cursor.epoch + 1, 0)
                     epoch.end_of_dataloader = True
-                yield images, targets
-                del images, targets
+                yield batch
+                del batch
                 self._check_process()
             self._check_current(iteration)
             self._cursor = Cursor(cursor.epoch + 1, 0)
+
+    def _phase_at(self, epoch: int) -> Phase:
+        return phase_at(self.pipeline, self.mixup, epoch)
+
+    def _close(self) -> None:
+        """End the last phase's graph; its threads and buffers go with the objects that hold them."""
+        if self._running is not None:
+            self._running.close()
+        self._decoder.close()
+        self._resized += self._stage.resizing
 
     def _check_epochs_hold_a_batch(self, ranks: int) -> None:
         """With `drop_last` a batch must be no larger than what comes to a rank."""
@@ -504,9 +532,12 @@ class Loader:
     def _finish(self, batch: BatchPlan, images: Any, checkpoint: bytes | None) -> Delivery:
         """Targets, and the batch stage."""
         targets: Targets = torch.from_numpy(self.dataset.targets[batch.indices])
-        if self.mixup is not None and batch.draw is not None:
-            targets = self.mixup.mix_labels(targets, batch.draw)
-        return Delivery(self._stage(images, batch), self._send(targets), batch.step.end, checkpoint)
+        if self.plan.mixup is not None and batch.draw is not None:
+            targets = self.plan.mixup.mix_labels(targets, batch.draw)
+        made = (self._stage(images, batch), self._send(targets))
+        if self.indices:
+            made = (*made, send(torch.from_numpy(batch.indices), self.device))
+        return Delivery(made, batch.step.end, checkpoint)
 
 
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:
@@ -514,12 +545,30 @@ def _check_type(name: str, value: object, expected: type, rule: str) -> None:
         raise TypeError(must_be(name, rule, value))
 
 
-def _settle(pipeline: ImagePipeline, dataset: ImageDataset, max_pixels: int) -> ImagePipeline:
+def _check_pipeline(name: str, value: object) -> None:
+    if not isinstance(value, ImagePipeline):
+        raise TypeError(must_be(name, "an ImagePipeline, such as pipelines.imagenet.train()", value))
+
+
+def _values(schedule: Scheduled[Value]) -> list[Value]:
+    return list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
+
+
+def _settle(pipeline: ImagePipeline, *, dataset: ImageDataset, options: LoaderOptions) -> ImagePipeline:
     """The pipeline with a fixed output size, that of all images; bad files have no say in it.
 
     Raises:
         DatasetError: the images have no one size, or there are none.
+        ValueError: an image is too small, or a way of decoding isn't the device's.
     """
+    settled = _with_size(pipeline, dataset, options.max_pixels)
+    _check_images_are_large_enough(dataset, settled)
+    if settled.decode == "scaled" and check_device(options.device).type != "cpu":
+        raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', settled.decode))
+    return settled
+
+
+def _with_size(pipeline: ImagePipeline, dataset: ImageDataset, max_pixels: int) -> ImagePipeline:
     good = np.flatnonzero(~are_hopeless(dataset.heights, dataset.widths, max_pixels))
     if pipeline.geometry.output is None and not len(good):
         raise DatasetError(f"{pipeline.geometry} takes its size from the images, and all {len(dataset)} files are bad")
@@ -550,20 +599,19 @@ def _open_sampler(options: LoaderOptions) -> UserSampler | None:
     )
 
 
-def _build_plan(
-    dataset: ImageDataset, pipeline: ImagePipeline, options: LoaderOptions, seed: int, rank: int, world: int
-) -> Plan:
+def _build_plan(dataset: ImageDataset, phase: Phase, options: LoaderOptions, seed: int, rank: int, world: int) -> Plan:
     sampled = options.sampler is not None or options.batch_sampler is not None
     return Plan(
         dataset=dataset,
-        pipeline=pipeline,
+        pipeline=phase.pipeline,
         batch_size=options.batch_size or 1,
         shuffle=options.shuffle,
         drop_last=options.drop_last,
-        mixup=options.mixup,
+        mixup=phase.mixup,
         seed=_seed_of_rank(seed, rank) if sampled else seed,
         rank=0 if sampled else rank,
         world=1 if sampled else world,
+        end=phase.end,
     )
 
 

@@ -14,6 +14,7 @@ from dali_mixup.errors import check_bool, check_choice, check_int, check_probabi
 from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.placement import Shard, Sharing, check_device, check_shard
 from dali_mixup.plan.sampler import check_order
+from dali_mixup.plan.schedule import Scheduled, check_schedule
 from dali_mixup.randomness import check_seed
 
 DEFAULT_GPU_DECODE = GpuDecode()
@@ -33,7 +34,7 @@ class LoaderOptions:
     sampler: Iterable[int] | None = None
     batch_sampler: Iterable[list[int]] | None = None
     drop_last: bool = False
-    mixup: AnyMixer | None = None
+    mixup: Scheduled[AnyMixer | None] = None
     seed: int = 0
     device: torch.device | str | None = None
     dtype: torch.dtype = torch.float32
@@ -45,12 +46,12 @@ class LoaderOptions:
     max_bad_fraction: float = 0.01
     max_pixels: int = MAX_PIXELS
     gpu_decode: GpuDecode = DEFAULT_GPU_DECODE
+    indices: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("shuffle", "drop_last"):
+        for name in ("shuffle", "drop_last", "indices"):
             check_bool(name, getattr(self, name))
-        if self.mixup is not None and not isinstance(self.mixup, AnyMixer):
-            raise TypeError(must_be("mixup", "dali_mixup's MixUp, CutMix, RandomChoice, or None", self.mixup))
+        check_schedule("mixup", self.mixup, check_mixer)
         if not isinstance(self.gpu_decode, GpuDecode):
             rule = "a GpuDecode, such as dm.GpuDecode(hw_decoder_load=0.5)"
             raise TypeError(must_be("gpu_decode", rule, self.gpu_decode))
@@ -73,6 +74,12 @@ class LoaderOptions:
         check_probability("max_bad_fraction", self.max_bad_fraction)
 
 
+def check_mixer(name: str, value: object) -> None:
+    """Raise a TypeError unless `value` mixes, or is None."""
+    if value is not None and not isinstance(value, AnyMixer):
+        raise TypeError(must_be(name, "dali_mixup's MixUp, CutMix, RandomChoice, or None", value))
+
+
 class SharedKeywords(TypedDict, total=False):
     """The options that `from_dataloader` passes on."""
 
@@ -86,6 +93,7 @@ class SharedKeywords(TypedDict, total=False):
     max_bad_fraction: float
     max_pixels: int
     gpu_decode: GpuDecode
+    indices: bool
 
 
 class LoaderKeywords(SharedKeywords, total=False):
@@ -96,7 +104,7 @@ class LoaderKeywords(SharedKeywords, total=False):
     sampler: Iterable[int] | None
     batch_sampler: Iterable[list[int]] | None
     drop_last: bool
-    mixup: AnyMixer | None
+    mixup: Scheduled[AnyMixer | None]
     seed: int
 
 

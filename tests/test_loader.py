@@ -578,6 +578,7 @@ def test_every_option_can_be_read(dataset):
         "max_bad_fraction": 0.25,
         "max_pixels": 10**6,
         "gpu_decode": dm.GpuDecode(hw_decoder_load=0.5),
+        "indices": True,
     }
     made = dm.Loader(dataset, TRAIN, **options)
     read = {name: getattr(made, name) for name in options}

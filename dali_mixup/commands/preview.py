@@ -142,7 +142,7 @@ def _open_loader(
 def _as_pixels(loader: Loader) -> np.ndarray:
     """The first batch without its normalization, (B, H, W, 3) uint8."""
     images, _ = next(iter(loader))
-    mean, std = torch.tensor(loader.pipeline.mean), torch.tensor(loader.pipeline.std)
+    mean, std = torch.tensor(loader.plan.pipeline.mean), torch.tensor(loader.plan.pipeline.std)
     values = images.cpu().permute(0, 2, 3, 1) * std + mean
     return (255 * values).round().clamp(0, 255).byte().numpy()
 

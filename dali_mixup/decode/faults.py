@@ -62,6 +62,12 @@ class Faults:
                 self.warn_of(self._report(index, inspector.why_hopeless(index)))
             self._check_fraction()
 
+    def take_over(self, other: "Faults") -> None:
+        """Know what another one has met."""
+        self.replaced |= other.replaced
+        self._suspects |= other._suspects
+        self._said |= other._said
+
     @property
     def replaces(self) -> bool:
         """Whether bad files give way to others; otherwise they are errors."""

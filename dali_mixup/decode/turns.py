@@ -50,9 +50,9 @@ def check_batches(turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults:
 
 
 def turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:
-    """The steps from a place on: to the end of the epoch with a sampler or `augment`, otherwise without an end."""
+    """The steps from a place on: to the end of the epoch with a sampler or `augment`, otherwise of the plan."""
     position = cursor.position
-    for epoch in count(cursor.epoch):
+    for epoch in count(cursor.epoch) if plan.end is None else range(cursor.epoch, plan.end):
         order = plan.order(epoch, cursor.sampled)
         for step in plan.steps(position, cursor.sampled):
             yield Turn(epoch, order, step)

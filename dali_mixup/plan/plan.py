@@ -66,6 +66,7 @@ class Plan:
         seed: from 0 to 2**64 - 1.
         rank: from 0 to world - 1.
         world: number of ranks; 1 where a sampler decides what this rank gets.
+        end: the epoch from which on another plan holds; None where there is none.
     """
 
     dataset: ImageDataset
@@ -77,6 +78,7 @@ class Plan:
     seed: int
     rank: int
     world: int
+    end: int | None = None
 
     def steps(self, position: int = 0, sampled: Sampled | None = None) -> Iterator[Step]:
         """This rank's batches from a global position to the end of an epoch.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, Unpack
 
 import numpy as np
@@ -18,6 +19,7 @@ from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.options import SharedKeywords, refuse_unknown, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing
+from dali_mixup.plan.schedule import Scheduled, map_schedule
 from dali_mixup.transforms.after import After, check_after
 from dali_mixup.translation.collate import find_mixup, holds_mixup
 from dali_mixup.translation.dataset import read_dataset
@@ -32,7 +34,7 @@ Order = Literal["in order", "shuffled", "sampled"]
 def from_dataloader(
     loader: DataLoader,
     *,
-    mixup: AnyMixer | None = None,
+    mixup: Scheduled[AnyMixer | None] = None,
     files: Sequence[str | os.PathLike] | ImageDataset | None = None,
     targets: Literal["stacked", "dense"] | Sequence | np.ndarray | torch.Tensor | None = None,
     transform: Any = None,
@@ -69,8 +71,9 @@ def from_dataloader(
     Args:
         loader: what to replace, torch's or what `timm.data.create_loader` gives. It isn't run, but some items of its
             dataset are read.
-        mixup: dali_mixup's MixUp, CutMix or RandomChoice, in the place of the collate_fn, whatever that does. None
-            keeps the mixup that it applies: one lam per batch as torchvision's, not folded, dense targets.
+        mixup: dali_mixup's MixUp, CutMix or RandomChoice, or a dict from first epochs to these, in the place of the
+            collate_fn, whatever that does. None keeps the mixup that it applies: one lam per batch as torchvision's,
+            not folded, dense targets.
         files: N paths, or one of dali_mixup's data sets, of the N samples of `loader.dataset` in its order, which then
             isn't read. Its collate_fn counts only if it refers to torchvision's MixUp or CutMix.
         targets: with paths in `files` their N targets, see `FileList`. Otherwise the form of the targets in place of
@@ -83,7 +86,7 @@ def from_dataloader(
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
         **options: device, dtype, memory_format, num_threads, prefetch, shard, on_bad_sample, max_bad_fraction,
-            max_pixels and gpu_decode of `Loader`.
+            max_pixels, gpu_decode and indices of `Loader`.
 
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
@@ -124,7 +127,7 @@ def from_dataloader(
         sampler=loader.sampler if order == "sampled" and not own_batches else None,
         batch_sampler=loader.batch_sampler if own_batches else None,
         drop_last=loader.drop_last and not own_batches,
-        mixup=_with_targets(mixup, form, dataset),
+        mixup=map_schedule(mixup, partial(_with_targets, targets=form, dataset=dataset)),
         seed=_draw_seed() if seed is None else seed,
         **options,
     )
@@ -225,10 +228,10 @@ def _share(order: Order, *, drawn: bool) -> Sharing:
     return Sharing(shard=None, seed=None, choice=f"{choice} shard=(rank, world size) says so")
 
 
-def _with_targets(mixer: AnyMixer | None, targets: str | None, dataset: ImageDataset) -> AnyMixer | None:
+def _with_targets(mixer: AnyMixer | None, *, targets: str | None, dataset: ImageDataset) -> AnyMixer | None:
     """The same mixer with targets of another form."""
     if mixer is None or targets is None:
         return mixer
     if isinstance(mixer, RandomChoice):
-        return replace(mixer, mixers=[_with_targets(one, targets, dataset) for one in mixer.mixers])
+        return replace(mixer, mixers=[_with_targets(one, targets=targets, dataset=dataset) for one in mixer.mixers])
     return replace(mixer, targets=targets, num_classes=count_classes(dataset) if targets == "dense" else None)
