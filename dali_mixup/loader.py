@@ -572,7 +572,7 @@ def _with_size(pipeline: ImagePipeline, dataset: ImageDataset, max_pixels: int) 
     good = np.flatnonzero(~are_hopeless(dataset.heights, dataset.widths, max_pixels))
     if pipeline.geometry.output is None and not len(good):
         raise DatasetError(f"{pipeline.geometry} takes its size from the images, and all {len(dataset)} files are bad")
-    heights, widths = dataset.heights[good], dataset.widths[good]
+    heights, widths = (sides[good] for sides in dataset.sizes_of(upright=pipeline.orient))
     try:
         return pipeline.settled(heights, widths)
     except ValueError as error:
@@ -616,10 +616,11 @@ def _build_plan(dataset: ImageDataset, phase: Phase, options: LoaderOptions, see
 
 
 def _check_images_are_large_enough(dataset: ImageDataset, pipeline: ImagePipeline) -> None:
-    small = np.flatnonzero(pipeline.geometry.too_small(dataset.heights, dataset.widths) & (dataset.heights > 0))
+    heights, widths = dataset.sizes_of(upright=pipeline.orient)
+    small = np.flatnonzero(pipeline.geometry.too_small(heights, widths) & (heights > 0))
     if len(small):
         first = int(small[0])
-        size = f"{dataset.heights[first]} x {dataset.widths[first]} pixels"
+        size = f"{heights[first]} x {widths[first]} pixels"
         raise ValueError(
             f"{len(small)} images such as {dataset.name(first)} ({size}) have too few pixels for {pipeline.geometry}; "
             "leave them out, or take a smaller size or a RandomResizedCrop"

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from dali_mixup.errors import check_choice, check_probability, must_be
+from dali_mixup.errors import check_bool, check_choice, check_probability, must_be
 from dali_mixup.geometry.geometry import Geometry
 from dali_mixup.parity import Translation
 from dali_mixup.transforms.after import After, check_after
@@ -34,6 +34,10 @@ class ImagePipeline:
         decode: "exact" as Pillow does, or "scaled": on a CPU, where a window of a JPEG is at least four times as high
             and wide as the output, it is decoded at a half, a quarter or an eighth of its size. For photos of many
             megapixels, which then load several times as fast; it changes an image by half a level in the mean.
+        orient: hold images upright as their EXIF says, as `PIL.ImageOps.exif_transpose` does, before all else; windows
+            are those of the upright image. Without it they come as they are stored, as in torchvision's ImageFolder.
+            The orientations are read from all files when the Loader is built. Images that aren't upright are decoded
+            whole by Pillow, which takes longer.
         after: functions of yours on the finished batch, images (B, 3, H, W) float32 with contiguous rows, normalized
             and not mixed yet, on its device; each gives images of the same shape. What they do to one image should
             depend on no other, as with a transform of torchvision's. `dm.Planned` gives a function random numbers of
@@ -57,6 +61,7 @@ class ImagePipeline:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     decode: Literal["exact", "scaled"] = "exact"
+    orient: bool = False
     after: tuple[After, ...] = ()
     translation: Translation | None = field(default=None, repr=False, compare=False)
 
@@ -77,6 +82,7 @@ class ImagePipeline:
             ):
                 raise TypeError(must_be(name, "three numbers, for R, G and B", value))
         check_choice("decode", self.decode, ("exact", "scaled"))
+        check_bool("orient", self.orient)
         object.__setattr__(self, "after", check_after(self.after))
         if self.decode == "scaled" and self.augment is not None:
             raise ValueError(must_be("decode", '"exact" with augment', self.decode))
@@ -92,7 +98,8 @@ class ImagePipeline:
     @property
     def parts(self) -> tuple:
         """All that the pipeline does."""
-        return self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std, self.decode, self.after
+        own = (self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std)
+        return *own, self.decode, self.orient, self.after
 
     @property
     def size(self) -> tuple[int, int]:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dali_mixup.dataset.orientation import UPRIGHT, read_orientations, turned_sizes
 from dali_mixup.dataset.paths import PathList
-from dali_mixup.dataset.pillow import UndecodableError, decode_source
+from dali_mixup.dataset.pillow import UndecodableError, decode_source, orientation_of
 from dali_mixup.dataset.sizes import Sizes
 from dali_mixup.dataset.source import BytesSource, Source
 from dali_mixup.errors import BadFileWarning, BadSampleError, name_some
@@ -49,6 +50,7 @@ class ImageDataset(ABC):
     bad_files: dict[int, str]
     names: PathList | None = None
     transform: Callable[[Image.Image], Any] | None = None
+    _upright: tuple[np.ndarray, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -76,6 +78,18 @@ class ImageDataset(ABC):
             BadSampleError: it can't be decoded.
         """
 
+    def orientations(self) -> np.ndarray:
+        """(N,) uint8, EXIF's from 1 to 8: how the cameras were held. 1, upright, where nothing says so."""
+        return np.full(len(self), UPRIGHT, np.uint8)
+
+    def sizes_of(self, *, upright: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Heights and widths, (N,) int32 each, as the images are stored, or as they are held upright."""
+        if not upright:
+            return self.heights, self.widths
+        if self._upright is None:
+            self._upright = turned_sizes(self.heights, self.widths, self.orientations())
+        return self._upright
+
     @abstractmethod
     def name(self, number: int) -> str:
         """What messages call a sample: a path, or its place in what holds it."""
@@ -93,6 +107,7 @@ class EncodedDataset(ImageDataset):
     """
 
     sizes: Sizes
+    _orientations: np.ndarray | None = None
 
     def _describe(self, targets: np.ndarray, classes: Sequence[str] | None, sizes: Sizes) -> None:
         """Set what all of them have, and warn of bad ones; their names must be known."""
@@ -121,6 +136,21 @@ class EncodedDataset(ImageDataset):
         except (OSError, UndecodableError) as error:
             reason = self.bad_files.get(number, str(error))
             raise BadSampleError([(number, self.name(number), reason)], "this image can't be decoded:") from error
+
+    def orientations(self) -> np.ndarray:
+        """See `ImageDataset`; read from all files when first asked for."""
+        if self._orientations is None:
+            good = np.flatnonzero(self.heights > 0).tolist()
+            self._orientations = read_orientations(self.orientation, good, len(self), progress=True)
+        return self._orientations
+
+    def orientation(self, number: int) -> int:
+        """That of one sample."""
+        try:
+            with self.open(number) as source:
+                return orientation_of(source)
+        except OSError:  # which is said when its pixels are needed
+            return UPRIGHT
 
     def remember(self, verdicts: np.ndarray) -> None:
         """Keep, for later runs, what was learnt of the samples; called at the end of an epoch.

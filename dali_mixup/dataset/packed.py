@@ -58,6 +58,7 @@ class PackedDataset(ReadableDataset):
             widths=sizes.width,
             **{name: arrays[name] for name in ("header", "frame", "unit_height", "unit_width", "first", "starts")},
         )
+        self._orientations = arrays["orientation"]  # which the packed JPEGs no longer hold
         self._describe(arrays["targets"], about["classes"], sizes)
 
     def name(self, number: int) -> str:
@@ -67,6 +68,10 @@ class PackedDataset(ReadableDataset):
     def fingerprint(self) -> str:
         """That of what was packed."""
         return fingerprint_of(self._names, self.targets)
+
+    def orientation(self, number: int) -> int:
+        """See `EncodedDataset`."""
+        return int(self.orientations()[number])
 
     def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
         """See `ReadableDataset`."""

@@ -32,6 +32,7 @@ COLUMNS = {
     "height": np.int32,
     "width": np.int32,
     "verdict": np.uint8,
+    "orientation": np.uint8,  # EXIF's
     "header": np.uint16,
     "frame": np.uint16,
     "unit_height": np.uint16,
@@ -156,6 +157,7 @@ class _Shard:
                 "height": packed.height,
                 "width": packed.width,
                 "verdict": packed.verdict,
+                "orientation": packed.orientation,
                 "header": segments.header if segments else 0,
                 "frame": segments.frame if segments else 0,
                 "unit_height": segments.height if segments else 0,
@@ -255,7 +257,8 @@ def _repack(dataset: EncodedDataset, number: int, shrink: Shrink) -> tuple[int, 
     try:
         with dataset.open(number) as source:
             data = source.read_at(0, most_bytes(*size))
-        return number, len(data), repack(data, size, Verdict(dataset.sizes.verdict[number]), shrink)
+        packed = repack(data, size, Verdict(dataset.sizes.verdict[number]), shrink)
+        return number, len(data), packed._replace(orientation=dataset.orientation(number))
     except UndecodableError as error:
         return number, 0, str(error)
     except OSError as error:

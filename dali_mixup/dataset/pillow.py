@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dali_mixup.dataset import png, webp
+from dali_mixup.dataset.orientation import UPRIGHT
 from dali_mixup.dataset.source import FileSource, Source, open_file
 from dali_mixup.dataset.verdict import SPARE_BYTES, Finding, Verdict, bad, most_bytes, why_unreadable
 from dali_mixup.errors import must_be
@@ -28,6 +29,7 @@ TILE_WIDTH, TILE_LENGTH = 322, 323  # TIFF's tags
 LARGEST_TILE = 1 << 22  # pixels, if the image has fewer
 LARGEST_ICON = 1024  # pixels on a side: Pillow decodes an icon when it opens it, whatever its directory says
 ICONS = b"\0\0\1\0"
+ORIENTATION, LAST_ORIENTATION = 0x0112, 8  # EXIF's tag, and its last value
 _quiet = threading.Lock()
 
 Result = TypeVar("Result")
@@ -52,6 +54,14 @@ def look_with_pillow(source: Source) -> Finding:
         return bad(f"not an image: {error}")
     except Exception as error:  # noqa: BLE001  a plugin's parser may raise anything on a hostile file: a finding, not a crash
         return bad(f"not an image: {type(error).__name__}: {error}")
+
+
+def orientation_of(source: Source) -> int:
+    """How an image was held, from 1 (upright) to 8, as `ImageOps.exif_transpose` reads it; 1 if nothing says so."""
+    try:
+        return _forgiving_warnings(_orientation, source)
+    except Exception:  # noqa: BLE001  a parser may raise anything on a hostile file, whose pixels somebody else judges
+        return UPRIGHT
 
 
 def decode_with_pillow(path: str | bytes, size: tuple[int, int]) -> np.ndarray:
@@ -147,6 +157,12 @@ def _look(source: Source) -> Finding:
             return bad("not an image: it has no pixels")
         _check_tiles(image)
         return Finding(image.height, image.width, Verdict.PILLOW)
+
+
+def _orientation(source: Source) -> int:
+    with _open(source, SPARE_BYTES) as file, _identify(file) as image:
+        found = image.getexif().get(ORIENTATION, UPRIGHT)
+    return found if isinstance(found, int) and UPRIGHT <= found <= LAST_ORIENTATION else UPRIGHT
 
 
 def _decode(source: Source, size: tuple[int, int]) -> np.ndarray:

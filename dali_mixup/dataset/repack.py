@@ -11,6 +11,7 @@ from PIL import Image
 
 from dali_mixup.dataset.header import look
 from dali_mixup.dataset.jpeg import START
+from dali_mixup.dataset.orientation import UPRIGHT
 from dali_mixup.dataset.pillow import decode_source, open_with_pillow
 from dali_mixup.dataset.png import SIGNATURE
 from dali_mixup.dataset.restarts import BLOCK, Segments, best_interval, find_segments, interval_of
@@ -69,6 +70,7 @@ class Packed(NamedTuple):
         width: in pixels.
         verdict: who decodes it.
         segments: where it can be cut; None for the whole alone.
+        orientation: EXIF's, of which the data may tell no more.
     """
 
     data: bytes
@@ -76,6 +78,7 @@ class Packed(NamedTuple):
     width: int
     verdict: Verdict
     segments: Segments | None = None
+    orientation: int = UPRIGHT
 
     @property
     def extension(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from dali_mixup.dataset.dataset import Encoded, EncodedDataset, ImageDataset, PixelDataset, ReadableDataset
 from dali_mixup.dataset.files import FileList
 from dali_mixup.dataset.header import look
+from dali_mixup.dataset.orientation import UPRIGHT, turn
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.pillow import UndecodableError, decode_source
 from dali_mixup.dataset.scan import scan
@@ -114,10 +115,18 @@ class Inspector(SizeInspector):
         num_threads: that read samples, scan them and decode them with Pillow.
         scaled: the output's height and width, to decode large windows at a fraction of their size; what comes has the
             size of `windows.resized`. None for exact pixels.
+        turns: (N,) uint8, EXIF orientations by which images are turned before anything else; None turns none. What is
+            turned is Pillow's.
     """
 
     def __init__(
-        self, dataset: EncodedDataset, *, max_pixels: int, num_threads: int, scaled: tuple[int, int] | None = None
+        self,
+        dataset: EncodedDataset,
+        *,
+        max_pixels: int,
+        num_threads: int,
+        scaled: tuple[int, int] | None = None,
+        turns: np.ndarray | None = None,
     ):
         super().__init__(dataset, max_pixels=max_pixels)
         self.dataset, self.num_threads = dataset, num_threads
@@ -127,6 +136,7 @@ class Inspector(SizeInspector):
         self._learnt = False  # anything that isn't remembered yet
         self._pool: ThreadPoolExecutor | None = None
         self._scaled = ScaledDecoder(scaled) if scaled else None
+        self._turns = np.full(len(dataset), UPRIGHT, np.uint8) if turns is None else turns
 
     def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
         """Look at the samples of these rows; reading, scans and Pillow's work are shared out among threads."""
@@ -140,7 +150,7 @@ class Inspector(SizeInspector):
         scales = scales_of(batch.windows).tolist() if self._scaled else [1] * len(indices)
         work: dict[int, Future[np.ndarray | str | None]] = {}
         for row in rows:
-            if row not in looks.reasons and (self._verdicts[indices[row]] != Verdict.DALI or scales[row] > 1):
+            if row not in looks.reasons and (not self._is_dalis(indices[row]) or scales[row] > 1):
                 work[row] = self._threads().submit(self._inspect, batch, row, looks.encoded.get(row), scales[row])
         self._collect(work, looks)
         return looks
@@ -176,6 +186,10 @@ class Inspector(SizeInspector):
             unchanged[list(self._touched)] = Verdict.BAD  # the index knows another sample
             self.dataset.remember(unchanged)
 
+    def _is_dalis(self, index: int) -> bool:
+        """Whether nobody else has to look at a sample."""
+        return self._verdicts[index] == Verdict.DALI and self._turns[index] == UPRIGHT
+
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.num_threads, thread_name_prefix="dali_mixup inspector")
@@ -192,9 +206,7 @@ class Inspector(SizeInspector):
     def _read(self, dataset: ReadableDataset, batch: BatchPlan, rows: list[int], looks: Looks) -> None:
         """Read the bytes of these rows in threads; none may differ from what the index knows but by its content."""
         runs = [rows[k :: self.num_threads] for k in range(self.num_threads)]
-        read = [
-            self._threads().submit(dataset.read, batch.indices[run].tolist(), batch.windows.rows(run)) for run in runs
-        ]
+        read = [self._threads().submit(self._read_run, dataset, batch, run) for run in runs]
         for run, future in zip(runs, read, strict=True):
             for row, found in zip(run, future.result(), strict=True):
                 index = int(batch.indices[row])
@@ -203,6 +215,17 @@ class Inspector(SizeInspector):
                     found = self._why_changed(index, (len(found.data), 0), found) if found.whole else ""
                 if found:
                     looks.reasons[row] = found
+
+    def _read_run(self, dataset: ReadableDataset, batch: BatchPlan, run: list[int]) -> list[Encoded | str]:
+        """What holds the windows of these rows; the whole, where a window is one of an image that is turned."""
+        indices = batch.indices[run]
+        turned = (self._turns[indices] != UPRIGHT).tolist()
+        if not any(turned):
+            return dataset.read(indices.tolist(), batch.windows.rows(run))
+        upright = [row for row, is_turned in zip(run, turned, strict=True) if not is_turned]
+        found = iter(dataset.read(batch.indices[upright].tolist(), batch.windows.rows(upright)))
+        whole = iter(dataset.read(indices[turned].tolist()))
+        return [next(whole if is_turned else found) for is_turned in turned]
 
     def _compare_stamps(self, dataset: FileList, batch: BatchPlan, rows: list[int], looks: Looks) -> None:
         """Find changed files; threads ask, since a folder on a network may take a millisecond for each."""
@@ -228,6 +251,8 @@ class Inspector(SizeInspector):
     def _inspect(self, batch: BatchPlan, row: int, encoded: Encoded | None, scale: int) -> np.ndarray | str | None:
         """Scan a sample that wasn't; the window or the reason for one that is Pillow's, None for one that is DALI's."""
         index = int(batch.indices[row])
+        if self._turns[index] != UPRIGHT:
+            return self._decode(index, encoded, *_window(batch, row))
         if self._verdicts[index] == Verdict.SCAN_FIRST:
             irregular = self._scan(index, encoded)
             if irregular:
@@ -267,6 +292,7 @@ class Inspector(SizeInspector):
             return self._irregular.get(index) or str(error)
         except OSError as error:
             return self._irregular.get(index) or why_unreadable(error)
+        image = turn(image, int(self._turns[index]))
         (top, left), (height, width) = anchor, shape
         return np.ascontiguousarray(image[top : top + height, left : left + width])
 

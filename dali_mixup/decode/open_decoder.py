@@ -51,7 +51,8 @@ def open_decoder(
         scaled = (
             plan.pipeline.size if plan.pipeline.decode == "scaled" and plan.pipeline.geometry.interpolation else None
         )
-        inspector = Inspector(dataset, max_pixels=max_pixels, num_threads=num_threads, scaled=scaled)
+        turns = dataset.orientations() if plan.pipeline.orient else None
+        inspector = Inspector(dataset, max_pixels=max_pixels, num_threads=num_threads, scaled=scaled, turns=turns)
     else:
         raise TypeError(must_be("dataset", "of encoded images or of pixels", dataset))
     faults = Faults(plan, inspector, device_id=device_id, max_bad_fraction=max_bad_fraction)

@@ -148,7 +148,8 @@ class Plan:
         geometry = self.pipeline.geometry
         uniform = self._draw_at(Purpose.WINDOW, epoch, first, len(indices), geometry.uniforms)
         # a file that is no image has no size, and is never decoded
-        height, width = (np.maximum(sides[indices], 1) for sides in (self.dataset.heights, self.dataset.widths))
+        sizes = self.dataset.sizes_of(upright=self.pipeline.orient)
+        height, width = (np.maximum(sides[indices], 1) for sides in sizes)
         return geometry.windows(height, width, uniform)
 
     def replacements(self, epoch: int, position: int, index: int) -> Iterator[int]:

@@ -145,7 +145,7 @@ def test_bad_images_are_named_by_shard_and_replaced(folder, packed, tmp_path):
         (lambda pack: (pack / "index.json").write_text("{}"), r"index\.json is damaged"),
         (lambda pack: (pack / "index.json").write_text("[" * 9999), r"index\.json is damaged"),
         (lambda pack: _edit(pack, classes=["c", "d"]), r"index\.json is damaged"),
-        (lambda pack: _edit(pack, version=99), r"the version of .* must be 1, got 99; pack it again"),
+        (lambda pack: _edit(pack, version=99), r"the version of .* must be 2, got 99; pack it again"),
         (lambda pack: (pack / "index.json").unlink(), r"a folder that `dali-mixup pack` wrote.* no index\.json"),
         (lambda pack: (pack / "shard-000001.tar").unlink(), r"shard-000001\.tar can't be read"),
         (lambda pack: (pack / "shard-000001.tar").write_bytes(b""), r"shard-000001\.tar must have \d+ bytes, has 0"),

@@ -1,5 +1,7 @@
 """What is known of files before DALI reads them, and what Pillow decodes of them."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -130,17 +132,25 @@ def test_without_a_cache_nothing_is_remembered(files, cache_folder):
     assert list(cache_folder.iterdir()) == []
 
 
+def put_in_place(path, content):
+    """In one step: the Loader reads ahead meanwhile, and half of a file would be a bad one."""
+    path.with_suffix(".new").write_bytes(content)
+    path.with_suffix(".new").replace(path)
+
+
 @pytest.mark.parametrize("policy", ["raise", "replace"])
 def test_a_file_may_change_between_epochs(files, policy):
     """Into another format of its size it is delivered; of another size it is bad, and later good again."""
     made = loader(files, batch_size=COUNT, shuffle=False, on_bad_sample=policy, max_bad_fraction=0.5)
     list(made)
     original = files[3].read_bytes()
-    picture(40, 50, seed=7).save(files[3], "GIF")
+    changed = io.BytesIO()
+    picture(40, 50, seed=7).save(changed, "GIF")
+    put_in_place(files[3], changed.getvalue())
     for _ in range(3):  # the first of them may have been made before
         assert len(list(made)) == 1
     assert made.bad_samples == []
-    files[3].write_bytes(jpeg_bytes(41, 50))
+    put_in_place(files[3], jpeg_bytes(41, 50))
     made.set_epoch(9)
     if policy == "raise":
         with pytest.raises(dm.BadSampleError, match=r"sample 3: .*changed since it was indexed: 41 x 50"):
@@ -148,6 +158,6 @@ def test_a_file_may_change_between_epochs(files, policy):
     else:
         with pytest.warns(dm.BadFileWarning, match=r"sample 3: .*changed since it was indexed: 41 x 50.*; replaced"):
             list(made)
-    files[3].write_bytes(original)
+    put_in_place(files[3], original)
     made.set_epoch(20)
     assert len(list(made)) == 1
