@@ -32,7 +32,7 @@ from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_curso
 from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.gpu import build_gpu_stage
-from dali_mixup.stage.threads import split_threads
+from dali_mixup.stage.threads import is_busy, split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
@@ -102,9 +102,10 @@ class Loader:
             settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has
-            nothing to do. None takes one for each core that this process may use, shared with the machine's other ranks
-            by LOCAL_WORLD_SIZE, and at most 16 (on two cores, one more of either kind was neither faster nor slower).
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has less
+            to do (beside transforms, and resizing by other interpolations than bilinear) or nothing. None takes one for
+            each core that this process may use, shared with the machine's other ranks by LOCAL_WORLD_SIZE, and at most
+            16 (on two cores, one more of either kind was neither faster nor slower).
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of
@@ -201,7 +202,7 @@ class Loader:
         options, device, shard = self._options, self.device, self.shard
         plan = self.plan
         self._check_epochs_hold_a_batch(plan.world)
-        threads = split_threads(options.num_threads)
+        threads = split_threads(options.num_threads, busy=is_busy(self.pipeline))
         self._decoder = open_decoder(
             plan,
             device=device,

@@ -1,8 +1,7 @@
 """DeiT's recipe: RandomResizedCrop, bicubic, flips, timm's RandAugment, erasing with noise, mixup or CutMix.
 
 Source: Touvron et al., Training data-efficient image transformers, 2021, arXiv:2012.12877, table 9; timm's
-`create_loader`
-as its training script calls it.
+`create_loader` as its training script calls it.
 """
 
 from typing import Any, BinaryIO

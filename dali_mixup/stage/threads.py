@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 
+from dali_mixup.pipeline import ImagePipeline
+
 MOST_THREADS = 16  # of DALI by default; more wait for each other
 
 
@@ -17,14 +19,19 @@ class ThreadSplit(NamedTuple):
     stage: int
 
 
-def split_threads(decode: int | None) -> ThreadSplit:
-    """A thread of the stage for every two of DALI.
+def split_threads(decode: int | None, *, busy: bool = False) -> ThreadSplit:
+    """A thread of the stage for every two of DALI, or for each where the stage is `busy` for longer than DALI.
 
     By default one of DALI's for each core that this process may use, of which the ranks of a machine get equal shares
     (LOCAL_WORLD_SIZE, which torchrun and Lightning's launcher on one machine set), and at most `MOST_THREADS`.
     """
     decode = decode or min(MOST_THREADS, max(1, len(os.sched_getaffinity(0)) // _ranks_beside()))
-    return ThreadSplit(decode, max(1, decode // 2))
+    return ThreadSplit(decode, decode if busy else max(1, decode // 2))
+
+
+def is_busy(pipeline: ImagePipeline) -> bool:
+    """Whether the stage on a CPU has more to do than DALI: transforms, or resizing by Pillow."""
+    return bool(pipeline.transforms) or pipeline.geometry.interpolation in ("bicubic", "lanczos", "random")
 
 
 def _ranks_beside() -> int:
