@@ -50,7 +50,9 @@ lint: setup
 
 OUT ?= gpu-check
 gpu-check: setup
-	$(BIN)/python -m bench.gpu_check "$(PHOTOS)" --out "$(OUT)" $(if $(CIFAR),--cifar "$(CIFAR)")
+	rm -rf .gpudata
+	$(BIN)/python -m bench.gpu_check prepare "$(PHOTOS)" --out .gpudata $(if $(CIFAR),--cifar "$(CIFAR)")
+	$(BIN)/python -m bench.gpu_check .gpudata --out "$(OUT)"
 
 clean:
 	rm -rf .venv .data build dist *.egg-info .pytest_cache .ruff_cache .hypothesis preview.png

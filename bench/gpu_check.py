@@ -1,18 +1,22 @@
-"""All that the project claims about GPUs, shown on one.
+"""All that the project claims about GPUs, shown on one in 6 minutes.
 
-Tests, throughput, the stage, memory and CIFAR-10, in under 8 minutes.
+The parts come in the order of their value: smoke (each kind of Loader works, bad files, pixels beside the CPU's),
+throughput, the stage, the gpu tests, packs, sweeps over settings, memory and CIFAR-10. Each is a process of its own
+with a time limit. One that fails or takes too long is reported with its error, the others go on. The exit status is 1
+if one failed or an aim was missed. Parts write their figures after each measurement, and `gpu_check.json` and
+`gpu_check.md` are written after each part, so a run that is cut off leaves what it had.
 
-Each part is a process of its own with a time limit. One that fails or takes too long is reported with its error, the
-others go on, and the exit status is 1. `gpu_check.json` and `gpu_check.md` are written after each part, so a run that
-is cut off leaves what it had.
+`prepare` makes a small folder to carry to a machine that has neither a network nor jpegtran. A plain folder of photos
+will do as well, without the parts on packs and CIFAR-10.
 
 Examples:
-    python -m bench.gpu_check path/to/photos --out gpu-check
-    python -m bench.gpu_check path/to/photos --out gpu-check --cifar path/to/cifar10 --minutes 9
-    python -m bench.gpu_check path/to/photos --out gpu-check --parts stage memory
+    python -m bench.gpu_check prepare path/to/photos --cifar path/to/cifar10 --out prepared
+    python -m bench.gpu_check prepared --out gpu-check
+    python -m bench.gpu_check prepared --out gpu-check --part stage     # once more, beside what the others found
     python -m bench.gpu_check path/to/photos --out gpu-check --device cpu     # a small run
 """
 
+import argparse
 import json
 import os
 import signal
@@ -22,37 +26,39 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from bench import gpu_data
 from bench.command import argument, build_parser, make_options, option
-from bench.gpu_report import STOPPED, Outcome, make_report, write_report
+from bench.gpu_data import prepare
+from bench.gpu_report import STOPPED, Outcome, make_report, read_outcomes, write_report
 from bench.report import GPU_PACKAGES, make_stamp
 
 ROOT = Path(__file__).parents[1]
 GRACE_S = 5.0  # for a part to end by itself when it is told to
 LEAST_S = 5.0  # a part that would get less is not begun
 SHOWN_LINES = 4  # of the log of a part that failed
-NAMES = ("tests", "throughput", "stage", "memory", "memory_hints", "cifar10")
+NAMES = ("smoke", "throughput", "stage", "tests", "pack", "sweeps", "memory", "memory_hints", "cifar10")
 TESTS = "-m pytest -m gpu -v --color=no --no-header -W default -p no:cacheprovider --tb=short"
 SMALL_TESTS = "tests/gpu/test_gpu_decoding.py -k cmyk"
-SMALL_THROUGHPUT = "--batch-sizes=4 --tuned-at=4 --threads=1 --loads=0 --workers=1 --batches=1 --rounds=1 --size=64"
+SMALL_THROUGHPUT = "--batch-sizes=4 --threads=1 --loads=0 --workers=1 --batches=1 --rounds=1 --size=64"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What to check."""
 
-    photos: str = argument("a folder of real JPEGs, or of one folder per class")
+    data: str = argument("what `prepare` made, or a folder of real JPEGs, or of one folder per class")
     out: str = option(..., "where the reports, logs and all timings go")
-    cifar: str | None = option(None, "CIFAR-10 as bench.cifar10 takes it; left out without")
-    parts: tuple[str, ...] = option(NAMES, "which", choices=NAMES)
-    minutes: float = option(7.9, "of all parts together")
-    device: str = option("cuda", "cpu runs small parts and leaves out what needs a GPU")
+    part: tuple[str, ...] = option((), "these alone (default all); what others found in OUT stays", choices=NAMES)
+    minutes: float = option(6.0, "of all parts together")
+    device: str = option("cuda", "cpu runs small parts, judges no aims, and leaves out what needs a GPU")
 
     def __post_init__(self):
-        if not Path(self.photos).is_dir():
-            raise ValueError(f"{self.photos} is no folder")
+        if not Path(self.data).is_dir():
+            raise ValueError(f"{self.data} is no folder")
         if self.on_gpu and not torch.cuda.is_available():
             raise ValueError("torch finds no GPU; --device cpu shows that the check itself works")
 
@@ -81,9 +87,11 @@ class Part:
     skipped: str = ""
 
 
-def make_parts(photos: str, out: Path, cifar: str | None, *, on_gpu: bool) -> list[Part]:
-    """The parts, small ones for the CPU. Their limits together are just below 8 minutes."""
-    photos, on_cpu = str(Path(photos).resolve()), "" if on_gpu else "--device=cpu"
+def make_parts(data: str, out: Path, *, on_gpu: bool) -> list[Part]:
+    """The parts, small ones for the CPU. Their limits together are just below 6 minutes."""
+    root, on_cpu = Path(data).resolve(), "" if on_gpu else "--device=cpu"
+    photos = str(root / "photos" if (root / "photos").is_dir() else root)
+    packs, cifar = root / "packs", root / "cifar10"
     environment = {"DALI_MIXUP_PHOTOS": photos, "DALI_MIXUP_GPU_RECORDS": str(out / "records.jsonl")}
     if not on_gpu:
         environment["DALI_MIXUP_GPU_TESTS_ON"] = "cpu"
@@ -93,17 +101,38 @@ def make_parts(photos: str, out: Path, cifar: str | None, *, on_gpu: bool) -> li
         return Part(name=name, arguments=(*words, f"--json={out / name}.json"), seconds=seconds, skipped=skipped)
 
     tests = f"{TESTS} {'tests' if on_gpu else SMALL_TESTS}".split()
-    limit = f"--seconds={120 if on_gpu else 60}"
+    packed = (f"--packed={packs}",) if packs.is_dir() else ()
+    missing = f"{root} holds no {{}}: it wasn't made by `prepare`".format
+    sweep = ("--sweep", "--seconds=40", "--batch-sizes", "256", "64", "1024", "--rounds=2", "--threads", "4", "8", "16")
     small_memory = "--steps=3 --batch-size=2 --files=4"
-    no_cifar = "no --cifar folder was given (train/ and test/ with one folder per class)"
-    train = ("-m", "bench.cifar10", str(Path(cifar or ".").resolve()), f"--json={out / 'cifar10'}.json")
     return [
-        Part(name="tests", arguments=tuple(tests), seconds=150, environment=environment),
-        bench("throughput", 145, "gpu_throughput", photos, limit, small=SMALL_THROUGHPUT),
-        bench("stage", 35, "gpu_stage", small="--batch-sizes=2 --size=16 --rounds=1"),
-        bench("memory", 25, "gpu_memory", small=small_memory),
-        bench("memory_hints", 25, "gpu_memory", "--size-hints", small=small_memory),
-        Part(name="cifar10", arguments=train, seconds=95, skipped="" if cifar else no_cifar),
+        bench("smoke", 50, "gpu_smoke", photos, *packed, small="--batches=2 --batch-size=4 --size=32"),
+        bench("throughput", 75, "gpu_throughput", photos, "--seconds=60", small=SMALL_THROUGHPUT),
+        bench("stage", 25, "gpu_stage", small="--batch-sizes=2 --size=16 --rounds=1"),
+        Part(name="tests", arguments=tuple(tests), seconds=70, environment=environment),
+        bench(
+            "pack",
+            25,
+            "pack",
+            photos,
+            *packed,
+            "--batch-size=64",
+            "--epochs=8",
+            "--rounds=3",
+            small="--batch-size=4 --size=32 --rounds=1 --epochs=1",
+            skipped="" if packed else missing("packs"),
+        ),
+        bench("sweeps", 45, "gpu_throughput", photos, *sweep, small=f"{SMALL_THROUGHPUT} --seconds=30"),
+        bench("memory", 12, "gpu_memory", small=small_memory),
+        bench("memory_hints", 12, "gpu_memory", "--size-hints", small=small_memory),
+        bench(
+            "cifar10",
+            45,
+            "gpu_cifar10",
+            str(cifar),
+            small="--epochs=1 --seeds=0 --batch-size=8",
+            skipped="" if cifar.is_dir() else missing("CIFAR-10"),
+        ),
     ]
 
 
@@ -146,22 +175,51 @@ def limit_of(part: Part, later: Sequence[Part], left_s: float) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["prepare"]:
+        return _prepare(arguments[1:])
     parser = build_parser(Options, "gpu_check", __doc__)
     options = make_options(Options, parser, vars(parser.parse_args(arguments)))
     out = Path(options.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    stamp, outcomes = make_stamp(GPU_PACKAGES), []
+    stamp = make_stamp(GPU_PACKAGES)
+    outcomes = read_outcomes(out / "gpu_check.json") if options.part else {}
     deadline = time.monotonic() + 60 * options.minutes
-    parts = make_parts(options.photos, out, options.cifar, on_gpu=options.on_gpu)
-    parts = [part for part in parts if part.name in options.parts]
-    for i, part in enumerate(parts):
-        limit = limit_of(part, parts[i + 1 :], deadline - time.monotonic())
+    parts = make_parts(options.data, out, on_gpu=options.on_gpu)
+    chosen = [part for part in parts if part.name in (options.part or NAMES)]
+    reaches: list[dict[str, Any]] = []
+    for i, part in enumerate(chosen):
+        limit = limit_of(part, chosen[i + 1 :], deadline - time.monotonic())
         print(f"{part.name}: at most {max(0, limit):.0f} s", flush=True)
-        outcomes.append(outcome := run_part(part, out, limit))
+        outcome = outcomes[part.name] = run_part(part, out, limit)
         print(f"{part.name}: {outcome.state} after {outcome.seconds:.0f} s {outcome.error}".rstrip(), flush=True)
-        write_report(make_report(stamp, asdict(options), outcomes, out), out)
+        known = [outcomes[name] for name in NAMES if name in outcomes]
+        report = make_report(stamp, asdict(options), known, out, judged=options.on_gpu)
+        write_report(report, out)
+        reaches = report.derived["reaches"]
     print((out / "gpu_check.md").read_text())
-    return int(any(outcome.state == "failed" for outcome in outcomes))
+    failed = any(outcomes[part.name].state == "failed" for part in chosen)
+    names = {part.name for part in chosen}
+    missed = any(reach["part"] in names and reach["missed"] for reach in reaches)
+    return int(failed or missed)
+
+
+def _prepare(arguments: Sequence[str]) -> int:
+    """`prepare`: the folder to carry."""
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu_check prepare", description=gpu_data.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("photos", metavar="PHOTOS", help="a folder of JPEGs, or of one folder per class")
+    parser.add_argument("--out", required=True, help="the folder to write; it must not exist")
+    parser.add_argument("--cifar", help="CIFAR-10, train/ and test/ with one folder per class; left out without")
+    parser.add_argument("--megabytes", type=float, default=10, help="of photos (default %(default)s)")
+    options = parser.parse_args(arguments)
+    out = Path(options.out)
+    if out.exists():
+        parser.error(f"{out} exists; remove it, or name another folder")
+    prepare(options.photos, out, cifar=options.cifar, megabytes=options.megabytes)
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(f"{out}: {size / 1e6:.1f} MB")
+    return 0
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -1,14 +1,14 @@
-"""Images per second on a GPU: first the decoder's settings, then this library beside what a user would pick instead.
+"""Images per second on a GPU: this library beside what a user would pick instead, and the decoder's settings.
 
-All loaders but torchvision's DataLoader, which has processes, take turns in one process: each keeps its queues full
-while the others run, and begins its turn with untimed batches that empty them. With the best settings ours, with mixup
-and without, then meets DALI without mixup (the same threads and hardware share), torchvision's DataLoader and
-torchvision's own decoder on the GPU.
+First raw DALI without mixup, ours with and without, then torchvision's DataLoader, and torchvision's own decoder on the
+GPU. All but the DataLoader, which has processes, take turns in one process: each keeps its queues full while the others
+run, and begins its turn with untimed batches that empty them. DALI has ours' threads, hardware share and chroma. With
+`--sweep` numbers of threads, hardware shares and size hints are tried before, and the best ones taken.
 
 Examples:
     python -m bench.gpu_throughput path/to/images --json throughput.json
-    python -m bench.gpu_throughput path/to/images --batch-sizes 256 --threads 8 --loads 0 0.5 1
-    python -m bench.gpu_throughput path/to/images --device cpu --batch-sizes 4 --loads 0     # to see that it runs
+    python -m bench.gpu_throughput path/to/images --sweep --batch-sizes 64 1024 --threads 8 --loads 0 0.5 1
+    python -m bench.gpu_throughput path/to/images --device cpu --batch-sizes 4     # to see that it runs
 """
 
 import gc
@@ -22,7 +22,7 @@ from typing import Any
 
 from bench.command import Bench, Found, argument, best_device, option
 from bench.feed import ALPHA, Batches, Feed, endless, find_feed
-from bench.measure import Result, measure_cases, speedup
+from bench.measure import Result, measure_rounds, speedup
 from bench.peers import ours, raw_dali, torchvision_nvjpeg
 from bench.plots import BOUND_COLOR, OURS_COLOR, draw_bars
 from bench.report import GPU_PACKAGES, Report, format_spread, format_table
@@ -31,7 +31,8 @@ from dali_mixup import GpuDecode, MixUp
 
 LEAD = 4  # untimed batches: more than a loader prepares ahead
 LEAST_S = 12.0  # what a group of loaders needs at least
-SHORT_EPOCH = 16  # largest batches in an epoch of ours, which runs on into the next; the others' outlast a comparison
+SHORT_EPOCH = 16  # batches in an epoch of ours, which runs on into the next; the others' outlast a comparison
+DALI, TORCHVISION = "DALI without mixup", "torchvision DataLoader"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +40,10 @@ class Options:
     """What to measure."""
 
     data: str = argument("a folder of JPEGs, or of one folder per class")
-    batch_sizes: tuple[int, ...] = option((256, 64, 1024), "images per batch")
-    tuned_at: int = option(256, "images per batch while settings are tried, and for torchvision's DataLoader")
-    threads: tuple[int, ...] = option((4, 8, 16), "DALI's threads to try")
-    loads: tuple[float, ...] = option((0.0, 0.35, 0.65, 1.0), "hardware decoder shares to try")
+    batch_sizes: tuple[int, ...] = option((256,), "images per batch")
+    sweep: bool = option(False, "try settings at the first batch size before, and leave torchvision out")
+    threads: tuple[int, ...] = option((8, 4, 16), "DALI's threads; the first, or those to try")
+    loads: tuple[float, ...] = option((0.65, 0.0, 0.35, 1.0), "hardware decoder shares; the first, or those to try")
     size: int = option(224, "height and width of the output in pixels")
     workers: int = option(16, "processes of torchvision's DataLoader")
     batches: int = option(12, "timed batches per turn")
@@ -62,18 +63,23 @@ class Course:
     missing: dict[str, str] = field(default_factory=dict)
     derived: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, group: str, rivals: Sequence[Rival]) -> dict[str, Result]:
-        """Time loaders side by side, called "<group>: <name>" in the report; what doesn't start is noted as missing."""
+    def run(self, group: str, rivals: Sequence[Rival]) -> Iterator[dict[str, Result]]:
+        """Time loaders side by side, called "<group>: <name>" in the report: by name what is known after each round.
+
+        What doesn't start is noted as missing.
+        """
         if time.monotonic() + LEAST_S > self.deadline:
             self.missing[group] = "no time was left"
-            return {}
+            return
         named = [replace(rival, name=f"{group}: {rival.name}") for rival in rivals]
+        before = self.results
         with started(named, progress=False) as (cases, missing):
-            found = measure_cases(cases, rounds=self.options.rounds, progress=False) if cases else []
+            self.missing |= missing
+            rounds = measure_rounds(cases, rounds=self.options.rounds, progress=False) if cases else iter(())
+            for found in rounds:
+                self.results = [*before, *found]
+                yield {result.name.removeprefix(f"{group}: "): result for result in found}
         gc.collect()  # what loaders hold on the GPU
-        self.results += found
-        self.missing |= missing
-        return {result.name.removeprefix(f"{group}: "): result for result in found}
 
     def rival(self, name: str, feed: Feed, start: Callable[[], Batches], **options: int) -> Rival:
         """A loader of this process."""
@@ -88,78 +94,77 @@ class Course:
 
     def found(self) -> Found:
         """So far."""
-        derived, settings = dict(self.derived), {"files": self.files}
-        passed = bool(derived["ratios"])
-        return Found(results=self.results, missing=self.missing, derived=derived, settings=settings, passed=passed)
+        passed = bool(self.derived["ratios"])
+        settings = {"files": self.files}
+        return Found(results=self.results, missing=self.missing, derived=self.derived, settings=settings, passed=passed)
 
 
 def measure(options: Options) -> Iterator[Found]:
-    """First the settings, then each batch size."""
+    """The settings, if they are to be tried, then each batch size; all that is known after each round."""
     deadline = time.monotonic() + options.seconds
     folder = replace(find_feed(options.data), size=options.size, device=options.device, workers=options.workers)
     course = Course(options=options, deadline=deadline, files=len(folder.paths))
-    largest = max(*options.batch_sizes, options.tuned_at)
-    most = largest * (options.batches + LEAD + 2 * options.workers) * (options.rounds + 2)
-    feed = replace(endless(folder, SHORT_EPOCH * largest), batch_size=options.tuned_at)
-    feed, decode = sweep(course, feed)
-    course.derived = {"best": asdict(decode) | {"threads": feed.threads}, "ratios": {}}
-    yield course.found()
+    feed = replace(folder, threads=options.threads[0])
+    decode = GpuDecode(hw_decoder_load=options.loads[0])
+    course.derived = {"settings": asdict(decode) | {"threads": feed.threads}, "ratios": {}}
+    if options.sweep:
+        for best in sweep(course, feed, decode):
+            course.derived["settings"] = asdict(best[1]) | {"threads": best[0].threads}
+            feed, decode = replace(feed, threads=best[0].threads), best[1]
+            yield course.found()
     for batch_size in options.batch_sizes:
-        mine, group = replace(feed, batch_size=batch_size), f"batch {batch_size}"
-        longer = replace(endless(folder, most), batch_size=batch_size, threads=feed.threads)
-        found = compare(course, group, mine, longer, decode)
-        if "ours" in found:
-            others = {name: asdict(speedup(found["ours"], result)) for name, result in found.items() if name != "ours"}
-            course.derived["ratios"] |= {group: others}
-        yield course.found()
+        for group, rivals in groups_at(course, replace(feed, batch_size=batch_size), decode).items():
+            for found in course.run(group, rivals):
+                if "ours" in found:
+                    mine = found["ours"]
+                    others = {name: asdict(speedup(mine, each)) for name, each in found.items() if name != "ours"}
+                    course.derived["ratios"] |= {group: others}
+                yield course.found()
 
 
-def sweep(course: Course, feed: Feed) -> tuple[Feed, GpuDecode]:
-    """Find the best number of threads and hardware share, then whether size hints help.
-
-    Returns:
-        The feed with the best number of threads, and the best settings.
-    """
+def sweep(course: Course, feed: Feed, decode: GpuDecode) -> Iterator[tuple[Feed, GpuDecode]]:
+    """The best number of threads and hardware share so far, then also whether size hints help."""
     options = course.options
+    batch_size = options.batch_sizes[0]
+    feed = replace(endless(feed, SHORT_EPOCH * batch_size), batch_size=batch_size)
     rivals = [
         course.ours(f"{count} threads, load {load:g}", replace(feed, threads=count), GpuDecode(hw_decoder_load=load))
         for count, load in product(options.threads, options.loads)
     ]
-    tried = course.run("settings", rivals)
-    if not tried:
-        return replace(feed, threads=options.threads[-1]), GpuDecode()
-    best = max(tried.values(), key=lambda result: result.rate.median).options
-    feed, chosen = replace(feed, threads=best["threads"]), GpuDecode(hw_decoder_load=best["load_percent"] / 100)
-    hinted = {f"size hints {name}": replace(chosen, size_hints=name == "on") for name in ("off", "on")}
-    found = course.run("hints", [course.ours(name, feed, decode) for name, decode in hinted.items()])
-    if len(found) == len(hinted) and speedup(found["size hints on"], found["size hints off"]).low > 1:
-        chosen = hinted["size hints on"]
-    return feed, chosen
+    for tried in course.run("settings", rivals):
+        best = max(tried.values(), key=lambda result: result.rate.median).options
+        feed, decode = replace(feed, threads=best["threads"]), GpuDecode(hw_decoder_load=best["load_percent"] / 100)
+        yield feed, decode
+    hinted = {f"size hints {name}": replace(decode, size_hints=name == "on") for name in ("off", "on")}
+    for tried in course.run("hints", [course.ours(name, feed, each) for name, each in hinted.items()]):
+        if len(tried) == len(hinted) and speedup(tried["size hints on"], tried["size hints off"]).low > 1:
+            decode = hinted["size hints on"]
+        yield feed, decode
 
 
-def compare(course: Course, group: str, feed: Feed, longer: Feed, decode: GpuDecode) -> dict[str, Result]:
-    """Ours beside the others at the feed's batch size; by name what was measured.
-
-    Args:
-        course: where the results go.
-        group: what they are called by.
-        feed: the job.
-        longer: the same with more files, for those whose epochs end with a pause.
-        decode: settings of ours, whose share DALI gets, too.
-    """
+def groups_at(course: Course, feed: Feed, decode: GpuDecode) -> dict[str, list[Rival]]:
+    """Ours beside the others at the feed's batch size; `decode` is ours', and DALI gets its share."""
     options = course.options
+    mine = endless(feed, SHORT_EPOCH * feed.batch_size)
+    # files for those whose epochs end with a pause
+    lead = 2 * options.workers + 2
+    longer = endless(feed, feed.batch_size * (options.batches + max(LEAD, lead)) * (options.rounds + 2))
+    group = f"batch {feed.batch_size}"
+    ours_mixed = course.ours("ours", mine, decode)
     plain = partial(raw_dali.plain_batches, longer, decode.hw_decoder_load)
-    rivals = [
-        course.ours("ours", feed, decode),
-        course.rival("ours without mixup", feed, partial(ours.batches, feed, None, decode)),
-        course.rival("DALI without mixup", feed, plain),
-        course.rival("torchvision decode_jpeg", feed, partial(torchvision_nvjpeg.batches, feed)),
-    ]
-    if feed.batch_size == options.tuned_at:
-        source, lead = "bench.peers.torchvision_pillow:batches", 2 * options.workers + 2
+    groups = {
+        group: [
+            course.rival(DALI, feed, plain),
+            ours_mixed,
+            course.rival("ours without mixup", mine, partial(ours.batches, mine, None, decode)),
+        ]
+    }
+    if not options.sweep:
+        source = "bench.peers.torchvision_pillow:batches"
         start = partial(apart, source, longer, lead=lead, batches=options.batches)
-        rivals.append(Rival(name="torchvision DataLoader", start=start))
-    return course.run(group, rivals)
+        nvjpeg = course.rival("torchvision decode_jpeg", feed, partial(torchvision_nvjpeg.batches, feed))
+        groups[f"{group}, torchvision"] = [ours_mixed, Rival(name=TORCHVISION, start=start), nvjpeg]
+    return groups
 
 
 def describe(report: Report) -> str:
@@ -171,8 +176,8 @@ def describe(report: Report) -> str:
         for name, ratio in row.items()
     ]
     missing = [f"{name}: {' '.join(reason.split())}" for name, reason in report.missing.items()]
-    chosen = ", ".join(f"{name} = {value}" for name, value in report.derived["best"].items())
-    notes = [f"best settings: {chosen}", f"torchvision's DataLoader had {report.settings['workers']} workers"]
+    chosen = ", ".join(f"{name} = {value}" for name, value in report.derived["settings"].items())
+    notes = [f"settings: {chosen}", f"torchvision's DataLoader had {report.settings['workers']} workers"]
     return "\n".join([format_table(["loader", "images/s"], rates), "", *notes, *ratios, *missing])
 
 

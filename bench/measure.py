@@ -6,7 +6,7 @@ alike.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,6 +105,14 @@ def speedup(result: Result, baseline: Result) -> Spread:
 def measure_cases(
     cases: Sequence[Case], *, rounds: int, warmup: int = 1, patience_s: float = 0.0, progress: bool = True
 ) -> list[Result]:
+    """All of `measure_rounds`: one result per case, in the order of `cases`."""
+    *_, results = measure_rounds(cases, rounds=rounds, warmup=warmup, patience_s=patience_s, progress=progress)
+    return results
+
+
+def measure_rounds(
+    cases: Sequence[Case], *, rounds: int, warmup: int = 1, patience_s: float = 0.0, progress: bool = True
+) -> Iterator[list[Result]]:
     """Run all variants `warmup` + `rounds` times; only the latter count.
 
     Args:
@@ -115,8 +123,8 @@ def measure_cases(
             used more.
         progress: show a bar on stderr.
 
-    Returns:
-        One result per case, in the order of `cases`.
+    Yields:
+        After each round that counts, one result per case, in the order of `cases`.
     """
     timings: list[list[Timing]] = [[] for _ in cases]
     with tqdm(total=(warmup + rounds) * len(cases), desc="rounds x variants", leave=False, disable=not progress) as bar:
@@ -129,10 +137,11 @@ def measure_cases(
                     timing, patience_s = _run_undisturbed(cases[which], patience_s)
                     timings[which].append(timing)
                 bar.update()
-    return [
-        Result(name=case.name, label=case.label, options=case.options, timings=tuple(taken))
-        for case, taken in zip(cases, timings, strict=True)
-    ]
+            if turn >= warmup:
+                yield [
+                    Result(name=case.name, label=case.label, options=case.options, timings=tuple(taken))
+                    for case, taken in zip(cases, timings, strict=True)
+                ]
 
 
 def _run_undisturbed(case: Case, patience_s: float) -> tuple[Timing, float]:

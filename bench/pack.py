@@ -4,6 +4,8 @@ The files of a folder are packed as they are, and shrunk to 400 pixels at qualit
 resized crop, flip and mixup, walks through whole epochs of the files and of both packs in turns, in this process. Bytes
 are those of the windows that one epoch plans.
 
+On a GPU each is measured with several shares of the JPEG engine. `--packed` takes packs that were made before.
+
 Examples:
     python -m bench.pack path/to/images
     python -m bench.pack path/to/images --rounds 9 --json pack.json --plot pack.png
@@ -18,10 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+import torch
+
 import dali_mixup as dm
 from bench.command import DATA, Bench, Found, argument, best_device, option
 from bench.feed import ALPHA, Feed, find_feed
-from bench.measure import Case, measure_cases, speedup, timed
+from bench.measure import Case, measure_rounds, speedup, timed
 from bench.peers.ours import open_loader
 from bench.peers.packs import LONG_SIDE, QUALITY
 from bench.plots import OURS_COLOR, draw_bars
@@ -29,6 +34,7 @@ from bench.report import Report, format_spread, format_table
 from dali_mixup.dataset.dataset import ImageDataset
 
 FILES, LOSSLESS, SHRUNK = "files", "lossless pack", f"pack of {LONG_SIDE} px"
+PLACES = {LOSSLESS: "lossless", SHRUNK: "shrunk"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +45,12 @@ class Options:
     files: int | None = option(None, "take the first so many files (default all)")
     batch_size: int = option(64, "images per batch")
     size: int = option(224, "height and width of the output in pixels")
-    rounds: int = option(7, "timed rounds, an epoch of each")
+    epochs: int = option(1, "of each per round")
+    rounds: int = option(7, "timed rounds")
+    packed: str | None = option(
+        None, "a folder with packs lossless/ and shrunk/ of the images, which are made otherwise"
+    )
+    loads: tuple[float, ...] = option((0.65, 0.0, 1.0), "on a GPU, hardware decoder shares to try")
     device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
 
 
@@ -55,55 +66,76 @@ def measure(options: Options) -> Iterator[Found]:
         device=options.device,
     )
     files = dm.FileList(feed.paths, feed.labels, cache=False, progress=False)
+    on_gpu = torch.device(options.device).type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
+        made = Path(options.packed or folder)
+        packing = {} if options.packed else _pack(files, made)
         datasets: dict[str, ImageDataset] = {FILES: files}
-        packing: dict[str, dict[str, float]] = {}
-        for name, shrink in ((LOSSLESS, dm.Shrink()), (SHRUNK, dm.Shrink(max_size=LONG_SIDE, quality=QUALITY))):
-            start = time.perf_counter()
-            report = dm.pack(files, Path(folder) / name, shrink=shrink, progress=False)
-            seconds = time.perf_counter() - start
-            packing[name] = {
-                "seconds per 1000 images": 1000 * seconds / report.samples,
-                "size": report.bytes_after / report.bytes_before,
-            }
-            datasets[name] = dm.PackedDataset(Path(folder) / name)
-        loaders = {name: open_loader(feed, dm.MixUp(alpha=ALPHA), dataset=each) for name, each in datasets.items()}
-        whole = int(files.sizes.file_size.sum())
-        for name in packing:
-            packing[name]["bytes read"] = _bytes_of_an_epoch(loaders[name]) / whole
-        cases = [
-            Case(name=name, label=name, run=partial(timed, partial(_epoch, loader), options.device))
-            for name, loader in loaders.items()
-        ]
-        results = measure_cases(cases, rounds=options.rounds)
-    yield Found(results=results, derived={"packing": packing}, settings={"files": len(files), "bytes": whole})
+        datasets |= {name: dm.PackedDataset(made / place) for name, place in PLACES.items()}
+        cases = []
+        for name, dataset in datasets.items():
+            for load in options.loads if on_gpu else (None,):
+                decode = None if load is None else dm.GpuDecode(hw_decoder_load=load)
+                loader = open_loader(feed, dm.MixUp(alpha=ALPHA), decode, dataset=dataset)
+                label = name if load is None else f"{name}, engine {load:g}"
+                cases.append(
+                    Case(
+                        name=label,
+                        label=label,
+                        run=partial(timed, partial(_walk, loader, options.epochs), options.device),
+                    )
+                )
+                if name != FILES:
+                    packing.setdefault(name, {})["bytes read"] = _share_read(loader, files.sizes.file_size)
+        settings = {"files": len(files), "bytes": int(files.sizes.file_size.sum())}
+        for results in measure_rounds(cases, rounds=options.rounds):
+            yield Found(results=results, derived={"packing": packing}, settings=settings)
+
+
+def _pack(files: dm.FileList, folder: Path) -> dict[str, dict[str, float]]:
+    """Write both packs; by name what that took."""
+    packing: dict[str, dict[str, float]] = {}
+    for name, shrink in ((LOSSLESS, dm.Shrink()), (SHRUNK, dm.Shrink(max_size=LONG_SIDE, quality=QUALITY))):
+        start = time.perf_counter()
+        report = dm.pack(files, folder / PLACES[name], shrink=shrink, progress=False)
+        seconds = time.perf_counter() - start
+        packing[name] = {
+            "seconds per 1000 images": 1000 * seconds / report.samples,
+            "size": report.bytes_after / report.bytes_before,
+        }
+    return packing
 
 
 def describe(report: Report) -> str:
     """Time, size and bytes in shares of the files', and speed in multiples."""
-    by_name, rows = {result.name: result for result in report.results}, []
-    for name, result in by_name.items():
-        packing = report.derived["packing"].get(name)
-        cells = [f"{packing[key]:.2f}" for key in packing] if packing else ["", "1", "1"]
-        rows.append([name, *cells, format_spread(result.rate), format_spread(speedup(result, by_name[FILES]), 2)])
-    columns = ["images", "s to pack 1000", "size", "bytes read", "images/s", f"x {FILES}"]
+    rows, baseline = [], report.results[0]
+    for result in report.results:
+        packing = report.derived["packing"].get(result.name.partition(",")[0], {})
+        keys = ("seconds per 1000 images", "size", "bytes read")
+        cells = [f"{packing[key]:.2f}" if key in packing else "" for key in keys]
+        rows.append([result.name, *cells, format_spread(result.rate), format_spread(speedup(result, baseline), 2)])
+    columns = ["images", "s to pack 1000", "size", "bytes read", "images/s", f"x {baseline.name}"]
     settings = report.settings
     return (
         f"{format_table(columns, rows)}\n\nSize and bytes read in shares of the {settings['bytes'] / 1e6:.0f} MB of "
-        f"{settings['files']} files. Median of {settings['rounds']} epochs; ratios are taken within a round."
+        f"{settings['files']} files. Median of {settings['rounds']} rounds; ratios are taken within a round."
     )
 
 
-def _epoch(loader: dm.Loader) -> int:
-    return sum(len(images) for images, _ in loader)
+def _walk(loader: dm.Loader, epochs: int) -> int:
+    return sum(len(images) for _ in range(epochs) for images, _ in loader)
 
 
-def _bytes_of_an_epoch(loader: dm.Loader) -> int:
-    """What is read of a pack for the windows of an epoch."""
+def _share_read(loader: dm.Loader, sizes: np.ndarray) -> float:
+    """What is read of a pack for the windows of an epoch, in shares of the files' `sizes` in bytes."""
     plan, order, dataset = loader.plan, loader.plan.order(0), cast(dm.PackedDataset, loader.dataset)
-    batches = (plan.batch(0, order, step) for step in plan.steps())
-    read = (each for batch in batches for each in dataset.read(batch.indices.tolist(), batch.windows))
-    return sum(len(each.data) for each in read if not isinstance(each, str))
+    read = whole = 0
+    for step in plan.steps():
+        batch = plan.batch(0, order, step)
+        pieces = dataset.read(batch.indices.tolist(), batch.windows)
+        read += sum(len(piece.data) for piece in pieces if not isinstance(piece, str))
+        whole += int(sizes[batch.indices].sum())
+    return read / whole
 
 
 plot = partial(draw_bars, axis="images/s", colors={LOSSLESS: OURS_COLOR, SHRUNK: OURS_COLOR})

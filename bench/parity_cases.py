@@ -70,11 +70,15 @@ def _crops_and_flips() -> list[Case]:
     for mode in ("constant", "edge", "reflect", "symmetric"):
         crop = v2.RandomCrop(200, padding=(8, 4, 12, 16), padding_mode=mode, fill=(1, 2, 3))
         cases.append(Case("RandomCrop", f"200, padding=(8, 4, 12, 16), {mode}", crop))
+        cases.append(Case("Pad", f"(1, 2, 3, 4), {mode}", v2.Pad((1, 2, 3, 4), (1, 2, 3), mode), random=False))
+    cifar = v1.Compose([v1.Pad(4, padding_mode="reflect"), v1.RandomCrop(224), v1.RandomHorizontalFlip()])
     odd = v1.Compose([v1.RandomHorizontalFlip(), v1.CenterCrop(201)])
     nearest = v1.Compose([v1.RandomHorizontalFlip(), v1.Resize((100, 100), Mode.NEAREST)])
     return [
         *cases,
         Case("RandomCrop", "700, pad_if_needed", v1.RandomCrop(700, pad_if_needed=True), whole=True),
+        Case("Pad, RandomCrop", "4, reflect", cifar),
+        Case("Pad", "5, after Resize", v1.Compose([v1.Resize((150, 100)), v1.Pad(5, 9)]), whole=True, random=False),
         Case("RandomHorizontalFlip", "0.5", v1.RandomHorizontalFlip()),
         Case("RandomVerticalFlip", "0.5", v1.RandomVerticalFlip()),
         Case("CenterCrop", "201 of 224, after a flip", odd),
@@ -102,6 +106,7 @@ def _pixels() -> list[Case]:
         Case("RandAugment", "4 of magnitude 20, bilinear, fill=128", strong),
         Case("TrivialAugmentWide", "nearest", v1.TrivialAugmentWide()),
         Case("TrivialAugmentWide", "bilinear", v2.TrivialAugmentWide(interpolation=Mode.BILINEAR)),
+        Case("AugMix", "bilinear", v1.AugMix()),
         *(Case("AutoAugment", policy.value, v1.AutoAugment(policy)) for policy in v1.AutoAugmentPolicy),
         Case("RandomAdjustSharpness", "2", v1.RandomAdjustSharpness(2)),
         Case("RandomAutocontrast", "0.5", v1.RandomAutocontrast()),
@@ -109,12 +114,32 @@ def _pixels() -> list[Case]:
         Case("RandomInvert", "0.5", v1.RandomInvert()),
         Case("RandomPosterize", "3", v1.RandomPosterize(3)),
         Case("RandomSolarize", "128", v1.RandomSolarize(128)),
+        *_warps(),
         Case("RandomApply", "ColorJitter, GaussianBlur(3)", applied),
         Case("ToTensor, Normalize", "ImageNet", v1.Compose([to_tensor, normalize])),
         Case("ToDtype, Normalize", "unscaled", unscaled),
         Case("RandomErasing", "before Normalize", v1.Compose([to_tensor, erase, normalize])),
         Case("RandomErasing", "after Normalize", v1.Compose([to_tensor, normalize, erase])),
         Case("RandomErasing", "after Normalize, random", v1.Compose([to_tensor, normalize, erase_with_noise])),
+    ]
+
+
+def _warps() -> list[Case]:
+    affine = v1.RandomAffine(30, (0.1, 0.2), (0.5, 1.5), 20, Mode.BICUBIC, fill=(1, 2, 3))
+    quarters = v1.RandomChoice([v1.RandomRotation((angle, angle)) for angle in (0, 90, 180, 270)])
+    order = v2.RandomOrder([v2.RandomRotation(20), v2.RandomSolarize(99), v2.ColorJitter(0.4)])
+    return [
+        Case("RandomRotation", "30, nearest", v1.RandomRotation(30)),
+        Case("RandomRotation", "180, bilinear", v2.RandomRotation(180, Mode.BILINEAR, fill=9)),
+        Case("RandomAffine", "nearest", v2.RandomAffine(10, (0.1, 0.1), (0.8, 1.2), (-5, 5, -9, 9))),
+        Case("RandomAffine", "bicubic", affine),
+        Case("RandomPerspective", "bilinear", v1.RandomPerspective()),
+        Case("RandomPerspective", "0.8, nearest", v2.RandomPerspective(0.8, 1.0, Mode.NEAREST, 128)),
+        Case("ElasticTransform", "50, bilinear", v1.ElasticTransform(fill=9)),
+        Case("ElasticTransform", "300, bilinear", v2.ElasticTransform(300.0, 4.0)),
+        Case("ElasticTransform", "nearest", v2.ElasticTransform([90.0, 200.0], [3.0, 4.0], Mode.NEAREST, (1, 2, 3))),
+        Case("RandomChoice", "of four rotations", quarters),
+        Case("RandomOrder", "of three", order),
     ]
 
 

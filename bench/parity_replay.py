@@ -12,20 +12,24 @@ from bench.timm_fix import posterize
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
-from dali_mixup.transforms import affine, pixels
+from dali_mixup.transforms import affine, aug_mix, elastic, perspective, pixels
+from dali_mixup.transforms.auto_augment import make_operation
 from dali_mixup.transforms.box_blur import box_blur
 from dali_mixup.transforms.mixture import mix_one_by_one
 from dali_mixup.transforms.noise import draw_normal
 from dali_mixup.transforms.operations import Operation
 
+autoaugment = import_torchvision("torchvision.transforms.autoaugment")
 functional = import_torchvision("torchvision.transforms.functional")
 Mode = functional.InterpolationMode
+WARPS = {affine.warp: Image.Transform.AFFINE, perspective.warp: Image.Transform.PERSPECTIVE}
 ERASE = (pixels.erase, pixels.erase_with_noise)
 # fmt: off
 RANDOM_PIXELS = (
-    "AugMixAugment", "AutoAugment", "ColorJitter", "GaussianBlur", "RandAugment", "RandomAdjustSharpness",
-    "RandomApply", "RandomAutocontrast", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomInvert",
-    "RandomPosterize", "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
+    "AugMix", "AugMixAugment", "AutoAugment", "ColorJitter", "ElasticTransform", "GaussianBlur", "RandAugment",
+    "RandomAdjustSharpness", "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChoice", "RandomEqualize",
+    "RandomErasing", "RandomGrayscale", "RandomInvert", "RandomOrder", "RandomPerspective", "RandomPosterize",
+    "RandomRotation", "RandomSolarize", "RandomVerticalFlip", "TrivialAugmentWide",
 )
 # fmt: on
 THEIRS = {
@@ -51,12 +55,16 @@ def replay(transform: Any, image: Image.Image, batch: BatchPlan, row: int) -> to
     """What torchvision makes of `image` (3, H, W) with the windows, flip and operations of a row of `batch`."""
     operations = list(batch.operations[row]) if batch.operations else []
     found: Any = image
+    margin = (0, 0)  # that a Pad has added above and to the left
     for step in steps_of(transform):
         name = type(step).__name__
         if name.startswith("RandomResizedCrop"):
             found = _resized_crop(step, found, batch, row)
         elif name == "RandomCrop":
-            found = _padded_crop(step, found, batch, row)
+            found = _padded_crop(step, found, batch, row, margin)
+        elif name == "Pad":
+            found, before = step(found), found.size
+            margin = ((found.height - before[1]) // 2, (found.width - before[0]) // 2)
         elif name == "RandomHorizontalFlip":
             found = functional.hflip(found) if batch.flips[row] else found
         elif name in RANDOM_PIXELS:
@@ -71,7 +79,7 @@ def replay(transform: Any, image: Image.Image, batch: BatchPlan, row: int) -> to
 
 def steps_of(transform: Any) -> Iterator[Any]:
     """Out of nested containers."""
-    if hasattr(transform, "transforms") and type(transform).__name__ != "RandomApply":
+    if hasattr(transform, "transforms") and type(transform).__name__ not in RANDOM_PIXELS:
         for step in transform.transforms:
             yield from steps_of(step)
     else:
@@ -89,8 +97,8 @@ def _resized_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> 
     return functional.resized_crop(image, top, left, height, width, list(step.size), mode)
 
 
-def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> Image.Image:
-    top, left = batch.windows.offset[row].tolist()
+def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int, margin: tuple[int, int]) -> Image.Image:
+    top, left = (batch.windows.offset[row] + margin).tolist()
     fill = step.fill or 0
     margins = [0, 0, 0, 0] if step.padding is None else _margins(step)
     if step.pad_if_needed:
@@ -112,10 +120,15 @@ def _margins(step: Any) -> list[int]:
 
 def _apply(step: Any, image: Any, operation: Operation) -> Any:
     function, numbers, fixed, chains = operation
-    if function is affine.warp:
+    if function is aug_mix.mix_chains:
+        return _mix_chains(step, image, operation)
+    if function in WARPS:
         mode, fill = fixed
-        resampling = Image.Resampling[mode.upper()]
-        return image.transform(image.size, Image.Transform.AFFINE, numbers, resampling, fillcolor=fill)
+        return image.transform(image.size, WARPS[function], numbers, Image.Resampling[mode.upper()], fillcolor=fill)
+    if function is elastic.move:
+        alpha, sigma, mode, fill = fixed
+        field = elastic.displace(torch.tensor([numbers], dtype=torch.float64), image.size[::-1], alpha, sigma)
+        return functional.elastic_transform(image, field, Mode(mode), [float(level) for level in fill])
     if chains:
         return _mix(image, operation, [reduce(partial(_apply, step), chain, image) for chain in chains])
     if function is pixels.gaussian_blur:
@@ -123,6 +136,27 @@ def _apply(step: Any, image: Any, operation: Operation) -> Any:
     if function in ERASE:
         return functional.erase(image, *map(int, numbers[:4]), _erased(step, operation))
     return THEIRS[function](image, *numbers)
+
+
+def _mix_chains(step: Any, image: Image.Image, operation: Operation) -> Image.Image:
+    """What torchvision makes of AugMix's chains: on tensors, as it does with PIL images, too."""
+    space, steps = step._augmentation_space(aug_mix.BINS, (image.height, image.width)), {}
+    for name, (strengths, _) in space.items():
+        for strength in strengths.flatten().tolist():
+            for signed in (strength, -strength):
+                made = make_operation(
+                    name, signed, (image.height, image.width), interpolation=step.interpolation.value, fill=0
+                )
+                steps[made] = name, signed
+    own, *weights = operation.numbers
+    start = functional.pil_to_tensor(image)
+    total = own * start
+    for weight, chain in zip(weights, operation.chains, strict=True):
+        found = start
+        for each in chain:
+            found = autoaugment._apply_op(found, *steps[each], step.interpolation, step.fill)
+        total.add_(weight * found)
+    return functional.to_pil_image(total.to(torch.uint8))
 
 
 def _mix(image: Image.Image, operation: Operation, parts: list[Image.Image]) -> Image.Image:

@@ -15,6 +15,7 @@ from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
 from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
+from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.loader import Loader
@@ -28,7 +29,11 @@ from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import RandomChoice
 from dali_mixup.mixing.targets import labels, stack_targets, unstack_targets
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
+from dali_mixup.transforms.after import Planned
+from dali_mixup.transforms.aug_mix import AugMix
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
+from dali_mixup.transforms.choices import OneOf, RandomOrder
+from dali_mixup.transforms.elastic import ElasticTransform
 from dali_mixup.transforms.erasing import RandomErasing
 from dali_mixup.transforms.moves import RandomAffine, RandomPerspective, RandomRotation
 from dali_mixup.transforms.timm_augment import TimmAugMix, TimmAutoAugment, TimmRandAugment
@@ -51,6 +56,7 @@ __all__ = [
     "IMAGENET_STD",
     "Accuracy",
     "ArrayDataset",
+    "AugMix",
     "AutoAugment",
     "BadFileWarning",
     "BadSample",
@@ -62,6 +68,7 @@ __all__ = [
     "CutMix",
     "CutMixDraw",
     "DatasetError",
+    "ElasticTransform",
     "FileList",
     "GaussianBlur",
     "GpuDecode",
@@ -75,8 +82,11 @@ __all__ = [
     "MixUpDraw",
     "MixUpIterator",
     "MixUpLoss",
+    "OneOf",
     "PackReport",
     "PackedDataset",
+    "Pad",
+    "Planned",
     "RandomChoice",
     "RandAugment",
     "RandomAffine",
@@ -86,6 +96,7 @@ __all__ = [
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomOperation",
+    "RandomOrder",
     "RandomPerspective",
     "RandomResizedCrop",
     "RandomRotation",

@@ -1,6 +1,7 @@
 """Error types and the one wording that all of the library's errors share."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -37,22 +38,24 @@ class BadSampleError(RuntimeError):
         samples: a `BadSample` (number, path, reason) per file.
     """
 
-    def __init__(self, samples: Iterable[tuple[int, str, str]], headline: str = ""):
+    def __init__(
+        self, samples: Iterable[tuple[int, str, str]], headline: str = "", *, leave_out: str = "leave them out"
+    ):
         self.samples = [BadSample(*sample) for sample in samples]
-        self.headline = headline
+        self.headline, self.leave_out = headline, leave_out
         many = "s" if len(self.samples) > 1 else ""
         named = self.samples[:NAMED_IN_MESSAGE] if headline else self.samples
         more = len(self.samples) - len(named)
         of_batch = (
-            f"{len(self.samples)} file{many} of this batch can't be decoded; repair them, leave them out with "
-            'exclude=, or build the Loader with on_bad_sample="replace":'
+            f"{len(self.samples)} file{many} of this batch can't be decoded; repair them, {leave_out}, "
+            'or build the Loader with on_bad_sample="replace":'
         )
         lines = [f"  sample {number}: {path}: {reason}" for number, path, reason in named]
         lines += [f"  and {more} more"] if more else []
         super().__init__("\n".join([headline or of_batch, *lines]))
 
     def __reduce__(self):
-        return type(self), (self.samples, self.headline)
+        return partial(type(self), leave_out=self.leave_out), (self.samples, self.headline)
 
 
 class ReadError(RuntimeError):

@@ -14,7 +14,6 @@ from torch.utils.data import BatchSampler
 
 from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset.dataset import ImageDataset
-from dali_mixup.decode.decoder import Decoder
 from dali_mixup.decode.faults import check_few_are_bad
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.decode.open_decoder import open_decoder
@@ -30,9 +29,10 @@ from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
 from dali_mixup.randomness import Purpose, keyed_generator
-from dali_mixup.stage.cpu import CpuStage
+from dali_mixup.stage.after import AfterStage
+from dali_mixup.stage.cpu import CpuStage, is_busy
 from dali_mixup.stage.gpu import build_gpu_stage
-from dali_mixup.stage.threads import is_busy, split_threads
+from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
 # One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
@@ -102,10 +102,7 @@ class Loader:
             settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where DALI has less
-            to do (beside transforms, and resizing by other interpolations than bilinear) or nothing. None takes one for
-            each core that this process may use, shared with the machine's other ranks by LOCAL_WORLD_SIZE, and at most
-            16 (on two cores, one more of either kind was neither faster nor slower).
+    from dali_mixup.threads import split_threads
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of
@@ -213,12 +210,15 @@ class Loader:
             max_bad_fraction=options.max_bad_fraction if options.on_bad_sample == "replace" else None,
         )
         self._faults = self._decoder.faults
-        output = {"dtype": self.dtype, "memory_format": self.memory_format}
+        after, output = self.pipeline.after, {"dtype": self.dtype, "memory_format": self.memory_format}
+        inner = {"dtype": torch.float32, "memory_format": torch.contiguous_format} if after else output
         if device.type == "cpu":
-            stage_threads = threads.stage if isinstance(self._decoder, Decoder) else threads.decode  # all cores are its
-            self._stage = CpuStage(self.pipeline, **output, num_threads=stage_threads, keep=KEPT_BUFFERS)
+            stage_threads = threads.stage if self._decoder.takes_cores else threads.decode
+            self._stage = CpuStage(self.pipeline, **inner, num_threads=stage_threads, keep=KEPT_BUFFERS)
         else:
-            self._stage = build_gpu_stage(self.pipeline, **output, device=device)
+            self._stage = build_gpu_stage(self.pipeline, **inner, device=device)
+        if after:
+            self._stage = AfterStage(self._stage, self.pipeline, **output, keep=KEPT_BUFFERS)
         self._shard, self._device, self._plan, self._process = shard, device, plan, os.getpid()
         if isinstance(options.shard, Sharing):
             options.shard.warn_of_choice()

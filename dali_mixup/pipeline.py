@@ -10,6 +10,7 @@ import torch
 from dali_mixup.errors import check_choice, check_probability, must_be
 from dali_mixup.geometry.geometry import Geometry
 from dali_mixup.parity import Translation
+from dali_mixup.transforms.after import After, check_after
 from dali_mixup.transforms.transforms import Transform, check_transforms
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -19,7 +20,7 @@ GEOMETRIES = "or one of Resize, KeepSize, CenterCrop and RandomCrop"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePipeline:
-    """Geometry, flip, the user's own DALI operators, transforms, normalization: in this order.
+    """Geometry, flip, the user's own DALI operators, transforms, normalization, the user's functions: in this order.
 
     Args:
         geometry: the crop and the output size.
@@ -33,6 +34,11 @@ class ImagePipeline:
         decode: "exact" as Pillow does, or "scaled": on a CPU, where a window of a JPEG is at least four times as high
             and wide as the output, it is decoded at a half, a quarter or an eighth of its size. For photos of many
             megapixels, which then load several times as fast; it changes an image by half a level in the mean.
+        after: functions of yours on the finished batch, images (B, 3, H, W) float32 with contiguous rows, normalized
+            and not mixed yet, on its device; each gives images of the same shape. What they do to one image should
+            depend on no other, as with a transform of torchvision's. `dm.Planned` gives a function random numbers of
+            (seed, epoch, position). What it draws itself, from torch, numpy or Python, comes from a thread of the
+            Loader's: neither the seed nor a resumed run repeats it. Mixing then takes a pass of its own.
         translation: where `from_torchvision` made the pipeline from; for `print` alone.
 
     Raises:
@@ -51,6 +57,7 @@ class ImagePipeline:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     decode: Literal["exact", "scaled"] = "exact"
+    after: tuple[After, ...] = ()
     translation: Translation | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,6 +77,7 @@ class ImagePipeline:
             ):
                 raise TypeError(must_be(name, "three numbers, for R, G and B", value))
         check_choice("decode", self.decode, ("exact", "scaled"))
+        object.__setattr__(self, "after", check_after(self.after))
         if self.decode == "scaled" and self.augment is not None:
             raise ValueError(must_be("decode", '"exact" with augment', self.decode))
         if min(self.std) <= 0:
@@ -84,7 +92,7 @@ class ImagePipeline:
     @property
     def parts(self) -> tuple:
         """All that the pipeline does."""
-        return self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std, self.decode
+        return self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std, self.decode, self.after
 
     @property
     def size(self) -> tuple[int, int]:

@@ -29,6 +29,7 @@ class Purpose(IntEnum):
     BOX = 9
     CHOICE = 10
     TRANSFORM = 11
+    AFTER = 12
 
 
 def check_seed(seed: object) -> None:

@@ -29,6 +29,7 @@ def pytest_collection_modifyitems(items):
             and not (pretend and MADE_FOR_GPUS in item.path.parents)
         ):
             item.add_marker(pytest.mark.skip(reason="no GPU"))
+    items.sort(key=lambda item: "inductor" in item.keywords)
 
 
 def pytest_collection_finish():

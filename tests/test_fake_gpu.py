@@ -20,9 +20,12 @@ from tests.conftest import picture
 COUNT, SIZE = 24, (24, 32)
 LABELS = torch.arange(COUNT) % 5
 TRANSFORMS = {
+    "AugMix": dm.AugMix(alpha=0.5),
     "AutoAugment": dm.AutoAugment("cifar10", interpolation="bilinear", fill=(1, 2, 3)),
     "ColorJitter": dm.ColorJitter(0.4, 0.4, 0.4, 0.1),
+    "ElasticTransform": dm.ElasticTransform(200.0, 2.0, fill=(1, 2, 3)),
     "GaussianBlur": dm.GaussianBlur((3, 5)),
+    "OneOf": dm.OneOf((dm.RandomRotation(30), dm.RandomApply((), 1.0), dm.ColorJitter(0.5))),
     "RandAugment": dm.RandAugment(4),
     "RandomAffine": dm.RandomAffine(0, (0.2, 0.1), (0.5, 1.5)),
     "RandomAffine, bicubic": dm.RandomAffine(30, shear=(1, 2, 3, 4), interpolation="bicubic", fill=(1, 2, 3)),
@@ -32,6 +35,7 @@ TRANSFORMS = {
     "RandomGrayscale": dm.RandomGrayscale(0.5),
     "RandomHorizontalFlip": dm.RandomHorizontalFlip(),
     "RandomOperation": dm.RandomOperation("Equalize", p=0.7),
+    "RandomOrder": dm.RandomOrder((dm.RandomRotation(30), dm.ColorJitter(0.5), dm.RandomVerticalFlip())),
     "RandomPerspective": dm.RandomPerspective(0.5, 0.8),
     "RandomPerspective, nearest": dm.RandomPerspective(0.5, 0.8, "nearest"),
     "RandomRotation": dm.RandomRotation(180, "bilinear", (3, 4)),

@@ -34,7 +34,7 @@ def test_the_loaders_signature_spells_its_options_out():
 def test_the_signature_of_from_dataloader_spells_out_what_it_passes_on():
     passed_on = set(typing.get_type_hints(SharedKeywords))
     assert set(shown(dm.from_dataloader)) == {
-        *("loader", "mixup", "files", "targets", "transform", "strict", "seed"),
+        *("loader", "mixup", "files", "targets", "transform", "after", "strict", "seed"),
         *passed_on,
     }
     assert shown(dm.from_dataloader)["prefetch"].default == LoaderOptions(batch_size=1).prefetch

@@ -8,7 +8,7 @@ import pytest
 from bench import parity
 from bench.parity_cases import build_cases
 from dali_mixup.parity import Parity
-from dali_mixup.translation.pixel_table import NOISE, TABLE
+from dali_mixup.translation.pixel_table import AUG_MIX, NOISE, TABLE
 from dali_mixup.translation.step_table import MIRRORED, MIRRORED_NEAREST
 
 CASES = build_cases()
@@ -34,14 +34,17 @@ def test_no_transform_differs_by_more_than_the_library_states(sources, case):
         assert found.largest > 0.01, f"{found} is exact"
 
 
-NOTES = {"RandomErasing": NOISE, "CenterCrop": MIRRORED, "Resize": MIRRORED_NEAREST}
+NOTES = {
+    "AugMix, bilinear": AUG_MIX,
+    "CenterCrop, 201 of 224, after a flip": MIRRORED,
+    "RandomErasing, after Normalize, random": NOISE,
+    "Resize, (100, 100), nearest, after a flip": MIRRORED_NEAREST,
+}
 
 
 @pytest.mark.parametrize("name", NOTES)
 def test_notes_give_the_differences_that_are_measured(sources, name):
-    (case,) = [
-        case for case in CASES if case.name == name and ("after a flip" in case.options or "random" in case.options)
-    ]
+    (case,) = [case for case in CASES if f"{case.name}, {case.options}" == name]
     mean, largest = map(float, re.search(r"by ([\d.]+) levels in the mean, ([\d.]+) at most", NOTES[name]).groups())
     found = parity.measure(case, sources[1], epochs=5)
     assert found.mean == pytest.approx(mean, rel=0.25)

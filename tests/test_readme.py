@@ -106,7 +106,8 @@ for number, change in enumerate(json.load(open("changes.json"))):
     torch.manual_seed(0)
     names = dict(globals())
     exec(compile(change, f"change {number}", "exec"), names)
-    print(number, names["loss"].item(), len(names["targets"][0]))
+    hard = torch.equal(names["labels"], names["targets"][:, 0].long())
+    print(number, names["loss"].item(), len(names["targets"][0]), hard)
 """
 
 
@@ -127,9 +128,10 @@ def test_what_a_reader_changes_when_coming_from_elsewhere_runs(changed, number):
     assert len(DIFFS) == 4
     printed, errors = changed
     assert str(number) in printed, errors
-    loss, columns = printed[str(number)].split()
+    loss, columns, hard = printed[str(number)].split()
     assert 0 < float(loss) < 10
     assert columns == "3"
+    assert hard == "True"
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"!?\[[^\]]*\]\(([^)#]+)\)", (ROOT / "README.md").read_text()))))

@@ -1,5 +1,7 @@
 """A swapped loader in other people's training loops: Lightning, Accelerate, and a plain one with timm's loss."""
 
+import copy
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -182,6 +184,83 @@ def test_fabric_trains_on_a_loader_as_it_is(loaders):
             optimizer.step()
             losses.append(loss.item())
     assert losses == expected
+
+
+DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
+
+
+def train_in_lightning(train, precision, place):
+    """Losses of the first epoch, and the dtypes of images and targets that a step got."""
+    lightning = pytest.importorskip("lightning.pytorch")
+    losses, dtypes = [], set()
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network, self.criterion = network(), dm.MixUpLoss(torch.nn.CrossEntropyLoss())
+
+        def training_step(self, batch, _):
+            images, targets = batch
+            loss = self.criterion(self.network(images), targets)
+            parts = (images, *(targets if isinstance(targets, tuple | list) else [targets]))
+            dtypes.add(tuple(part.dtype for part in parts))
+            losses.append(loss.item())
+            return loss
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    shown = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = lightning.Trainer(max_epochs=1, accelerator="cpu", precision=precision, default_root_dir=place, **shown)
+    trainer.fit(Model(), train)
+    return losses, dtypes
+
+
+def losses_by_formula(train, dtype):
+    """The mixture of two cross-entropies per sample, of a network in `dtype`."""
+    model = network().to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    losses = []
+    for images, (labels, lam) in train:
+        logits = model(images.to(dtype))
+        each = [torch.nn.functional.cross_entropy(logits, labels[:, k], reduction="none") for k in (0, 1)]
+        loss = torch.lerp(each[1].float(), each[0].float(), lam).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+@pytest.mark.parametrize("precision", DTYPES)
+def test_split_targets_survive_a_trainer_that_casts_all_floats(folder, tmp_path, precision):
+    pipeline, options = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16)), {"batch_size": 4, "device": "cpu"}
+    train = dm.Loader(dm.ImageFolder(folder), pipeline, mixup=dm.MixUp(targets="split"), **options)
+    dtype = DTYPES[precision]
+    losses, dtypes = train_in_lightning(train, precision, tmp_path)
+    assert dtypes == {(dtype, torch.int64, dtype)}
+    torch.testing.assert_close(losses, losses_by_formula(copy.copy(train), dtype), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_stacked_targets_are_taken_in_double_precision_and_halves_are_refused_in_words(folder, tmp_path):
+    pipeline, options = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16)), {"batch_size": 4, "device": "cpu"}
+    train, split = (
+        dm.Loader(dm.ImageFolder(folder), pipeline, mixup=dm.MixUp(targets=targets), **options)
+        for targets in ("stacked", "split")
+    )
+    losses, dtypes = train_in_lightning(train, "64-true", tmp_path)
+    assert dtypes == {(torch.float64, torch.float64)}
+    torch.testing.assert_close(losses, losses_by_formula(split, torch.float64))
+    for precision in ("bf16-true", "16-true"):
+        with pytest.raises(TypeError, match=r"the trainer has cast them.*take MixUp\(targets=\"split\"\)"):
+            train_in_lightning(copy.copy(train), precision, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's own

@@ -54,8 +54,10 @@ def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
             files=list(feed.paths), labels=list(feed.labels), random_shuffle=True, name="reader"
         )
         device = "mixed" if on_gpu else "cpu"
-        load = {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load}
-        images = fn.decoders.image_random_crop(files, device=device, output_type=types.RGB, **load)
+        options: dict[str, Any] = {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load}
+        if on_gpu:
+            options["jpeg_fancy_upsampling"] = True  # as ours, and as DALI's decoder on a CPU always does
+        images = fn.decoders.image_random_crop(files, device=device, output_type=types.RGB, **options)
         images = fn.resize(images, resize_x=feed.size, resize_y=feed.size, interp_type=types.INTERP_TRIANGULAR)
         images = fn.crop_mirror_normalize(
             images,

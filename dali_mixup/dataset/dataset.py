@@ -8,7 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -38,8 +38,10 @@ class ImageDataset(ABC):
         bad_files: dict from the number of a sample that can't be an image to the reason.
         names: `PathList` of the samples' own names, by which another store of the same images knows them, too; None if
             they have none.
+        leave_out: how a user leaves bad samples out, as messages say it.
     """
 
+    leave_out: ClassVar[str] = "leave them out"
     targets: np.ndarray
     classes: list[str] | None
     heights: np.ndarray

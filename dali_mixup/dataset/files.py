@@ -59,6 +59,7 @@ class FileList(EncodedDataset):
     dali_mixup.errors.DatasetError: paths must be at least one file, got []
     """
 
+    leave_out = "leave them out with exclude="
     root: str | None = None
 
     def __init__(

@@ -61,6 +61,8 @@ class HFDataset(ReadableDataset):
     (HFDataset(3 samples, 2 classes), ['cat', 'dog'], [1, 0, 1])
     """
 
+    leave_out = "leave them out with select() of the Hugging Face data set"
+
     def __init__(
         self,
         dataset: "Dataset",

@@ -39,6 +39,8 @@ class PackedDataset(ReadableDataset):
     PackedDataset(1 sample in 1 shard)
     """
 
+    leave_out = "leave them out when packing (skip_bad, --skip-bad)"
+
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
         about = read_about(self.folder)

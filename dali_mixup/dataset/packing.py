@@ -43,9 +43,7 @@ END = bytes(2 * BLOCK)
 MB = 10**6
 AHEAD = 4  # images per thread that are being packed or wait to be written
 SETTINGS = "settings.json"
-UNREADABLE = (
-    "{} of the images can't be read; repair them, leave them out with exclude=, or pack with skip_bad (--skip-bad):"
-)
+UNREADABLE = "{} of the images can't be read; repair them, {}, or pack with skip_bad (--skip-bad):"
 INSTALL = "install jpegtran (Debian and Ubuntu: sudo apt-get install libjpeg-turbo-progs)"
 
 
@@ -112,7 +110,7 @@ def pack(
     if out.exists():
         return _report_of(out, settings)
     if dataset.bad_files and not skip_bad:
-        raise BadSampleError(_known_bad(dataset), UNREADABLE.format(len(dataset.bad_files)))
+        raise BadSampleError(_known_bad(dataset), UNREADABLE.format(len(dataset.bad_files), dataset.leave_out))
     with _claimed(out, settings) as partial:
         if not (partial / ABOUT).exists():
             pieces = _load_pieces(partial)
@@ -217,7 +215,7 @@ def _write_shards(
             if isinstance(packed, str):
                 found = BadSample(sample, dataset.name(sample), packed)
                 if not skip_bad:
-                    raise BadSampleError([found], UNREADABLE.format(1))
+                    raise BadSampleError([found], UNREADABLE.format(1, dataset.leave_out))
                 shard.bad.append(found)
             else:
                 shard.before += before

@@ -72,6 +72,8 @@ class TarDataset(ReadableDataset):
     >>> folder.cleanup()
     """
 
+    leave_out = "leave them out with subset()"
+
     def __init__(
         self,
         urls: str | os.PathLike | Iterable[str | os.PathLike],

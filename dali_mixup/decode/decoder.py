@@ -64,6 +64,8 @@ class Decoder:
         gpu_decode: how it decodes on a GPU.
     """
 
+    takes_cores = True  # from the stage
+
     def __init__(
         self,
         plan: Plan,
@@ -183,7 +185,7 @@ class Decoder:
         if failed is None:
             raise failure
         if failed.bad:
-            raise BadSampleError(self.faults.name_bad(failed)) from error
+            raise BadSampleError(self.faults.name_bad(failed), leave_out=self.plan.dataset.leave_out) from error
         refused = self.faults.find_refused(failed)
         if not refused:
             raise error

@@ -170,7 +170,7 @@ class Faults:
 
     def _check_fraction(self) -> None:
         if self.max_bad_fraction is not None:
-            _check_fraction(self.replaced.values(), len(self.plan.dataset), self.max_bad_fraction)
+            _check_fraction(self.replaced.values(), self.plan.dataset, self.max_bad_fraction)
 
 
 def check_few_are_bad(dataset: ImageDataset, *, max_pixels: int, max_bad_fraction: float) -> None:
@@ -185,15 +185,16 @@ def check_few_are_bad(dataset: ImageDataset, *, max_pixels: int, max_bad_fractio
         )
         for index in hopeless
     ]
-    _check_fraction(bad, len(dataset), max_bad_fraction)
+    _check_fraction(bad, dataset, max_bad_fraction)
 
 
-def _check_fraction(bad: Collection[BadSample], total: int, limit: float) -> None:
+def _check_fraction(bad: Collection[BadSample], dataset: ImageDataset, limit: float) -> None:
+    total = len(dataset)
     if len(bad) > limit * total:
         raise BadSampleError(
             bad,
             f"{len(bad)} of {total} files can't be decoded, more than max_bad_fraction={limit} allows; "
-            "repair them, leave them out with exclude=, or allow more:",
+            f"repair them, {dataset.leave_out}, or allow more:",
         )
 
 

@@ -2,13 +2,14 @@
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from dali_mixup.dataset.dataset import PixelDataset
 from dali_mixup.geometry.geometry import Border, Windows, inside
 from dali_mixup.placement import send
 
 PIXEL = np.dtype("V3")  # of three bytes, which numpy moves at once
-GROUP = 2**16  # pixels of the images that are cut at once; their places stay in a core's second cache
+GROUP = 2**17  # pixels of the images that are cut at once; between two calls a thread waits for Python's lock
 
 
 def gather_on_host(
@@ -30,20 +31,42 @@ def gather_on_host(
         border: what stands outside of the windows; black without.
         out: where to write them, (B, h, w, 3) uint8.
     """
-    height, width = int(dataset.heights[0]), int(dataset.widths[0])
-    size = out.shape[1:3]
-    rows, columns = find_places(windows, flips, size=size, border=border, outside=(height, width))
+    size, border = out.shape[1:3], border or Border()
     group = max(1, GROUP // (size[0] * size[1]))
-    framed = np.empty((min(group, len(numbers)), height + 1, width + 1, 3), np.uint8)
-    framed[:, height] = framed[:, :, width] = (border or Border()).fill  # the last row and column: what is outside
-    pixels = framed.reshape(-1, 3).view(PIXEL)[:, 0]
     for start in range(0, len(numbers), group):
         part = slice(start, min(start + group, len(numbers)))
-        count = part.stop - start
-        framed[:count, :height, :width] = dataset.whole(numbers[part])
-        lines = np.arange(count)[:, None] * (height + 1) + rows[part]
-        places = lines[:, :, None] * (width + 1) + columns[part, None]
-        out[part] = pixels.take(places).view(np.uint8).reshape(count, *size, 3)
+        images, planned = dataset.whole(numbers[part]), windows.rows(range(part.start, part.stop))
+        if planned.anchor.any() or (planned.shape != images.shape[1:3]).any():  # crops of parts, by a user's geometry
+            stack, each = torch.from_numpy(images), np.arange(len(images))
+            out[part] = gather_on_device(stack, each, planned, flips[part], size=size, border=border).numpy()
+            continue
+        out[part] = _crops(images, planned.offset, size, border)
+        mirrored = start + np.flatnonzero(flips[part])
+        crops = torch.from_numpy(out[mirrored]).permute(0, 3, 1, 2)
+        out[mirrored] = crops.flip(-1).permute(0, 2, 3, 1).numpy()  # torch is quick with pixels of three bytes
+
+
+def _crops(images: np.ndarray, offset: np.ndarray, size: tuple[int, int], border: Border) -> np.ndarray:
+    """Those (n, *size, 3) of images (n, H, W, 3) from the places `offset` (n, 2) on, which may lie outside.
+
+    All are copied in one call, out of images that have margins.
+    """
+    low = np.minimum(offset.min(0), 0)
+    high = np.maximum(offset.max(0) + size, images.shape[1:3])
+    height, width = (high - low).tolist()
+    framed = np.empty((len(images), height, width, 3), np.uint8)
+    own = tuple(slice(-start, side - start) for start, side in zip(low.tolist(), images.shape[1:3], strict=True))
+    if border.mode == "constant":
+        framed[:] = np.full((height, width, 3), border.fill, np.uint8)
+    framed[:, *own] = images
+    if border.mode != "constant":
+        by_axis = framed.swapaxes(0, 1), framed.view(PIXEL).reshape(-1, width).T  # of one line per row, and per column
+        for lines, start, end, side in zip(by_axis, low.tolist(), high.tolist(), images.shape[1:3], strict=True):
+            outside = [*range(start, 0), *range(side, end)]
+            for place, source in zip(outside, inside(np.array(outside), side, border.mode).tolist(), strict=True):
+                lines[place - start] = lines[source - start]
+    starts = sliding_window_view(framed, size, (1, 2)).transpose(0, 1, 2, 4, 5, 3)
+    return starts[np.arange(len(images)), *(offset - low).T]
 
 
 def gather_on_device(

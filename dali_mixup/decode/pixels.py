@@ -21,6 +21,7 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import send
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.state import Cursor
+from dali_mixup.threads import single_threaded_pool
 
 SMALL = 2**14  # pixels of an image; to cut a larger one by itself costs less than to find its pixels one by one
 
@@ -52,8 +53,11 @@ class PixelDecoder:
         dataset: that of the plan; it doesn't `need_dali`.
         faults: what to do about images that are too large.
         device: where batches are delivered.
-        num_threads: that copy pixels.
+        num_threads: that copy windows; half of them gather, since the stage is as busy then.
         prefetch: batches that are prepared ahead.
+
+    Attributes:
+        takes_cores: whether it takes cores from the stage.
     """
 
     def __init__(
@@ -68,9 +72,12 @@ class PixelDecoder:
     ):
         self.plan, self.dataset, self.faults = plan, dataset, faults
         self.device, self.prefetch = device, prefetch
-        pool = ThreadPoolExecutor(num_threads, thread_name_prefix="dali_mixup pixels")
+        self.takes_cores = are_gathered(dataset, plan.pipeline, device)
+        if self.takes_cores:
+            num_threads = max(1, num_threads // 2)
+        pool = single_threaded_pool(num_threads, "pixels")
         self._cut: Callable[[BatchPlan], Images] | None = partial(_cut_windows, dataset, pool, num_threads)
-        if are_gathered(dataset, plan.pipeline, device):
+        if self.takes_cores:
             gather = partial(_gather, dataset, plan.pipeline, BufferPool(prefetch + 1), pool, num_threads)
             self._cut = None if _is_on(dataset, device) else gather
         self._taken: deque[Turn] = deque()  # turns that weren't delivered yet
@@ -94,7 +101,9 @@ class PixelDecoder:
             batch, images = next(self._batches)
             self.faults.warn_of(batch.news)
             if batch.bad:
-                raise BadSampleError(sample for _, sample in sorted(batch.bad.items()))
+                raise BadSampleError(
+                    (sample for _, sample in sorted(batch.bad.items())), leave_out=self.dataset.leave_out
+                )
         except BaseException:  # what was prepared behind it is lost
             self.close()
             raise

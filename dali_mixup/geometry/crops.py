@@ -131,10 +131,7 @@ class RandomCrop(OwnSize):
         check_choice("padding_mode", self.padding_mode, get_args(PaddingMode))
         if self.pad_if_needed and self.padding_mode != "constant":
             raise ValueError(must_be("pad_if_needed", 'False where padding_mode is not "constant"', self.pad_if_needed))
-        if isinstance(self.padding, tuple) and len(self.padding) not in (2, 4):
-            raise ValueError(must_be("padding", "an int, a pair or four ints", self.padding))
-        for side in self.padding if isinstance(self.padding, tuple) else (self.padding,):
-            check_int("padding", side, at_least=0)
+        check_padding(self.padding)
         check_fill(self.fill)
 
     @property
@@ -155,9 +152,7 @@ class RandomCrop(OwnSize):
     @property
     def margins(self) -> tuple[int, int, int, int]:
         """Padding at the left, top, right and bottom."""
-        sides = (self.padding,) if isinstance(self.padding, int) else self.padding
-        left, top, right, bottom = sides * (4 // len(sides))
-        return left, top, right, bottom
+        return four_sides(self.padding)
 
     def windows(self, height: np.ndarray, width: np.ndarray, uniform: np.ndarray) -> Windows:
         """Whole images are decoded; `offset` reaches outside of them by the padding."""
@@ -180,10 +175,31 @@ class RandomCrop(OwnSize):
         small = (sides[0] + top + bottom < size_h) | (sides[1] + left + right < size_w)
         if self.pad_if_needed:
             return np.zeros(len(height), bool)
-        room = {"reflect": 1, "symmetric": 0}.get(self.padding_mode)
-        if room is None:
-            return small
-        return small | (sides[0] < max(top, bottom) + room) | (sides[1] < max(left, right) + room)
+        return small | lack_mirrors(sides, self.border)
+
+
+def check_padding(padding: object) -> None:
+    """Raise unless `padding` is an int of at least 0, or two or four."""
+    if isinstance(padding, tuple) and len(padding) not in (2, 4):
+        raise ValueError(must_be("padding", "an int, a pair or four ints", padding))
+    for side in padding if isinstance(padding, tuple) else (padding,):
+        check_int("padding", side, at_least=0)
+
+
+def four_sides(padding: Padding) -> tuple[int, int, int, int]:
+    """Padding at the left, top, right and bottom."""
+    sides = (padding,) if isinstance(padding, int) else padding
+    left, top, right, bottom = sides * (4 // len(sides))
+    return left, top, right, bottom
+
+
+def lack_mirrors(sides: tuple[np.ndarray, np.ndarray], border: Border) -> np.ndarray:
+    """(N,) bool: images of these heights and widths that have too few pixels to be mirrored into the margins."""
+    room = {"reflect": 1, "symmetric": 0}.get(border.mode)
+    if room is None:
+        return np.zeros(len(sides[0]), bool)
+    left, top, right, bottom = border.margins
+    return (sides[0] < max(top, bottom) + room) | (sides[1] < max(left, right) + room)
 
 
 def ResizeCenterCrop(  # noqa: N802  the name of a geometry

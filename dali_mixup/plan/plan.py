@@ -19,10 +19,12 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.sampler import Sampled
 from dali_mixup.plan.step import Step
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
+from dali_mixup.transforms.after import count_after
 from dali_mixup.transforms.operations import Operation
 from dali_mixup.transforms.transforms import count_uniforms, plan_operations
 
 REPLACEMENT_TRIES = 16
+BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,6 +39,7 @@ class BatchPlan:
         flips: (B,) bool.
         draw: lam, partner and, with CutMix, boxes; None without mixup.
         operations: for each image, what its pipeline's `transforms` do to it; None without them.
+        after: (B, k) float32 in [0, 1), what its pipeline's `after` have planned; None without such.
     """
 
     epoch: int
@@ -46,6 +49,7 @@ class BatchPlan:
     flips: np.ndarray
     draw: Draw | None
     operations: list[list[Operation]] | None = None
+    after: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -134,6 +138,7 @@ class Plan:
             flips=self._draw_at(Purpose.FLIP, epoch, first, count, 1)[:, 0] < self.pipeline.flip,
             draw=self._mixup_draw(epoch, first, count),
             operations=self._operations(epoch, first, count),
+            after=self._after(epoch, first, count),
         )
 
     def windows(self, epoch: int, first: int, indices: np.ndarray) -> Windows:
@@ -178,6 +183,14 @@ class Plan:
             return None
         uniform = self._draw_at(Purpose.TRANSFORM, epoch, first, count, count_uniforms(transforms))
         return plan_operations(transforms, uniform, size)
+
+    def _after(self, epoch: int, first: int, count: int) -> np.ndarray | None:
+        """What the user's functions draw at the positions from `first` on."""
+        columns = count_after(self.pipeline.after)
+        if not columns:
+            return None
+        uniform = self._draw_at(Purpose.AFTER, epoch, first, count, columns)
+        return np.minimum(uniform.astype(np.float32), BELOW_ONE)
 
     def _mixup_draw(self, epoch: int, first: int, count: int) -> Draw | None:
         """Draw lam and boxes by position; partners, and which of several mixers has its turn, by batch."""

@@ -19,7 +19,7 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.stage.cpu_small import SmallImages
 from dali_mixup.stage.resampling import BILINEAR, cut, resize
-from dali_mixup.stage.threads import single_threaded_pool
+from dali_mixup.threads import single_threaded_pool
 from dali_mixup.transforms.operations import FLIP, apply_one
 
 
@@ -47,7 +47,7 @@ class CpuStage:
         self.dtype = dtype
         self.planar = memory_format == torch.contiguous_format
         self.num_threads = num_threads
-        self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads)
+        self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads, "stage")
         self.buffers = BufferPool(keep)
         self.resizing = 0.0  # seconds so far
         self.border = pipeline.geometry.border
@@ -73,7 +73,7 @@ class CpuStage:
         count = len(images)
         out = self.buffers.take((count, *self.shape), self.dtype)
         levels = self._as_levels(images, batch)
-        if self.small.group > 1:
+        if self.small.serve:
             self._in_threads(lambda run, _: self.small.finish_run(levels, out, batch.draw, run), list(range(count)))
             return self._as_images(out)
         partner = list(range(count)) if batch.draw is None else batch.draw.partner.tolist()
@@ -282,6 +282,11 @@ class Rows:
         top, left, bottom, right = box
         if top < bottom and left < right:
             own[top:bottom, 3 * left : 3 * right] = other[top:bottom, 3 * left : 3 * right]
+
+
+def is_busy(pipeline: ImagePipeline) -> bool:
+    """Whether the stage on a CPU has more to do than DALI: transforms, or resizing by Pillow."""
+    return bool(pipeline.transforms) or pipeline.geometry.interpolation in ("bicubic", "lanczos", "random")
 
 
 def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:

@@ -10,7 +10,9 @@ import torch
 from dali_mixup.mixing.draws import CutMixDraw, Draw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 
-GROUP = 2**16  # values per call; as float32, with as many of the partners, they stay in a core's second cache
+SMALL = 2**15  # values of an image; to finish a larger one by itself is faster
+# Values per call. Fewer would stay in a core's second cache, but between two calls a thread waits for Python's lock.
+GROUP = 2**17
 
 
 class SmallImages:
@@ -21,13 +23,15 @@ class SmallImages:
         planar: whether images lie in memory as three planes, or as rows of RGB pixels.
 
     Attributes:
-        group: images per call; below 2 the images aren't small.
+        serve: whether the images are so small.
+        group: images per call.
     """
 
     def __init__(self, pipeline: ImagePipeline, *, planar: bool):
         self.size = height, width = pipeline.size
         self.planar = planar
-        self.group = GROUP // (3 * math.prod(self.size))
+        values = 3 * math.prod(self.size)
+        self.serve, self.group = values <= SMALL, GROUP // values
         self.scale, self.shift = (
             values.repeat_interleave(height * width) if planar else values.repeat(height * width)
             for values in pipeline.normalization(torch.float32)
@@ -48,7 +52,9 @@ class SmallImages:
             pixels = self._paste(levels, draw, rows) if isinstance(draw, CutMixDraw) else levels[rows]
             pixels = pixels.float()
             if isinstance(draw, MixUpDraw):
-                pixels = torch.lerp(levels[draw.partner[rows]].float(), pixels, draw.lam[rows].view(-1, 1))
+                pixels = torch.lerp(
+                    levels.index_select(0, draw.partner[rows]).float(), pixels, draw.lam[rows].view(-1, 1)
+                )
             if out.dtype == torch.float32:
                 torch.addcmul(self.shift, pixels, self.scale, out=out[rows])
             else:

@@ -84,17 +84,47 @@ def operation(
     matrix: Matrix, size: tuple[int, int], interpolation: Interpolation, fill: tuple[int, int, int]
 ) -> Operation:
     """The operation that moves an image of height and width `size` by any matrix."""
+    return operations([matrix], size, interpolation, fill)[0]
+
+
+def operations(
+    matrices: list[Matrix], size: tuple[int, int], interpolation: Interpolation, fill: tuple[int, int, int]
+) -> list[Operation]:
+    """Those that move each of n images of height and width `size` by its own matrix."""
+    stepped = [k for k, matrix in enumerate(matrices) if interpolation == "nearest" and _is_stepped(matrix)]
+    tables = dict(zip(stepped, _tables(np.array([matrices[k] for k in stepped]), size), strict=True))
+    return [
+        Operation(pick, tables[k], (fill,)) if k in tables else Operation(warp, matrix, (interpolation, fill))
+        for k, matrix in enumerate(matrices)
+    ]
+
+
+def _is_stepped(matrix: Matrix) -> bool:
+    """Whether Pillow steps through rows and columns, and in steps that aren't whole pixels."""
     a, b, c, d, e, f = matrix
-    if interpolation == "nearest" and b == d == 0 and not all(value.is_integer() for value in (a, c, e, f)):
-        height, width = size
-        return Operation(pick, (*_step_through(e, f, height), *_step_through(a, c, width)), (fill,))
-    return Operation(warp, matrix, (interpolation, fill))
+    return b == d == 0 and not (a.is_integer() and c.is_integer() and e.is_integer() and f.is_integer())
 
 
-def _step_through(step: float, start: float, side: int) -> list[float]:
-    """Which row or column stands in each of the output's; Pillow adds the step up, and so does this."""
-    found = np.cumsum(np.concatenate([[start + step * 0.5], np.full(side - 1, step)]))
-    return np.where((found >= 0) & (found < side), found.astype(np.int64), -1).astype(np.float64).tolist()
+def _tables(matrices: np.ndarray, size: tuple[int, int]) -> list[tuple[float, ...]]:
+    """The numbers of `pick` for matrices (n, 6).
+
+    Where each row and column comes from, as a number from 1 in 16 bits, 0 for outside; four make one number. Sides
+    below 32752 keep clear of the bits of NaN, which copies may change.
+    """
+    if not len(matrices):
+        return []
+    a, _, c, _, e, f = matrices.T
+    (height, width), done = size, 0
+    places = np.zeros((len(matrices), -(-(height + width) // 4) * 4), np.int16)
+    for step, start, side in ((e, f, height), (a, c, width)):
+        found = np.repeat(step[:, None], side, 1)
+        found[:, 0] = start + step * 0.5
+        np.cumsum(found, 1, out=found)  # Pillow adds the step up, and so does this
+        outside = (found < 0) | (found >= side)
+        found[outside] = -1
+        places[:, done : done + side] = found.astype(np.int16) + 1
+        done += side
+    return list(map(tuple, places.view(np.float64).tolist()))
 
 
 def warp(
@@ -118,9 +148,10 @@ def warp_by_torch(
 
 
 def pick(images: torch.Tensor, numbers: torch.Tensor, fill: tuple[int, int, int]) -> torch.Tensor:
-    """`numbers`: for each row of the output the image's, then for each column; -1 is outside."""
+    """`numbers`: for each row of the output the image's, then for each column, as `_tables` packs them."""
     height, width = images.shape[2:]
-    rows, columns = numbers.long().split_with_sizes([height, width], 1)
+    found = numbers.contiguous().view(torch.int16)[:, : height + width].long() - 1
+    rows, columns = found.split_with_sizes([height, width], 1)
     inside = (rows >= 0)[:, :, None] & (columns >= 0)[:, None]
     where = (rows.clamp(min=0) * width)[:, :, None] + columns.clamp(min=0)[:, None]
     return filled(gather(images, where), inside, fill)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class Strengths(NamedTuple):
         rotate: in degrees.
         factor: of brightness, colour, contrast and sharpness, around 1.
         bits: that "Posterize" takes away.
+        kept: of which it takes them.
     """
 
     shear: float
@@ -52,11 +53,12 @@ class Strengths(NamedTuple):
     rotate: float
     factor: float
     bits: int
+    kept: int = 8
 
     def of(self, name: str, place: int, bins: int) -> float:
         """The strength at one of `bins` places, from 0 to the strongest."""
         if name == "Posterize":
-            return 8.0 - round(place / ((bins - 1) / self.bits))
+            return float(self.kept) - round(place / ((bins - 1) / self.bits))
         if name == "Solarize":
             return _linspace(255.0, 0.0, bins)[place]
         down, right = self.translate
@@ -142,7 +144,7 @@ class RandAugment(PlannedInBatches):
 
     def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
         """At most `num_ops`."""
-        return _choose(self, _floor(uniform[:, ::2] * len(NAMES)), uniform[:, 1::2], size)
+        return choose(self, _floor(uniform[:, ::2] * len(NAMES)), uniform[:, 1::2], size)
 
     def choices(self, size: tuple[int, int]) -> Choices:
         """Each name with the same strength."""
@@ -177,7 +179,7 @@ class TrivialAugmentWide(PlannedInBatches):
         """One or none."""
         bins = self.num_magnitude_bins
         chosen = _floor(uniform[:, :1] * len(NAMES)) * bins + _floor(uniform[:, 1:2] * bins)
-        return _choose(self, chosen, uniform[:, 2:], size)
+        return choose(self, chosen, uniform[:, 2:], size)
 
     def choices(self, size: tuple[int, int]) -> Choices:  # noqa: ARG002
         """Each name with each strength."""
@@ -214,7 +216,7 @@ class AutoAugment(PlannedInBatches):
         p = np.array([[step[1] for step in pair] for pair in POLICIES[self.policy]])
         pair = _floor(uniform[:, 0] * len(p))
         chosen = np.where(uniform[:, 1:3] < p[pair], 2 * pair[:, None] + (0, 1), -1)
-        return _choose(self, chosen, uniform[:, 3:], size)
+        return choose(self, chosen, uniform[:, 3:], size)
 
     def choices(self, size: tuple[int, int]) -> Choices:
         """All steps of the list."""
@@ -272,10 +274,25 @@ def _floor(numbers: np.ndarray) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-AnyAugment = RandAugment | TrivialAugmentWide | AutoAugment
+class Chooses(Protocol):
+    """What `choose` is told of an auto-augmentation, which can be hashed."""
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """Of shears, shifts and rotations."""
+        ...
+
+    @property
+    def fill(self) -> Fill:
+        """Of what they bring in from outside."""
+        ...
+
+    def choices(self, size: tuple[int, int]) -> Choices:
+        """What it chooses from for images of height and width `size`."""
+        ...
 
 
-def _choose(augment: AnyAugment, chosen: np.ndarray, way: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
+def choose(augment: Chooses, chosen: np.ndarray, way: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
     """The operations of n images.
 
     Args:
@@ -290,7 +307,7 @@ def _choose(augment: AnyAugment, chosen: np.ndarray, way: np.ndarray, size: tupl
 
 
 @lru_cache(maxsize=64)
-def _tabulate(augment: AnyAugment, size: tuple[int, int]) -> tuple[tuple[Operation, ...], ...]:
+def _tabulate(augment: Chooses, size: tuple[int, int]) -> tuple[tuple[Operation, ...], ...]:
     """For each step of its `choices` the operation, if it is one, and then the other way; at the end nothing."""
     steps, strengths, bins = augment.choices(size)
     table: list[tuple[Operation, ...]] = []

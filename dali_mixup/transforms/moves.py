@@ -50,7 +50,7 @@ class RandomRotation:
 
 
 @dataclass(frozen=True, slots=True)
-class RandomAffine:
+class RandomAffine(PlannedInBatches):
     """Turned, shifted, scaled and sheared at random: `torchvision.transforms.v2.RandomAffine`.
 
     Args:
@@ -87,21 +87,24 @@ class RandomAffine:
         _check_warp(self.interpolation, self.fill)
         _check_center(self.center)
 
-    def operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[Operation]:
+    def batch_operations(self, uniform: np.ndarray, size: tuple[int, int]) -> list[list[Operation]]:
         """One."""
-        (height, width), (turn, right, down, zoom, *shears) = size, uniform.tolist()
+        matrices = [self._matrix(row, size) for row in uniform.tolist()]
+        return [[each] for each in affine.operations(matrices, size, self.interpolation, rgb(self.fill))]
+
+    def _matrix(self, uniform: list[float], size: tuple[int, int]) -> affine.Matrix:
+        (height, width), (turn, right, down, zoom, *shears) = size, uniform
         across, along = self.translate or (0.0, 0.0)
         shift = (round(across * width * (2 * right - 1)), round(along * height * (2 * down - 1)))
         spans = () if self.shear is None else _around_zero(self.shear)
         sheared = [_between(spans[k : k + 2], shears[k // 2]) if len(spans) > k else 0.0 for k in (0, 2)]
-        matrix = affine.move(
+        return affine.move(
             _between(_around_zero(self.degrees), turn),
             shift,
             1.0 if self.scale is None else _between(self.scale, zoom),
             (sheared[0], sheared[1]),
             (width * 0.5, height * 0.5) if self.center is None else self.center,
         )
-        return [affine.operation(matrix, size, self.interpolation, rgb(self.fill))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,8 +122,8 @@ def gaussian_blur(images: torch.Tensor, numbers: torch.Tensor, kernel_size: tupl
     """
     width, height = kernel_size
     pixels = torch.nn.functional.pad(images.float(), (width // 2, width // 2, height // 2, height // 2), mode="reflect")
-    pixels = _convolve(pixels, _gaussian(width, numbers[:, 0]), dim=3)
-    pixels = _convolve(pixels, _gaussian(height, numbers[:, 0]), dim=2)
+    pixels = convolve(pixels, gaussian(width, numbers[:, 0]), dim=3)
+    pixels = convolve(pixels, gaussian(height, numbers[:, 0]), dim=2)
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
@@ -218,14 +218,14 @@ def _look_up(images: torch.Tensor, tables: torch.Tensor) -> torch.Tensor:
     return tables.gather(2, images.flatten(2).long()).view(images.shape)
 
 
-def _gaussian(size: int, sigma: torch.Tensor) -> torch.Tensor:
+def gaussian(size: int, sigma: torch.Tensor) -> torch.Tensor:
     """(n, size) float32 weights."""
     limit = (size - 1) / (2.0 * math.sqrt(2.0))
     steps = torch.linspace(-limit, limit, size, dtype=torch.float32, device=sigma.device)
     return torch.softmax(-((steps / sigma.float()[:, None]) ** 2), dim=1)
 
 
-def _convolve(pixels: torch.Tensor, weights: torch.Tensor, dim: int) -> torch.Tensor:
+def convolve(pixels: torch.Tensor, weights: torch.Tensor, dim: int) -> torch.Tensor:
     """Correlate (n, 3, H, W) along `dim` with (n, size), without padding."""
     size = weights.shape[1]
     length = pixels.shape[dim] - size + 1

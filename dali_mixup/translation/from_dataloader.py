@@ -18,6 +18,7 @@ from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.options import SharedKeywords, refuse_unknown, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing
+from dali_mixup.transforms.after import After, check_after
 from dali_mixup.translation.collate import find_mixup, holds_mixup
 from dali_mixup.translation.dataset import read_dataset
 from dali_mixup.translation.from_torchvision import translate
@@ -35,6 +36,7 @@ def from_dataloader(
     files: Sequence[str | os.PathLike] | ImageDataset | None = None,
     targets: Literal["stacked", "dense"] | Sequence | np.ndarray | torch.Tensor | None = None,
     transform: Any = None,
+    after: Sequence[After] = (),
     strict: bool = False,
     seed: int | None = None,
     **options: Unpack[SharedKeywords],
@@ -75,6 +77,8 @@ def from_dataloader(
             the mixup's own: "stacked" (B, 3) for `MixUpLoss`, or "dense" (B, C) for a loss that takes probabilities.
         transform: what becomes of an image, in the place of the dataset's transform: one for `from_torchvision`, or an
             `ImagePipeline`.
+        after: functions of the finished float batch before it is mixed, which take the place of transforms that have no
+            translation; see `ImagePipeline`.
         strict: refuse transforms that are only approximately torchvision's.
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
@@ -100,10 +104,13 @@ def from_dataloader(
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
     dataset, transform, tensors = _find_images(loader.dataset, files, given, transform)
-    pipeline = transform if isinstance(transform, ImagePipeline) else _translate(transform, strict, tensors)
+    if isinstance(transform, ImagePipeline):
+        pipeline = replace(transform, after=(*transform.after, *check_after(after)))
+    else:
+        pipeline = _translate(transform, strict, tensors, after)
     if mixup is None and (files is None or holds_mixup(loader.collate_fn)):
         mixup = find_mixup(loader.collate_fn, count_classes(dataset), smooth=form == "stacked")
-    if prefetcher is not None and pipeline is not transform:
+    if prefetcher is not None and not isinstance(transform, ImagePipeline):
         pipeline = prefetcher.finish(pipeline, mixed=mixup is not None, strict=strict)
     order = "sampled" if own_batches else _find_order(loader.sampler, len(dataset))
     seed = _find_seed(loader) if seed is None else seed
@@ -148,9 +155,9 @@ def _find_images(source: Any, files: Any, targets: Any, transform: Any) -> tuple
     return dataset, found, False
 
 
-def _translate(transform: Any, strict: bool, tensors: bool) -> ImagePipeline:
+def _translate(transform: Any, strict: bool, tensors: bool, after: Sequence[After]) -> ImagePipeline:
     try:
-        return translate(transform, strict=strict, tensors=tensors)
+        return translate(transform, strict=strict, tensors=tensors, after=after)
     except (TypeError, ValueError) as error:
         error.add_note("from_dataloader takes another transform, or an ImagePipeline, by transform=")
         raise

@@ -3,19 +3,25 @@
 Neither package is imported.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dali_mixup.parity import Parity
 from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.transforms.after import After
 from dali_mixup.translation.options import AS_AUGMENT, name_of, text_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.reading import Reading
 from dali_mixup.translation.step_table import GEOMETRIES, STEPS
 from dali_mixup.translation.unwrap import gives_several, unwrap
 
+AS_AFTER = (
+    "leave it out and hand it over by after=[my_function], which takes and returns the finished float images "
+    "(B, 3, H, W) before they are mixed"
+)
 
-def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
+
+def from_torchvision(transform: Any, *, strict: bool = False, after: Sequence[After] = ()) -> ImagePipeline:
     """Translate a `Compose`, an `nn.Sequential`, the preset of a torchvision model's weights, or a single transform.
 
     `print` of the result shows what became of each transform and how close that comes, by itself, to torchvision on PIL
@@ -32,6 +38,10 @@ def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
             object of your own that only calls one of them, as the presets of torchvision's reference scripts do. It is
             tried on a few images.
         strict: refuse approximate ones.
+        after: what torchvision would do behind all that is translated, by functions of the finished batch; see
+            `ImagePipeline`. A transform of yours that takes one tensor becomes
+            `lambda images: torch.stack([cutout(image) for image in images])`; it comes as close to torchvision as what
+            stands before it.
 
     Raises:
         TypeError: a transform that has no translation.
@@ -41,10 +51,10 @@ def from_torchvision(transform: Any, *, strict: bool = False) -> ImagePipeline:
     >>> print(from_torchvision(torch.nn.Sequential(torch.nn.Identity())))
     Identity() -> nothing (exact)
     """
-    return translate(transform, strict=strict, tensors=False)
+    return translate(transform, strict=strict, tensors=False, after=after)
 
 
-def translate(transform: Any, *, strict: bool, tensors: bool) -> ImagePipeline:
+def translate(transform: Any, *, strict: bool, tensors: bool, after: Sequence[After] = ()) -> ImagePipeline:
     """See `from_torchvision`; `tensors` says whether the transform gets uint8 tensors in the place of PIL images."""
     reading = Reading(tensor=tensors)
     steps = list(_flatten(transform))
@@ -54,7 +64,7 @@ def translate(transform: Any, *, strict: bool, tensors: bool) -> ImagePipeline:
     if strict and approximate:
         named = "".join(f"\n  {line.theirs}: {line.note}" for line in approximate)
         raise ValueError(f"transform must be exact or within one level with strict=True; approximate are:{named}")
-    return reading.pipeline()
+    return reading.pipeline(after)
 
 
 def _read(reading: Reading, step: Any, later: list[Any]) -> None:
@@ -72,12 +82,13 @@ def _read(reading: Reading, step: Any, later: list[Any]) -> None:
 def _way_out(reading: Reading, step: Any, later: list[Any]) -> str:
     """What to do about a transform that has no translation, at its place."""
     if gives_several(step):
-        return "a Loader delivers one image for each sample; keep the DataLoader for several views of it"
+        return (
+            "a Loader delivers one image for each sample: each view of it is a pipeline of its own, in Loaders of the "
+            "same seed, or keep the DataLoader"
+        )
     if reading.floating:
-        return "leave it out, and apply it to the batches that the Loader delivers: images (B, 3, H, W) on its device"
+        return AS_AFTER
     crop = next((each for each in later if name_of(each) in GEOMETRIES), None)
-    if crop is not None and name_of(step) == "Pad" and name_of(crop) == "RandomCrop":
-        return f"leave it out, and pad in the crop: RandomCrop({crop.size}, padding={step.padding})"
     if crop is not None:
         return f"leave it out, or put it behind {text_of(crop)}: what comes before would need the whole image"
     if reading.transforms:

@@ -1,5 +1,6 @@
 """Options of torchvision's and timm's transforms, in this library's terms."""
 
+import inspect
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ MODULES = (
     "timm.data.random_erasing",
     "torch.nn.modules.",
 )
-LONGEST = 400  # characters of a line
+LONGEST = 400  # characters of a line, or of a function
 Triple = tuple[float, float, float]
 AS_AUGMENT = (
     "leave it out and add it to the result as a function on DALI nodes: dataclasses.replace(pipeline, "
@@ -34,11 +35,25 @@ def text_of(step: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
+def source_of(step: Any) -> str:
+    """Where the function of a `Lambda`, or a function itself, is written, and its text; "" for others."""
+    function = inspect.unwrap(getattr(step, "lambd", step)) if name_of(step) == "Lambda" or callable(step) else None
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    try:
+        text = " ".join(inspect.getsource(code).split())
+    except (OSError, TypeError):  # typed into an interpreter
+        text = ""
+    written = f" of {code.co_filename}:{code.co_firstlineno}"
+    return f"{written}: {text[:LONGEST]}{'...' if len(text) > LONGEST else ''}" if text else written
+
+
 def unknown(step: object, way_out: str = AS_AUGMENT) -> TypeError:
     """The error for a transform that has no translation."""
     return TypeError(
-        f"transform must be made of transforms that from_torchvision knows, got {text_of(step)} "
-        f"({type(step).__module__}); {way_out}"
+        f"transform must be made of transforms that from_torchvision knows, got {text_of(step)}"
+        f"{source_of(step)} ({type(step).__module__}); {way_out}"
     )
 
 

@@ -5,11 +5,13 @@ Parity is that of the operations with PIL images; `tests/test_parity.py` measure
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from dali_mixup.errors import must_be
 from dali_mixup.parity import Line, Parity, together
+from dali_mixup.transforms.aug_mix import AugMix
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
+from dali_mixup.transforms.choices import OneOf, RandomOrder
 from dali_mixup.transforms.erasing import RandomErasing
 from dali_mixup.transforms.transforms import (
     ColorJitter,
@@ -34,6 +36,8 @@ from dali_mixup.translation.options import (
     unknown,
 )
 from dali_mixup.translation.timm_augment import read_augment
+from dali_mixup.translation.values import ZERO, Values
+from dali_mixup.translation.warp_table import MOVING, WARPS
 
 # Measured by bench.parity, and checked against it by a test.
 TENSOR_WARPS = "torchvision warps tensors by other pixels than PIL images; put it before ToTensor or ToImage"
@@ -46,19 +50,7 @@ TENSOR_COLORS = (
 )
 NOISE = "noise is clipped to what uint8 holds: by 0.17 levels in the mean, 150 at most (with ImageNet's mean and std)"
 
-
-ZERO = (0.0, 0.0, 0.0)
-
-
-class Values(NamedTuple):
-    """What pixels are worth at a transform's place: (level / 255 - mean) / std."""
-
-    mean: Triple
-    std: Triple
-
-    def to_levels(self, value: Triple) -> Triple:
-        """Levels of R, G and B."""
-        return three(255 * (mean + std * each) for mean, std, each in zip(self.mean, self.std, value, strict=True))
+AUG_MIX = "torchvision's AugMix works on tensors, which it warps otherwise: by 0.1 levels in the mean, 200 at most"
 
 
 def translate(step: Any, values: Values) -> Line:
@@ -84,10 +76,10 @@ def on_tensors(found: Line, *, floating: bool) -> Line:
         return found
     if isinstance(transform, RandomOperation) and transform.name in ("Invert", "Solarize"):
         return found
-    if isinstance(transform, RandomApply):
+    if isinstance(transform, CONTAINERS):
         inner = [on_tensors(found._replace(ours=each), floating=floating) for each in transform.transforms]
         return together(inner, transform)
-    if isinstance(transform, AutoAugment | RandAugment | TrivialAugmentWide):
+    if isinstance(transform, AutoAugment | RandAugment | TrivialAugmentWide | MOVING):
         return Line(transform, Parity.APPROXIMATE, TENSOR_WARPS)
     if isinstance(transform, ColorJitter):
         _, contrast, saturation, hue = transform.ranges
@@ -98,7 +90,7 @@ def on_tensors(found: Line, *, floating: bool) -> Line:
 
 def is_pointwise(transform: Transform) -> bool:
     """Whether it commutes with crops: each pixel by itself, and black stays black."""
-    if isinstance(transform, RandomApply):
+    if isinstance(transform, CONTAINERS):
         return all(is_pointwise(inner) for inner in transform.transforms)
     if isinstance(transform, ColorJitter):
         _, contrast, _, _ = transform.ranges
@@ -180,8 +172,33 @@ def _rand_augment(step: Any, values: Values) -> Transform:
 
 
 def _random_apply(step: Any, values: Values) -> Line:
-    inner = [translate(each, values) for each in step.transforms]
+    inner = [_translate_inner(each, values) for each in step.transforms]
     return together(inner, RandomApply(tuple(line.ours for line in inner), float(step.p)))
+
+
+def _one_of(step: Any, values: Values) -> Line:
+    inner = [_translate_inner(each, values) for each in step.transforms]
+    p = None if step.p is None or len(set(step.p)) == 1 else tuple(map(float, step.p))
+    return together(inner, OneOf(tuple(line.ours for line in inner), p))
+
+
+def _random_order(step: Any, values: Values) -> Line:
+    inner = [_translate_inner(each, values) for each in step.transforms]
+    return together(inner, RandomOrder(tuple(line.ours for line in inner)))
+
+
+def _translate_inner(step: Any, values: Values) -> Line:
+    """A transform within another one, where a chain and nothing count as one, too."""
+    if name_of(step) not in ("Compose", "Sequential", "Identity"):
+        return translate(step, values)
+    steps = step.transforms if name_of(step) == "Compose" else step.children()
+    inner = [_translate_inner(each, values) for each in steps]
+    return together(inner, RandomApply(tuple(line.ours for line in inner), 1.0))
+
+
+def _aug_mix(step: Any, values: Values) -> Line:
+    options = (int(step.severity), int(step.mixture_width), int(step.chain_depth), float(step.alpha), step.all_ops)
+    return Line(AugMix(*options, **_warp(step, values)), Parity.APPROXIMATE, AUG_MIX)
 
 
 def _solarize(step: Any, values: Values) -> Transform:
@@ -189,7 +206,9 @@ def _solarize(step: Any, values: Values) -> Transform:
     return RandomOperation("Solarize", round(threshold, 6), float(step.p))
 
 
+CONTAINERS = RandomApply | OneOf | RandomOrder
 TABLE: dict[str, Callable[[Any, Values], Transform | Line]] = {
+    "AugMix": _aug_mix,
     "AugMixAugment": lambda step, _: read_augment(step),
     "AutoAugment": _auto_augment,
     "ColorJitter": _color_jitter,
@@ -205,9 +224,12 @@ TABLE: dict[str, Callable[[Any, Values], Transform | Line]] = {
     "RandomPosterize": lambda step, _: RandomOperation("Posterize", int(step.bits), float(step.p)),
     "RandomSolarize": _solarize,
     "RandomApply": _random_apply,
+    "RandomChoice": _one_of,
     "RandomErasing": _random_erasing,
     "RandomGrayscale": lambda step, _: RandomGrayscale(float(step.p)),
     "RandomHorizontalFlip": lambda step, _: RandomHorizontalFlip(float(step.p)),
+    "RandomOrder": _random_order,
     "RandomVerticalFlip": lambda step, _: RandomVerticalFlip(float(step.p)),
     "TrivialAugmentWide": lambda step, values: TrivialAugmentWide(step.num_magnitude_bins, **_warp(step, values)),
+    **WARPS,
 }

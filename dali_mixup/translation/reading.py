@@ -1,13 +1,16 @@
 """What has been read of a chain of transforms, and what the next one may still do."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import KeepSize
+from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.parity import Line, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
+from dali_mixup.transforms.after import After, check_after
 from dali_mixup.transforms.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
 from dali_mixup.translation.options import name_of, text_of
 from dali_mixup.translation.pixel_table import ZERO, Values, is_pointwise, on_tensors, translate
@@ -44,8 +47,8 @@ class Reading:
         self.floating = self.normalized = False
         self.values = Values(ZERO, LEVEL)
 
-    def pipeline(self) -> ImagePipeline:
-        """All that was read."""
+    def pipeline(self, after: Sequence[After]) -> ImagePipeline:
+        """All that was read, and functions of the finished batch."""
         values = self.values if self.tensor else Values(ZERO, ONE)
         made = ImagePipeline(
             geometry=self.crop or self.resize or KeepSize(),
@@ -53,8 +56,10 @@ class Reading:
             transforms=tuple(self.transforms),
             mean=values.mean,
             std=values.std,
+            after=check_after(after),
         )
-        return replace(made, translation=Translation(lines=tuple(self.lines), parts=made.parts))
+        lines = [*self.lines, *(Line("on the finished batch, before mixup", theirs=text_of(each)) for each in after)]
+        return replace(made, translation=Translation(lines=tuple(lines), parts=made.parts))
 
     def add_pixels(self, step: Any) -> Line:
         """A transform of pixels, at its place among the others."""
@@ -62,7 +67,7 @@ class Reading:
             raise misplaced(step, "it works on levels; put it before Normalize")
         found = translate(step, self.values)
         transform, line = found.ours, on_tensors(found, floating=self.floating) if self.tensor else found
-        if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and self.crop is None:
+        if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and isinstance(self.crop, Pad | None):
             self.mirrored = text_of(step)
         if isinstance(transform, RandomHorizontalFlip) and not self.transforms:
             self.flip += transform.p - 2 * self.flip * transform.p

@@ -11,6 +11,8 @@ import torch
 
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import CenterCrop, RandomCrop, ResizeCenterCrop
+from dali_mixup.geometry.geometry import rgb
+from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.parity import Line, Parity, together
@@ -86,36 +88,66 @@ def _center_crop(reading: Reading, step: Any) -> Line:
 
 
 def _random_crop(reading: Reading, step: Any) -> Line:
-    fill = reading.values.to_levels(fill_of(step))
-    crop = RandomCrop(
-        square_or_pair(step.size),
-        _padding(step),
-        bool(step.pad_if_needed),
-        as_levels(fill),
-        step.padding_mode,
-        reading.resize,
-    )
-    left, top, right, bottom = crop.margins
-    if reading.mirrored and (left, top) != (right, bottom):
-        raise misplaced(step, f"its padding differs from side to side; put {reading.mirrored} behind it")
-    pads = crop.pad_if_needed or any(crop.margins)
-    black = crop.border.mode != "constant" or crop.fill == 0 or not pads
+    pad, fill, padding = None, reading.values.to_levels(fill_of(step)), _padding(step)
+    pads, mode = step.pad_if_needed or padding != 0, step.padding_mode
+    if isinstance(reading.crop, Pad) and not isinstance(reading.crop.resize, RandomResizedCrop):
+        pad, reading.crop = reading.crop, None
+        if padding or (pads and (pad.padding_mode, pad.fill) != (mode, as_levels(fill))):
+            raise misplaced(step, f"{pad} pads already; pad once, here or there")
+        padding, mode = pad.padding, pad.padding_mode
+        fill = fill if pads else three(rgb(pad.fill))
+    size, resize = square_or_pair(step.size), reading.resize
+    crop = RandomCrop(size, padding, bool(step.pad_if_needed), as_levels(fill), mode, resize)
+    _check_margins(reading, step, crop)
+    black = crop.border.mode != "constant" or crop.fill == 0 or not (pads or pad)
     reading.check_before(step, resizes=False, black=black)
     reading.set_crop(step, crop)
-    rounded = pads and crop.padding_mode == "constant" and not are_whole(fill)
+    rounded = (pads or pad) and mode == "constant" and not are_whole(fill)
     return Line(crop, Parity.ONE_LEVEL if rounded else Parity.EXACT)
+
+
+def _pad(reading: Reading, step: Any) -> Line:
+    fill = reading.values.to_levels(fill_of(step))
+    resize = reading.crop if isinstance(reading.crop, RandomResizedCrop) else reading.resize
+    if reading.crop is not resize and reading.crop is not None:
+        raise misplaced(step, f"{reading.crop} has cut off what is around; leave one of them out")
+    pad = Pad(_sides(step.padding), as_levels(fill), step.padding_mode, resize)
+    _check_margins(reading, step, pad)
+    black = pad.padding_mode != "constant" or pad.fill == 0
+    reading.check_before(step, resizes=False, black=black)
+    reading.crop = pad
+    rounded = pad.padding_mode == "constant" and not are_whole(fill)
+    return Line(pad, Parity.ONE_LEVEL if rounded else Parity.EXACT)
+
+
+def _zoom_out(_reading: Reading, step: Any) -> Line:
+    remedy = "RandomAffine(0, translate=(0.3, 0.3), scale=(0.25, 1.0)) behind the crop zooms out, too"
+    raise misplaced(step, f"each image would get a size of its own; {remedy}")
+
+
+def _check_margins(reading: Reading, step: Any, padded: RandomCrop | Pad) -> None:
+    """A flip that came before is done after it here."""
+    left, top, right, bottom = padded.border.margins
+    if reading.mirrored and (left, top) != (right, bottom):
+        raise misplaced(step, f"its padding differs from side to side; put {reading.mirrored} behind it")
 
 
 def _padding(step: Any) -> Any:
     """Of v1 as it was given, of v2 parsed: left, right, top, bottom."""
     if step.padding is None:
         return 0
-    if isinstance(step.padding, int):
-        return step.padding
-    sides = tuple(int(side) for side in step.padding)
-    if ".v2." in type(step).__module__ and len(sides) == 4:
+    sides = _sides(step.padding)
+    if ".v2." in type(step).__module__ and isinstance(sides, tuple) and len(sides) == 4:
         left, right, top, bottom = sides
         sides = (left, top, right, bottom)
+    return sides
+
+
+def _sides(padding: Any) -> Any:
+    """One int where all are the same."""
+    if isinstance(padding, int):
+        return padding
+    sides = tuple(int(side) for side in padding)
     return sides[0] if len(set(sides)) == 1 else sides
 
 
@@ -215,10 +247,12 @@ STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "MaybeToTensor": _to_float,
     "Normalize": _normalize,
     "PILToTensor": _to_uint8_tensor,
+    "Pad": _pad,
     "RGB": _nothing,
     "RandomCrop": _random_crop,
     "RandomResizedCrop": _random_resized_crop,
     "RandomResizedCropAndInterpolation": _random_resized_crop,
+    "RandomZoomOut": _zoom_out,
     "Resize": _resize,
     "ToDtype": _to_dtype,
     "ToImage": _to_uint8_tensor,

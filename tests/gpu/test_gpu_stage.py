@@ -80,6 +80,7 @@ def test_a_draw_reaches_a_gpu_whole_and_without_waiting(mixer):
         assert torch.equal(getattr(moved, name).cpu(), getattr(draw, name))
 
 
+@pytest.mark.inductor
 @pytest.mark.filterwarnings("ignore")  # of torch about itself
 def test_the_stage_runs_behind_torch_compile():
     """A compiled train step takes the stage's output.
@@ -138,6 +139,7 @@ def test_stage_and_loss_replay_in_a_cuda_graph():
         torch.testing.assert_close(slope, torch.autograd.grad(direct, model.weight)[0], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.inductor
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])

@@ -39,8 +39,10 @@ def images(count, height=9, width=13):
 
 @pytest.fixture(autouse=True, params=[1, 3])
 def group(request, monkeypatch):
-    """How many images of 9 x 13 pixels a call takes; 1 stands for large images."""
+    """How many images of 9 x 13 pixels a call takes; with 1 all images pass for large ones."""
     monkeypatch.setattr(stage_small, "GROUP", request.param * 3 * 9 * 13 + 5)
+    if request.param == 1:
+        monkeypatch.setattr(stage_small, "SMALL", 0)
 
 
 @pytest.fixture

@@ -176,7 +176,9 @@ def test_a_sampler_of_the_users_own_decides_for_its_rank_and_one_that_knows_rank
 
 
 def test_what_is_no_dataloader_and_no_batch_is_refused(folder):
-    with pytest.raises(TypeError, match=r"loader must be a torch.utils.data.DataLoader, got \[1\]"):
+    with pytest.raises(
+        TypeError, match=r"loader must be a torch.utils.data.DataLoader, or what timm's create_loader gives, got \[1\]"
+    ):
         dm.from_dataloader([1])
     with pytest.raises(ValueError, match=r"loader.batch_size must be an int, got None"):
         swap(DataLoader(image_folder(folder), batch_size=None))
@@ -226,11 +228,23 @@ def test_looking_at_a_dataset_leaves_torchs_random_numbers_alone(folder):
 
 
 def test_strict_refuses_approximate_transforms(folder):
-    transform = v1.Compose([v1.RandomAffine(5), v1.ToTensor()])
-    with pytest.raises(TypeError, match="RandomAffine"):
-        swap(DataLoader(image_folder(folder, transform)))
+    transform = v1.Compose([v1.Resize((16, 16)), v1.ToTensor(), v1.RandomAffine(5)])
+    with pytest.raises(ValueError, match=r"(?s)approximate are:.*RandomAffine"):
+        swap(DataLoader(image_folder(folder, transform)), strict=True)
     made = v1.Compose([v1.Resize((16, 16)), v1.ColorJitter(0.4), v1.ToTensor(), v1.Normalize(MEAN, STD)])
     assert swap(DataLoader(image_folder(folder, made)), strict=True).pipeline.transforms
+
+
+def test_functions_of_finished_batches_are_handed_over(folder):
+    def halve(images):
+        return images / 2
+
+    theirs = DataLoader(image_folder(folder), batch_size=4)
+    made = dm.ImagePipeline(geometry=dm.CenterCrop(16), after=(torch.nn.Identity(),))
+    assert swap(theirs, after=[halve]).pipeline.after == (halve,)
+    assert swap(theirs, transform=made, after=[halve]).pipeline.after == (*made.after, halve)
+    whole, halved = (next(iter(swap(theirs, **options)))[0] for options in ({}, {"after": [halve]}))
+    assert torch.equal(halved, whole / 2)
 
 
 def test_the_callers_mixup_and_targets_come_first(folder):
@@ -254,6 +268,13 @@ def test_bad_files_are_the_loaders_business(folder, tmp_path):
 
 
 def test_every_option_of_the_loader_is_taken_or_read():
-    ours = set(inspect.signature(dm.from_dataloader).parameters) - {"loader", "strict", "targets", "files", "transform"}
+    ours = set(inspect.signature(dm.from_dataloader).parameters) - {
+        "loader",
+        "strict",
+        "targets",
+        "files",
+        "transform",
+        "after",
+    }
     read = {"dataset", "pipeline", "batch_size", "shuffle", "sampler", "batch_sampler", "drop_last"}
     assert ours | read == set(inspect.signature(dm.Loader).parameters)

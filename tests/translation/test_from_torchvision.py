@@ -113,11 +113,10 @@ class RandomInvert(v1.RandomInvert):
     "step",
     [
         v1.Lambda(abs),
-        v1.RandomRotation(10),
+        v2.RandomPhotometricDistort(),
         RandomInvert(),
         abs,
         timm_transforms.TrimBorder(4),
-        v2.RandomChoice([v2.RandomHorizontalFlip()]),
     ],
 )
 def test_an_unknown_transform_is_named_and_the_way_out_shown(step):
@@ -130,6 +129,45 @@ def test_an_unknown_transform_is_named_and_the_way_out_shown(step):
             dm.from_torchvision(transform)
 
 
+def halved(image):
+    return image / 2
+
+
+@pytest.mark.parametrize("module", [v1, v2])
+def test_a_lambda_is_named_by_its_line_and_its_text(module):
+    written = rf"got Lambda\(.*\) of .*{__name__.split('.')[-1]}\.py:\d+: "
+    with pytest.raises(TypeError, match=rf"(?s){written}def halved\(image\): return image / 2 \(torchvision.*after="):
+        dm.from_torchvision(module.Compose([module.CenterCrop(8), v1.ToTensor(), module.Lambda(halved)]))
+    with pytest.raises(TypeError, match=rf"(?s){written}.*module.Lambda\(lambda image: image\.convert\(.*augment="):
+        dm.from_torchvision(module.Compose([module.CenterCrop(8), module.Lambda(lambda image: image.convert("L"))]))
+    typed_in = eval("lambda image: image")
+    with pytest.raises(TypeError, match=r"got Lambda\(.*\) of <string>:1 \(torchvision"):
+        dm.from_torchvision(module.Lambda(typed_in))
+
+
+def test_what_is_read_by_nobody_is_handed_over(small):
+    class Cutout:
+        def __call__(self, image):
+            return image.clone().index_fill_(2, torch.arange(4, 9), 0.0)
+
+    def many(images):
+        return torch.stack([Cutout()(image) for image in images])
+
+    steps = [CROP, v1.RandomHorizontalFlip(), *AFTER]
+    with pytest.raises(TypeError, match=r"(?s)Cutout.*leave it out and hand it over by after=\[my_function\]"):
+        dm.from_torchvision(v1.Compose([*steps, Cutout()]))
+    pipeline = dm.from_torchvision(v1.Compose(steps), strict=True, after=[many])
+    assert pipeline.after == (many,)
+    assert str(pipeline).splitlines()[-1].endswith("-> on the finished batch, before mixup (exact)")
+    loader = dm.Loader(small, pipeline, batch_size=24, device="cpu")
+    ((images, _),) = loader
+    batch = loader.plan.batch(0, None, next(loader.plan.steps()))
+    for row, path in enumerate(small.paths):
+        with Image.open(path) as image:
+            theirs = Cutout()(replay(v1.Compose(steps), image.convert("RGB"), batch, row))
+        torch.testing.assert_close(images[row], theirs, rtol=1e-4, atol=1e-4)
+
+
 class TwoViews:
     def __init__(self):
         self.view = v1.Compose([v1.RandomResizedCrop(8), v1.ToTensor()])
@@ -138,16 +176,16 @@ class TwoViews:
         return self.view(image), self.view(image)
 
 
-OWN = v1.RandomRotation(10)
+OWN = v2.RandomPhotometricDistort()
 
 
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], "leave it out, and apply it to the batches"),
-        ([TwoViews()], "got .*TwoViews.*; a Loader delivers one image for each sample; keep the DataLoader"),
+        ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], r"leave it out and hand it over by after=\[my_function\]"),
+        ([TwoViews()], "got .*TwoViews.*; a Loader delivers one image for each sample: each view of it is"),
         ([v1.FiveCrop(8)], "got FiveCrop.*; a Loader delivers one image for each sample"),
-        ([v1.Pad(4), v1.RandomCrop(32), v1.ToTensor()], r"and pad in the crop: RandomCrop\(\(32, 32\), padding=4\)"),
+        ([v2.Resize(40), v2.TenCrop(8)], "got TenCrop.*; a Loader delivers one image for each sample: each view of it"),
         ([OWN, v1.RandomResizedCrop(8)], r"leave it out, or put it behind RandomResizedCrop\(size=\(8, 8\)"),
         ([v1.CenterCrop(8), v1.ColorJitter(0.5), OWN], r"augment=my_function.*; it runs before ColorJitter"),
         ([v1.CenterCrop(8), v2.ToImage(), OWN, v2.ToDtype(torch.float32, scale=True)], "augment=my_function"),

@@ -57,6 +57,14 @@ def test_transforms_of_pixels_are_found(module, make, expected):
     assert (pipeline.mean, pipeline.std) == ((0, 0, 0), (1 / 255, 1 / 255, 1 / 255))
 
 
+@pytest.mark.parametrize("module", [v1, v2])
+def test_aug_mix_is_found_and_approximate(module):
+    plain, other = module.AugMix(), module.AugMix(5, 2, 3, 0.5, False, Mode.NEAREST, [9, 9, 9])
+    pipeline = dm.from_torchvision(module.Compose([module.CenterCrop(8), plain, other]))
+    assert pipeline.transforms == (dm.AugMix(), dm.AugMix(5, 2, 3, 0.5, False, "nearest", 9))
+    assert {line.parity for line in pipeline.translation.lines[1:]} == {Parity.APPROXIMATE}
+
+
 def test_erasing_takes_the_value_of_its_place():
     def erasing(*steps):
         return dm.from_torchvision(v1.Compose([v1.CenterCrop(8), *steps])).transforms[0]

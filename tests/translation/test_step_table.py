@@ -53,6 +53,22 @@ def geometry(transform):
             lambda m: m.Compose([m.Resize(40, max_size=50), m.RandomCrop(30)]),
             dm.RandomCrop(30, resize=dm.Resize(40, 50)),
         ),
+        (lambda m: m.Pad(2), dm.Pad(2)),
+        (lambda m: m.Pad((1, 2, 3, 4), 9, "edge"), dm.Pad((1, 2, 3, 4), 9, "edge")),
+        (lambda m: m.Compose([m.Resize((8, 9)), m.Pad([1, 2])]), dm.Pad((1, 2), resize=dm.Resize((8, 9)))),
+        (
+            lambda m: m.Compose([m.RandomResizedCrop(8), m.RandomHorizontalFlip(), m.Pad(3)]),
+            dm.Pad(3, resize=dm.RandomResizedCrop(8)),
+        ),
+        (lambda m: m.Compose([m.Pad((1, 2, 3, 4), 7), m.RandomCrop(30)]), dm.RandomCrop(30, (1, 2, 3, 4), fill=7)),
+        (
+            lambda m: m.Compose([m.Resize(40), m.Pad(4, 0, "reflect"), m.RandomHorizontalFlip(), m.RandomCrop(30)]),
+            dm.RandomCrop(30, 4, padding_mode="reflect", resize=dm.Resize(40)),
+        ),
+        (
+            lambda m: m.Compose([m.Pad(4), m.RandomCrop(30, pad_if_needed=True)]),
+            dm.RandomCrop(30, 4, pad_if_needed=True),
+        ),
         (lambda m: m.RandomCrop(30, 4), dm.RandomCrop(30, 4)),
         (lambda m: m.RandomCrop(30, (3, 5), fill=7), dm.RandomCrop(30, (3, 5), fill=7)),
         (
@@ -98,3 +114,28 @@ def test_values_are_those_that_torchvision_delivers(tmp_path, steps, mean, std):
     expected = transform(Image.open(tmp_path / "0.png"))
     expected = torch.as_tensor(expected) if steps else v1.ToTensor()(expected)
     torch.testing.assert_close(images[0], expected.float(), rtol=1e-5, atol=1e-4 if std[0] < 0.1 else 1e-5)
+
+
+def test_a_canvas_of_random_size_is_refused_with_what_does_the_same():
+    message = r"RandomZoomOut.*a size of its own; RandomAffine\(0, translate=.*, scale=.*\) behind the crop"
+    with pytest.raises(ValueError, match=message):
+        geometry(v2.Compose([v2.RandomZoomOut(), v2.Resize((8, 8))]))
+
+
+@pytest.mark.parametrize("module", [v1, v2])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda m: [m.CenterCrop(8), m.Pad(4)], "has cut off what is around"),
+        (lambda m: [m.Pad(4), m.RandomCrop(30, 4)], "pads already; pad once, here or there"),
+        (lambda m: [m.Pad(4, 9), m.RandomCrop(30, pad_if_needed=True)], "pads already"),
+        (lambda m: [m.Pad(4), m.Resize((8, 8))], "resize once, and before the crop"),
+        (lambda m: [m.RandomHorizontalFlip(), m.Pad((1, 2, 3, 4))], "its padding differs from side to side"),
+        (lambda m: [m.Pad((1, 2, 3, 4)), m.RandomHorizontalFlip(), m.RandomCrop(8)], "its padding differs"),
+        (lambda m: [m.ColorJitter(0.4), m.Pad(4, 9)], "would work on the whole image"),
+        (lambda m: [m.RandomRotation(4), m.Pad(4)], "would work on the whole image"),
+    ],
+)
+def test_margins_that_cant_be_at_their_place_are_refused(module, make, message):
+    with pytest.raises(ValueError, match=message):
+        geometry(module.Compose(make(module)))

@@ -1,4 +1,4 @@
-"""Threads for the stage, each of which runs torch's operators alone instead of starting a team of its own."""
+"""Threads for decode and stage, each of which runs torch's operators alone instead of starting a team of its own."""
 
 import os
 import threading
@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
-
-from dali_mixup.pipeline import ImagePipeline
 
 MOST_THREADS = 16  # of DALI by default; more wait for each other
 
@@ -29,19 +27,14 @@ def split_threads(decode: int | None, *, busy: bool = False) -> ThreadSplit:
     return ThreadSplit(decode, decode if busy else max(1, decode // 2))
 
 
-def is_busy(pipeline: ImagePipeline) -> bool:
-    """Whether the stage on a CPU has more to do than DALI: transforms, or resizing by Pillow."""
-    return bool(pipeline.transforms) or pipeline.geometry.interpolation in ("bicubic", "lanczos", "random")
-
-
 def _ranks_beside() -> int:
     """Ranks on this machine, with this one."""
     ranks = os.environ.get("LOCAL_WORLD_SIZE", "1")
     return int(ranks) if ranks.isdecimal() and int(ranks) else 1
 
 
-def single_threaded_pool(count: int) -> ThreadPoolExecutor:
-    """`count` threads in which torch uses one thread; torch's setting in all other threads stays as it is.
+def single_threaded_pool(count: int, name: str) -> ThreadPoolExecutor:
+    """`count` threads, called `name`, in which torch uses one thread; its setting in all other threads stays as it is.
 
     torch.set_num_threads sets both the calling thread's number and the one that other threads take over at their first
     operator. So each worker takes over the number, then sets its own to 1, and after the last one the caller sets the
@@ -55,7 +48,7 @@ def single_threaded_pool(count: int) -> ThreadPoolExecutor:
         torch.set_num_threads(1)
         ready.wait()
 
-    pool = ThreadPoolExecutor(count, thread_name_prefix="dali_mixup stage")
+    pool = ThreadPoolExecutor(count, thread_name_prefix=f"dali_mixup {name}")
     try:
         for _ in range(count):
             pool.submit(prepare)

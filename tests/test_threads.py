@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import dali_mixup as dm
-from dali_mixup.stage.threads import is_busy, single_threaded_pool, split_threads
+from dali_mixup.stage.cpu import is_busy
+from dali_mixup.threads import single_threaded_pool, split_threads
 
 MODES = ("nearest", "bilinear", "bicubic", "lanczos", "random")
 
@@ -16,7 +17,7 @@ def test_workers_use_one_thread_and_the_others_keep_theirs(before):
     original = torch.get_num_threads()
     torch.set_num_threads(before)
     try:
-        pool = single_threaded_pool(3)
+        pool = single_threaded_pool(3, "test")
         gate = threading.Barrier(3)
         futures = [pool.submit(lambda: (gate.wait(), torch.get_num_threads())[1]) for _ in range(3)]
         assert [future.result() for future in futures] == [1, 1, 1]
