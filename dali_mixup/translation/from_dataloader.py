@@ -95,7 +95,7 @@ def from_dataloader(
         options.setdefault("device", prefetcher.device)
         options.setdefault("dtype", prefetcher.dtype)
     if not isinstance(loader, DataLoader):
-        raise TypeError(must_be("loader", "a torch.utils.data.DataLoader", loader))
+        raise TypeError(must_be("loader", "a torch.utils.data.DataLoader, or what timm's create_loader gives", loader))
     _check_kind(loader)
     given = None if targets is None or isinstance(targets, str) else targets
     form = targets if isinstance(targets, str) else None
