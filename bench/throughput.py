@@ -5,12 +5,15 @@ Every loader delivers float32 batches with a random resized crop, flip, normaliz
 `ours_tar` and FFCV read the files from one that is written beforehand. Each
 runs in a process of its own, and they take turns (see `bench.rivals` and `bench.measure`); the files come from the
 page cache. With `--arrays` the images lie in memory as pixels, and are cropped up to 4 pixels beyond their edges
-instead.
+instead. With `--recipe deit` timm's loader with
+DeiT's augmentations (bicubic crops, `rand-m9-mstd0.5-inc1`, erasing with noise, mixup or CutMix) stands beside the same
+loader swapped by `from_dataloader`.
 
 Examples:
     python -m bench.throughput path/to/images
     python -m bench.throughput path/to/images --variants ours,torchvision,decode --rounds 5
     python -m bench.throughput path/to/images --threads 2,3,4 --json throughput.json --plot throughput.png
+    python -m bench.throughput path/to/images --recipe deit
     python -m bench.throughput path/to/cifar10/train --arrays --size 32 --batch-size 500 --batches 100
 """
 
@@ -63,7 +66,13 @@ VARIANTS_OF_ARRAYS = (
     Variant("torchvision", "torchvision", "bench.peers.arrays:torchvision"),
     Variant("ffcv", "FFCV, raw pixels", "bench.peers.ffcv_peer:raw_batches"),
 )
+VARIANTS_OF_DEIT = (
+    Variant("ours", "dali_mixup", "bench.peers.deit:ours", threaded=True),
+    Variant("timm", "timm", "bench.peers.deit:timm"),
+    Variant("decode", "DALI's window decode alone", "bench.peers.decode_only:batches", threaded=True),
+)
 NAMES = tuple(dict.fromkeys(variant.name for variant in (*VARIANTS, *VARIANTS_OF_ARRAYS)))
+RECIPES = ("plain", "deit")
 LEFT_OUT = ("ffcv_encoded", "ffcv_raw")
 OURS, BASELINE, BOUND = "ours", "torchvision", "decode"
 
@@ -91,11 +100,16 @@ class Options:
     rounds: int = option(7, "timed rounds, each of which runs every variant")
     batches: int = option(15, "timed batches per round and variant")
     arrays: bool = option(False, "of images that lie in memory as pixels")
+    recipe: str = option("plain", 'or "deit": bicubic, RandAugment, erasing, mixup or CutMix', choices=RECIPES)
     variants: tuple[str, ...] = option(
         (), f"comma-separated, of {','.join(NAMES)} (default all but {','.join(LEFT_OUT)})", parse=known_names
     )
     device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
     patience: float = option(0.0, PATIENCE)
+
+    def __post_init__(self) -> None:
+        if self.arrays and self.recipe != "plain":
+            raise ValueError("--arrays has the plain recipe alone")
 
 
 def measure(options: Options) -> Iterator[Found]:
@@ -105,8 +119,9 @@ def measure(options: Options) -> Iterator[Found]:
     lead = 2 * (options.workers or cores()) + 2
     job = endless(job, (options.rounds + 2) * (lead + options.batches) * options.batch_size)
     job = replace(job, workers=options.workers)
-    variants = [variant for variant in variants_of(options.arrays) if variant.name in options.variants]
-    variants = variants or [variant for variant in variants_of(options.arrays) if variant.name not in LEFT_OUT]
+    known = variants_of(options.arrays, options.recipe)
+    variants = [variant for variant in known if variant.name in options.variants]
+    variants = variants or [variant for variant in known if variant.name not in LEFT_OUT]
     rivals = [_rival(each, job, n, lead, options.batches) for each in variants for n in _threads(each, options.threads)]
     with started(rivals) as (cases, missing):
         results = measure_cases(cases, rounds=options.rounds, patience_s=options.patience)
@@ -116,8 +131,10 @@ def measure(options: Options) -> Iterator[Found]:
     yield Found(results=results, missing=missing, derived=ratios, settings={"files": len(found.paths)})
 
 
-def variants_of(arrays: bool) -> Sequence[Variant]:
+def variants_of(arrays: bool, recipe: str) -> Sequence[Variant]:
     """All that can be compared."""
+    if recipe == "deit":
+        return VARIANTS_OF_DEIT
     return VARIANTS_OF_ARRAYS if arrays else VARIANTS
 
 
@@ -146,7 +163,10 @@ def describe(report: Report) -> str:
     """The table, best first, and what it was taken with."""
     best, ratios, settings = best_of_each(report.results), compare(report.results), report.settings
     columns = list(ratios[best[0].name])
-    labels = {variant.name: variant.label for variant in variants_of(settings.get("arrays", False))}
+    labels = {
+        variant.name: variant.label
+        for variant in variants_of(settings.get("arrays", False), settings.get("recipe", "plain"))
+    }
     rows = []
     for result in sorted(best, key=lambda result: -result.rate.median):
         cells = [format_spread(ratios[result.name][column], 2) for column in columns]

@@ -31,7 +31,7 @@ from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_sched
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
 from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.stage.after import AfterStage
-from dali_mixup.stage.cpu import CpuStage
+from dali_mixup.stage.cpu import CpuStage, is_busy
 from dali_mixup.stage.gpu import build_gpu_stage
 from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
@@ -108,10 +108,7 @@ class Loader:
             settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them. Where nothing is decoded, the
-            stage has as many, or for small images half as many, and the other half cut. None takes one for each core
-            that this process may use, shared with the machine's other ranks by LOCAL_WORLD_SIZE, and at most 16 (on two
-            cores, one more of either kind was neither faster nor slower).
+    from dali_mixup.threads import split_threads
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of
@@ -214,7 +211,7 @@ class Loader:
             self._close()
         plan = _build_plan(self.dataset, phase, options, self.seed, *shard)
         self._check_epochs_hold_a_batch(plan.world)
-        threads = split_threads(options.num_threads)
+        threads = split_threads(options.num_threads, busy=is_busy(self.pipeline))
         self._decoder = open_decoder(
             plan,
             device=device,

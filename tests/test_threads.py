@@ -1,10 +1,15 @@
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 import torch
 
+import dali_mixup as dm
+from dali_mixup.stage.cpu import is_busy
 from dali_mixup.threads import single_threaded_pool, split_threads
+
+MODES = ("nearest", "bilinear", "bicubic", "lanczos", "random")
 
 
 @pytest.mark.parametrize("before", [1, 3])
@@ -30,6 +35,20 @@ def test_workers_use_one_thread_and_the_others_keep_theirs(before):
 def test_the_stage_gets_a_thread_for_every_two_of_dali():
     assert [split_threads(n) for n in (1, 2, 3, 8)] == [(1, 1), (2, 1), (3, 1), (8, 4)]
     assert split_threads(None).decode == min(16, len(os.sched_getaffinity(0)))
+
+
+def test_a_busy_stage_gets_a_thread_for_each_of_dali():
+    assert [split_threads(n, busy=True) for n in (1, 2, 3, 8)] == [(1, 1), (2, 2), (3, 3), (8, 8)]
+    plain = dm.ImagePipeline(geometry=dm.RandomResizedCrop(8))
+    assert not is_busy(plain)
+    assert is_busy(replace(plain, transforms=(dm.ColorJitter(0.1),)))
+    assert [is_busy(replace(plain, geometry=dm.RandomResizedCrop(8, interpolation=mode))) for mode in MODES] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(

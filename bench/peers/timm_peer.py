@@ -3,12 +3,11 @@
 `create_loader` with its prefetcher, and mixup of uint8 images while collating.
 """
 
-from typing import BinaryIO
-
 import torch
 
 from bench.feed import ALPHA, Batches, Feed, forever
 from bench.machine import cores
+from bench.peers.deit import Listed
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
 
@@ -21,7 +20,7 @@ def batches(feed: Feed) -> Batches:
     from timm.data.mixup import FastCollateMixup
 
     loader = create_loader(
-        ImageDataset("", reader=_Listed(feed)),
+        ImageDataset("", reader=Listed(feed)),
         input_size=(3, feed.size, feed.size),
         batch_size=feed.batch_size,
         is_training=True,
@@ -39,16 +38,3 @@ def batches(feed: Feed) -> Batches:
         persistent_workers=True,
     )
     yield from forever(loader)
-
-
-class _Listed:
-    """What timm wants of a reader: open files and labels by number."""
-
-    def __init__(self, feed: Feed):
-        self.paths, self.labels = feed.paths, feed.labels
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> tuple[BinaryIO, int]:
-        return open(self.paths[index], "rb"), self.labels[index]

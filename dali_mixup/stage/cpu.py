@@ -284,6 +284,11 @@ class Rows:
             own[top:bottom, 3 * left : 3 * right] = other[top:bottom, 3 * left : 3 * right]
 
 
+def is_busy(pipeline: ImagePipeline) -> bool:
+    """Whether the stage on a CPU has more to do than DALI: transforms, or resizing by Pillow."""
+    return bool(pipeline.transforms) or pipeline.geometry.interpolation in ("bicubic", "lanczos", "random")
+
+
 def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:
     """What an image is made of in memory: three planes, or its rows."""
     width = pipeline.size[1]

@@ -422,6 +422,19 @@ def test_throughput_measures_the_variants_side_by_side(flat_folder, tmp_path, ca
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
 
 
+# timm's reader opens files, and leaves it to the garbage collector to close them
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_throughput_of_deits_recipe_measures_timms_loader_beside_the_same_one_swapped(flat_folder, tmp_path, capsys):
+    file = str(tmp_path / "result.json")
+    options = "--batch-size 4 --size 32 --rounds 1 --batches 2 --threads 1 --workers 1 --recipe deit"
+    assert throughput.main([str(flat_folder), *options.split(), "--json", file]) == 0
+    assert {result.name for result in report.read_json(file).results} == {"ours", "timm", "decode"}
+    assert "ours is x" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        throughput.main([str(flat_folder), "--arrays", "--recipe", "deit"])
+    assert "--arrays has the plain recipe alone" in capsys.readouterr().err
+
+
 def test_throughput_of_arrays_measures_the_same_crops_from_memory_and_from_files(flat_folder, tmp_path, capsys):
     file = str(tmp_path / "result.json")
     options = "--batch-size 4 --size 32 --rounds 1 --batches 2 --threads 1 --workers 1 --arrays "
