@@ -211,7 +211,7 @@ class Loader:
             self._close()
         plan = _build_plan(self.dataset, phase, options, self.seed, *shard)
         self._check_epochs_hold_a_batch(plan.world)
-        threads = split_threads(options.num_threads, busy=is_busy(self.pipeline))
+        threads = split_threads(options.num_threads, busy=is_busy(phase.pipeline))
         self._decoder = open_decoder(
             plan,
             device=device,
