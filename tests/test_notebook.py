@@ -10,7 +10,8 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 CELLS = (
-    "import warnings\nwarnings.simplefilter('error')\nimport dali_mixup as dm\nfrom dali_mixup.pipelines import imagenet",
+    "import warnings\nwarnings.simplefilter('error')",
+    "import dali_mixup as dm\nfrom dali_mixup.pipelines import imagenet",
     "dataset = dm.ImageFolder({folder!r}, cache=False); dataset",
     "pipeline = imagenet.train(32); pipeline",
     "loader = dm.Loader(dataset, pipeline, batch_size=8, shuffle=True, mixup=dm.MixUp(), device='cpu'); loader",
@@ -44,15 +45,15 @@ def shown(cell):
 
 @pytest.mark.filterwarnings("ignore")  # of the client's own packages
 def test_each_cell_shows_what_it_should(outputs):
-    assert outputs[0] == []
-    for number, words in ((1, ("23 samples", "classes", "40 to 106 pixels")), (2, ("RandomResizedCrop", "flip"))):
+    assert outputs[0] == outputs[1] == []
+    for number, words in ((2, ("23 samples", "classes", "40 to 106 pixels")), (3, ("RandomResizedCrop", "flip"))):
         text = shown(outputs[number])["text/html"]
         assert all(word.replace("23 samples", ">23<") in text for word in words)
-    assert "data:image/png;base64," in shown(outputs[1])["text/html"]
-    loader = shown(outputs[3])["text/html"]
+    assert "data:image/png;base64," in shown(outputs[2])["text/html"]
+    loader = shown(outputs[4])["text/html"]
     assert "MixUp(" in loader
     assert "data:image/png;base64," in loader
-    for number in (4, 5):
+    for number in (5, 6):
         assert "image/png" in shown(outputs[number])
-    assert "application/vnd.jupyter.widget-view+json" in shown(outputs[6])
+    assert "application/vnd.jupyter.widget-view+json" in shown(outputs[7])
     assert not [output for cell in outputs for output in cell if output.get("name") == "stderr"]

@@ -30,7 +30,7 @@ def loader(dataset, pipeline=CROP, **options):
 
 def started(made):
     """With a decoder, as the first batch makes it."""
-    made._start()
+    made._start(made._phase_at(0))
     return made
 
 
