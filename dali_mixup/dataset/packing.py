@@ -69,7 +69,7 @@ class PackReport:
 
 def pack(
     dataset: EncodedDataset,
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     *,
     shrink: Shrink | None = None,
     shard_mb: int = 512,

@@ -10,13 +10,13 @@ from dali_mixup.errors import DatasetError, must_be
 RULE = "paths of tars, patterns such as train-{000000..000146}.tar or train-*.tar, or folders of tars"
 
 
-def find_tars(urls: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
+def find_tars(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """The paths that are meant, in their order; those of a glob pattern or a folder are sorted.
 
     Raises:
         DatasetError: none are meant, no file matches a pattern, a folder holds none, or a URL that is no path.
     """
-    given = [urls] if isinstance(urls, str | os.PathLike) else urls
+    given = [urls] if isinstance(urls, str | os.PathLike[str]) else urls
     found = [path for url in given for path in _expand(os.fsdecode(url))]
     if not found:
         raise DatasetError(must_be("urls", RULE, urls))
