@@ -60,7 +60,7 @@ def find_kept(
         paths: all files.
         exclude: the file of a list, or paths.
     """
-    excluded = read_quarantine(exclude) if isinstance(exclude, str | os.PathLike[str]) else exclude
+    excluded = read_quarantine(exclude) if isinstance(exclude, str | os.PathLike) else exclude
     gone = {os.path.abspath(os.fsencode(path)) for path in excluded}
     if not gone:
         return np.arange(len(paths))

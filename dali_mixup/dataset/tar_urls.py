@@ -16,7 +16,7 @@ def find_tars(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
     Raises:
         DatasetError: none are meant, no file matches a pattern, a folder holds none, or a URL that is no path.
     """
-    given = [urls] if isinstance(urls, str | os.PathLike[str]) else urls
+    given = [urls] if isinstance(urls, str | os.PathLike) else urls
     found = [path for url in given for path in _expand(os.fsdecode(url))]
     if not found:
         raise DatasetError(must_be("urls", RULE, urls))

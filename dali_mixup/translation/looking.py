@@ -100,4 +100,4 @@ def _as_numbers(values: Any) -> np.ndarray | None:
 
 def is_path(value: Any) -> bool:
     """Whether it may be a path."""
-    return isinstance(value, str | bytes | os.PathLike[str])
+    return isinstance(value, str | bytes | os.PathLike)
