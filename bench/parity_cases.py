@@ -145,10 +145,29 @@ def _warps() -> list[Case]:
 
 def _of_timm() -> list[Case]:
     timm = import_timm("timm.data.auto_augment")
+    sizes = import_timm("timm.data.transforms")
+    fitted = {"random_scale_prob": 0.6, "random_aspect_prob": 0.6, "random_scale_range": (0.6, 1.4)}
+    keep = sizes.ResizeKeepRatio
     kinds = {"rand": timm.rand_augment_transform, "augmix": timm.augment_and_mix_transform}
+    center, anywhere = sizes.CenterCropOrPad, sizes.RandomCropOrPad
+    scaled = keep(200, 0.3, "random", **fitted)
+    crops = [
+        ("CenterCropOrPad", "200, white, of photos within 200", keep(200, 1.0), center(200, 255), False),
+        ("CenterCropOrPad", "(180, 240), halfway, bicubic", keep(220, 0.5, "bicubic"), center((180, 240)), False),
+        ("RandomCropOrPad", "200, scaled and stretched", scaled, anywhere(200, (1, 2, 3)), True),
+        ("RandomCropOrPad", "200, reflect", keep(180), anywhere(200, padding_mode="reflect"), True),
+    ]
     return [
-        Case("timm", name, kinds.get(name.split("-")[0], timm.auto_augment_transform)(name, {"translate_const": 100}))
-        for name in TIMM
+        *(
+            Case(f"ResizeKeepRatio, {name}", options, v1.Compose([resize, crop]), whole=True, random=random)
+            for name, options, resize, crop, random in crops
+        ),
+        *(
+            Case(
+                "timm", name, kinds.get(name.split("-")[0], timm.auto_augment_transform)(name, {"translate_const": 100})
+            )
+            for name in TIMM
+        ),
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from bench.timm_fix import posterize
+from bench.timm_fix import import_timm, posterize
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.geometry.geometry import INTERPOLATIONS
 from dali_mixup.plan.plan import BatchPlan
@@ -21,6 +21,7 @@ from dali_mixup.transforms.operations import Operation
 
 autoaugment = import_torchvision("torchvision.transforms.autoaugment")
 functional = import_torchvision("torchvision.transforms.functional")
+timm_transforms = import_timm("timm.data.transforms")
 Mode = functional.InterpolationMode
 WARPS = {affine.warp: Image.Transform.AFFINE, perspective.warp: Image.Transform.PERSPECTIVE}
 ERASE = (pixels.erase, pixels.erase_with_noise)
@@ -62,6 +63,11 @@ def replay(transform: Any, image: Image.Image, batch: BatchPlan, row: int) -> to
             found = _resized_crop(step, found, batch, row)
         elif name == "RandomCrop":
             found = _padded_crop(step, found, batch, row, margin)
+        elif name == "ResizeKeepRatio":
+            found = functional.resize(found, batch.windows.resized[row].tolist(), _mode(step, batch, row))
+        elif name == "RandomCropOrPad":
+            top, left = batch.windows.offset[row].tolist()
+            found = timm_transforms.crop_or_pad(found, top, left, *step.size, step.fill, step.padding_mode)
         elif name == "Pad":
             found, before = step(found), found.size
             margin = ((found.height - before[1]) // 2, (found.width - before[0]) // 2)
@@ -89,12 +95,17 @@ def steps_of(transform: Any) -> Iterator[Any]:
 def _resized_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> Image.Image:
     windows = batch.windows
     (top, left), (height, width) = windows.anchor[row].tolist(), windows.shape[row].tolist()
+    return functional.resized_crop(image, top, left, height, width, list(step.size), _mode(step, batch, row))
+
+
+def _mode(step: Any, batch: BatchPlan, row: int) -> Any:
+    """How a step resizes."""
     mode = step.interpolation
     if isinstance(mode, tuple):  # timm's "random"
-        code = INTERPOLATIONS.index("bilinear") if windows.interpolation is None else int(windows.interpolation[row])
+        codes = batch.windows.interpolation
+        code = INTERPOLATIONS.index("bilinear") if codes is None else int(codes[row])
         mode = next(each for each in mode if each.value == INTERPOLATIONS[code])
-    mode = Mode(getattr(mode, "value", mode))  # v2 keeps names
-    return functional.resized_crop(image, top, left, height, width, list(step.size), mode)
+    return Mode(getattr(mode, "value", mode))  # v2 keeps names
 
 
 def _padded_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int, margin: tuple[int, int]) -> Image.Image:

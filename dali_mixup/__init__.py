@@ -15,6 +15,7 @@ from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
 from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
+from dali_mixup.geometry.keep_ratio import CropOrPad, ResizeKeepRatio
 from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
@@ -65,6 +66,7 @@ __all__ = [
     "BytesDataset",
     "CenterCrop",
     "ColorJitter",
+    "CropOrPad",
     "CropPad",
     "CutMix",
     "CutMixDraw",
@@ -105,6 +107,7 @@ __all__ = [
     "ReadError",
     "Resize",
     "ResizeCenterCrop",
+    "ResizeKeepRatio",
     "Shrink",
     "TarDataset",
     "TimmAugMix",

@@ -6,6 +6,7 @@ from typing import Any
 
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import KeepSize
+from dali_mixup.geometry.keep_ratio import ResizeKeepRatio
 from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.parity import Line, Translation
@@ -38,7 +39,7 @@ class Reading:
 
     def __init__(self, *, tensor: bool = False):
         self.lines: list[Line] = []
-        self.resize: Resize | None = None
+        self.resize: Resize | ResizeKeepRatio | None = None
         self.crop: Geometry | None = None
         self.flip = 0.0
         self.mirrored = ""
@@ -50,8 +51,14 @@ class Reading:
     def pipeline(self, after: Sequence[After]) -> ImagePipeline:
         """All that was read, and functions of the finished batch."""
         values = self.values if self.tensor else Values(ZERO, ONE)
+        resize = self.resize
+        if isinstance(resize, ResizeKeepRatio):
+            if self.crop is None:
+                remedy = "put CenterCropOrPad or RandomCropOrPad behind it"
+                raise ValueError(must_be("transform", "one that gives all images one size", str(resize), remedy))
+            resize = None  # the crop has it
         made = ImagePipeline(
-            geometry=self.crop or self.resize or KeepSize(),
+            geometry=self.crop or resize or KeepSize(),
             flip=self.flip,
             transforms=tuple(self.transforms),
             mean=values.mean,

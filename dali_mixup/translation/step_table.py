@@ -12,6 +12,7 @@ import torch
 from dali_mixup.errors import must_be
 from dali_mixup.geometry.crops import CenterCrop, RandomCrop, ResizeCenterCrop
 from dali_mixup.geometry.geometry import rgb
+from dali_mixup.geometry.keep_ratio import CropOrPad, ResizeKeepRatio
 from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
@@ -53,7 +54,7 @@ def _check_antialias(reading: Reading, step: Any) -> None:
         raise ValueError(must_be("antialias", "True, as it always is for PIL images", text_of(step)))
 
 
-def _resampled(reading: Reading, step: Any, ours: Resize | RandomResizedCrop) -> Line:
+def _resampled(reading: Reading, step: Any, ours: Resize | ResizeKeepRatio | RandomResizedCrop) -> Line:
     """How close resizing comes, of tensors, and after a flip that is done after it here."""
     if reading.tensor and ours.interpolation == "bicubic":
         return Line(ours, Parity.APPROXIMATE, TENSOR_BICUBIC)
@@ -75,8 +76,15 @@ def _resize(reading: Reading, step: Any) -> Line:
     return _resampled(reading, step, reading.resize)
 
 
+def _plain_resize(reading: Reading, step: Any) -> Resize | None:
+    """The resize before a crop of torchvision's."""
+    if isinstance(reading.resize, ResizeKeepRatio):
+        raise misplaced(step, "behind ResizeKeepRatio stands timm's CenterCropOrPad or RandomCropOrPad")
+    return reading.resize
+
+
 def _center_crop(reading: Reading, step: Any) -> Line:
-    size, resize = square_or_pair(step.size), reading.resize
+    size, resize = square_or_pair(step.size), _plain_resize(reading, step)
     sides = size if isinstance(size, tuple) else (size,)
     if resize and isinstance(resize.size, int) and resize.max_size is None and resize.size >= max(sides):
         crop = ResizeCenterCrop(resize.size, size, resize.interpolation)
@@ -96,7 +104,7 @@ def _random_crop(reading: Reading, step: Any) -> Line:
             raise misplaced(step, f"{pad} pads already; pad once, here or there")
         padding, mode = pad.padding, pad.padding_mode
         fill = fill if pads else three(rgb(pad.fill))
-    size, resize = square_or_pair(step.size), reading.resize
+    size, resize = square_or_pair(step.size), _plain_resize(reading, step)
     crop = RandomCrop(size, padding, bool(step.pad_if_needed), as_levels(fill), mode, resize)
     _check_margins(reading, step, crop)
     black = crop.border.mode != "constant" or crop.fill == 0 or not (pads or pad)
@@ -106,9 +114,41 @@ def _random_crop(reading: Reading, step: Any) -> Line:
     return Line(crop, Parity.ONE_LEVEL if rounded else Parity.EXACT)
 
 
+def _keep_ratio(reading: Reading, step: Any) -> Line:
+    """Of timm, and before one of its crops."""
+    if reading.crop is not None or reading.resize is not None:
+        raise misplaced(step, "the images are resized or cropped already; resize once, and before the crop")
+    reading.check_before(step, resizes=True)
+    interpolation = "random" if isinstance(step.interpolation, tuple | list) else interpolation_of(step)
+    reading.resize = ResizeKeepRatio(
+        square_or_pair(step.size),
+        step.longest,
+        interpolation,
+        step.random_scale_prob,
+        pair(step.random_scale_range),
+        bool(step.random_scale_area),
+        step.random_aspect_prob,
+        pair(step.random_aspect_range),
+    )
+    return _resampled(reading, step, reading.resize)
+
+
+def _crop_or_pad(reading: Reading, step: Any) -> Line:
+    """timm's, behind a resize or not."""
+    position = "random" if type(step).__name__ == "RandomCropOrPad" else "center"
+    fill = reading.values.to_levels(three(fill_of(step)))
+    crop = CropOrPad(square_or_pair(step.size), reading.resize, position, as_levels(fill), step.padding_mode)
+    reading.check_before(step, resizes=False, black=crop.padding_mode != "constant" or not crop.fill)
+    reading.set_crop(step, crop)
+    if reading.mirrored and position == "center":
+        return Line(crop, Parity.APPROXIMATE, MIRRORED)
+    rounded = crop.padding_mode == "constant" and not are_whole(fill)
+    return Line(crop, Parity.ONE_LEVEL if rounded else Parity.EXACT)
+
+
 def _pad(reading: Reading, step: Any) -> Line:
     fill = reading.values.to_levels(fill_of(step))
-    resize = reading.crop if isinstance(reading.crop, RandomResizedCrop) else reading.resize
+    resize = reading.crop if isinstance(reading.crop, RandomResizedCrop) else _plain_resize(reading, step)
     if reading.crop is not resize and reading.crop is not None:
         raise misplaced(step, f"{reading.crop} has cut off what is around; leave one of them out")
     pad = Pad(_sides(step.padding), as_levels(fill), step.padding_mode, resize)
@@ -232,14 +272,17 @@ def _nothing(_reading: Reading, _step: Any) -> Line:
 
 GEOMETRIES = (
     "CenterCrop",
+    "CenterCropOrPad",
     "ImageClassification",
     "RandomCrop",
+    "RandomCropOrPad",
     "RandomResizedCrop",
     "RandomResizedCropAndInterpolation",
     "Resize",
 )
 STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "CenterCrop": _center_crop,
+    "CenterCropOrPad": _crop_or_pad,
     "ConvertImageDtype": _to_dtype,
     "Identity": _nothing,
     "ImageClassification": _preset,
@@ -250,10 +293,12 @@ STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "Pad": _pad,
     "RGB": _nothing,
     "RandomCrop": _random_crop,
+    "RandomCropOrPad": _crop_or_pad,
     "RandomResizedCrop": _random_resized_crop,
     "RandomResizedCropAndInterpolation": _random_resized_crop,
     "RandomZoomOut": _zoom_out,
     "Resize": _resize,
+    "ResizeKeepRatio": _keep_ratio,
     "ToDtype": _to_dtype,
     "ToImage": _to_uint8_tensor,
     "ToNumpy": _to_uint8_tensor,
