@@ -4,8 +4,9 @@ import os
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack
 
 import numpy as np
@@ -17,28 +18,30 @@ from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.decode.faults import check_few_are_bad
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.decode.open_decoder import open_decoder
-from dali_mixup.decode.reasons import are_hopeless
-from dali_mixup.errors import BadSample, DatasetError, check_int, must_be
+from dali_mixup.errors import BadSample, check_int, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.mixing.targets import Targets
 from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
-from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.placement import Shard, Sharing, check_device, pick_device, pick_shard, send
+from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
-from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_schedule, phase_at
+from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_schedule, phase_at, phases_of
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
+from dali_mixup.plan.views import (
+    Pipelines,
+    check_pipelines,
+    check_sizes_fit,
+    count_views,
+    map_pipelines,
+    spread_pipelines,
+)
 from dali_mixup.randomness import Purpose, keyed_generator
-from dali_mixup.stage.after import AfterStage
-from dali_mixup.stage.cpu import CpuStage, is_busy
-from dali_mixup.stage.gpu import build_gpu_stage
+from dali_mixup.settle import settle
+from dali_mixup.stage.cpu import is_busy
+from dali_mixup.stage.open_stage import ViewsStage, open_stage
 from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
-
-# One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
-# last one.
-KEPT_BUFFERS = 4
 
 Value = TypeVar("Value")
 
@@ -76,7 +79,7 @@ class Loader:
 
     Each `for` is one epoch, also after a `break`; it yields `(images, targets)`, with `indices` also these:
 
-    - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
+    - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`; with `views` a list of them,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
       `[label, partner label, lam]` for class indices, with the mixer's targets="split" a tuple of labels (B, 2) int64
       and lam (B,) float32, or with targets="dense" (B, C) float32; mixed labels for float ones,
@@ -92,7 +95,7 @@ class Loader:
             `ArrayDataset`.
         pipeline: what happens to an image; or a dict from first epochs to pipelines, such as
             `{0: imagenet.train(160), 66: imagenet.train(192)}`, which holds by the number of the epoch: a resumed run
-            does what a fresh one would.
+            does what a fresh one would. A list of pipelines in the place of one makes a view of each image by each.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
         sampler: the order instead, as torch's DataLoader takes it: indices of the dataset, as many and as often as it
@@ -108,7 +111,6 @@ class Loader:
             settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-    from dali_mixup.threads import split_threads
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of
@@ -124,6 +126,10 @@ class Loader:
             nothing is allocated for it.
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
         indices: whether batches hold the numbers of their samples.
+        views: V makes V views of each image by the pipeline, for SimCLR, BYOL or DINO: `images` is a list of V
+            batches, each with windows, flips and transforms of its own, and image i of each shows sample i. The first
+            is what a Loader without `views` gives. An image is decoded once, the smallest part that holds all windows.
+            Mixup mixes all views with the same partners and weights. None, without a list of pipelines, gives a batch.
 
     Attributes:
         dataset, pipeline, batch_size, ...: all that it was built with; none of them can be set. Where `shard` and
@@ -149,7 +155,7 @@ class Loader:
 
     # What a Loader was built with; `__setattr__` keeps it so.
     dataset: ImageDataset
-    pipeline: Scheduled[ImagePipeline]
+    pipeline: Scheduled[Pipelines]
     batch_size: int | None
     shuffle: bool
     drop_last: bool
@@ -163,26 +169,31 @@ class Loader:
     max_pixels: int
     gpu_decode: GpuDecode
     indices: bool
+    views: int | None
 
     @spelled_out(LoaderKeywords)
     def __init__(
         self,
         dataset: ImageDataset,
-        pipeline: Scheduled[ImagePipeline],
+        pipeline: Scheduled[Pipelines],
         **options: Unpack[LoaderKeywords],
     ):
         refuse_unknown(options, "Loader", LoaderKeywords)
         self._build_again = partial(type(self), dataset, pipeline, **options)
         self._options = chosen = LoaderOptions(**options)
         _check_type("dataset", dataset, ImageDataset, "an ImageFolder, a FileList or another of dali_mixup's data sets")
-        check_schedule("pipeline", pipeline, _check_pipeline)
-        pipeline = map_schedule(pipeline, partial(_settle, dataset=dataset, options=chosen))
+        check_schedule("pipeline", pipeline, check_pipelines)
+        views = count_views(_values(pipeline), chosen.views)
+        fit = partial(settle, dataset=dataset, max_pixels=chosen.max_pixels, device=chosen.device)
+        pipeline = map_schedule(pipeline, partial(map_pipelines, change=fit))
         for mixer in chosen.mixup.values() if isinstance(chosen.mixup, Mapping) else [chosen.mixup]:
             if mixer is not None and dataset.targets.dtype == np.int64:
                 mixer.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         given = {option.name: getattr(chosen, option.name) for option in fields(chosen)}
         vars(self).update({name: value for name, value in given.items() if not hasattr(type(self), name)})
-        vars(self).update(dataset=dataset, pipeline=pipeline)
+        vars(self).update(dataset=dataset, pipeline=pipeline, views=views)
+        for phase in phases_of(pipeline, chosen.mixup):
+            check_sizes_fit(spread_pipelines(phase.pipeline, views), phase.mixup)
         self._user_sampler = _open_sampler(chosen)
         self._check_epochs_hold_a_batch(chosen.shard[1] if isinstance(chosen.shard, tuple | list) else 1)
         if chosen.on_bad_sample == "replace":
@@ -210,8 +221,9 @@ class Loader:
             known = self._faults
             self._close()
         plan = _build_plan(self.dataset, phase, options, self.seed, *shard)
+        pipelines = plan.pipelines
         self._check_epochs_hold_a_batch(plan.world)
-        threads = split_threads(options.num_threads, busy=is_busy(phase.pipeline))
+        threads = split_threads(options.num_threads, busy=any(map(is_busy, pipelines)))
         self._decoder = open_decoder(
             plan,
             device=device,
@@ -224,15 +236,13 @@ class Loader:
         self._faults = self._decoder.faults
         if known is not None:
             self._faults.take_over(known)
-        after, output = phase.pipeline.after, {"dtype": self.dtype, "memory_format": self.memory_format}
-        inner = {"dtype": torch.float32, "memory_format": torch.contiguous_format} if after else output
-        if device.type == "cpu":
-            stage_threads = threads.stage if self._decoder.takes_cores else threads.decode
-            self._stage = CpuStage(phase.pipeline, **inner, num_threads=stage_threads, keep=KEPT_BUFFERS)
-        else:
-            self._stage = build_gpu_stage(phase.pipeline, **inner, device=device)
-        if after:
-            self._stage = AfterStage(self._stage, phase.pipeline, **output, keep=KEPT_BUFFERS)
+        made = {
+            "device": device,
+            "dtype": self.dtype,
+            "memory_format": self.memory_format,
+            "num_threads": threads.stage if self._decoder.takes_cores else threads.decode,
+        }
+        self._stage = open_stage(pipelines[0], **made) if self.views is None else ViewsStage(pipelines, **made)
         self._shard, self._device, self._plan, self._process = shard, device, plan, os.getpid()
         self._phase = phase
         if is_first and isinstance(options.shard, Sharing):
@@ -400,10 +410,14 @@ class Loader:
             "dataset": self._fingerprint,
             "seed": self.seed,
             "shuffle": self.plan.shuffle,
-            "decode": "scaled" if any(each.decode == "scaled" for each in _values(self.pipeline)) else "exact",
+            "decode": "scaled" if self._is_scaled() else "exact",
             "sampler": None if sampler is None else type(sampler.source).__name__,
             **({} if sampler is None else {"rank": self.shard[0]}),
         }
+
+    def _is_scaled(self) -> bool:
+        each = (spread_pipelines(pipelines, None) for pipelines in _values(self.pipeline))
+        return any(pipeline.decode == "scaled" for pipeline in chain.from_iterable(each))
 
     def _cut(self) -> dict[str, int]:
         """What cuts the positions into this rank's batches."""
@@ -542,45 +556,8 @@ def _check_type(name: str, value: object, expected: type, rule: str) -> None:
         raise TypeError(must_be(name, rule, value))
 
 
-def _check_pipeline(name: str, value: object) -> None:
-    if not isinstance(value, ImagePipeline):
-        raise TypeError(must_be(name, "an ImagePipeline, such as pipelines.imagenet.train()", value))
-
-
 def _values(schedule: Scheduled[Value]) -> list[Value]:
     return list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
-
-
-def _settle(pipeline: ImagePipeline, *, dataset: ImageDataset, options: LoaderOptions) -> ImagePipeline:
-    """The pipeline with a fixed output size, that of all images; bad files have no say in it.
-
-    Raises:
-        DatasetError: the images have no one size, or there are none.
-        ValueError: an image is too small, or a way of decoding isn't the device's.
-    """
-    settled = _with_size(pipeline, dataset, options.max_pixels)
-    _check_images_are_large_enough(dataset, settled)
-    if settled.decode == "scaled" and check_device(options.device).type != "cpu":
-        raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', settled.decode))
-    return settled
-
-
-def _with_size(pipeline: ImagePipeline, dataset: ImageDataset, max_pixels: int) -> ImagePipeline:
-    good = np.flatnonzero(~are_hopeless(dataset.heights, dataset.widths, max_pixels))
-    if pipeline.geometry.output is None and not len(good):
-        raise DatasetError(f"{pipeline.geometry} takes its size from the images, and all {len(dataset)} files are bad")
-    heights, widths = (sides[good] for sides in dataset.sizes_of(upright=pipeline.orient))
-    try:
-        return pipeline.settled(heights, widths)
-    except ValueError as error:
-        for other in np.unique(np.stack([heights, widths], 1), axis=0, return_index=True)[1].tolist():
-            pair = [0, other]
-            try:
-                pipeline.settled(heights[pair], widths[pair])
-            except ValueError:
-                names = [dataset.name(int(good[i])) for i in pair]
-                raise DatasetError(f"{error}; two that differ are {names[0]} and {names[1]}") from error
-        raise
 
 
 def _seed_of_rank(seed: int, rank: int) -> int:
@@ -598,27 +575,20 @@ def _open_sampler(options: LoaderOptions) -> UserSampler | None:
 
 def _build_plan(dataset: ImageDataset, phase: Phase, options: LoaderOptions, seed: int, rank: int, world: int) -> Plan:
     sampled = options.sampler is not None or options.batch_sampler is not None
-    return Plan(
-        dataset=dataset,
-        pipeline=phase.pipeline,
-        batch_size=options.batch_size or 1,
-        shuffle=options.shuffle,
-        drop_last=options.drop_last,
-        mixup=phase.mixup,
-        seed=_seed_of_rank(seed, rank) if sampled else seed,
-        rank=0 if sampled else rank,
-        world=1 if sampled else world,
-        end=phase.end,
-    )
-
-
-def _check_images_are_large_enough(dataset: ImageDataset, pipeline: ImagePipeline) -> None:
-    heights, widths = dataset.sizes_of(upright=pipeline.orient)
-    small = np.flatnonzero(pipeline.geometry.too_small(heights, widths) & (heights > 0))
-    if len(small):
-        first = int(small[0])
-        size = f"{heights[first]} x {widths[first]} pixels"
-        raise ValueError(
-            f"{len(small)} images such as {dataset.name(first)} ({size}) have too few pixels for {pipeline.geometry}; "
-            "leave them out, or take a smaller size or a RandomResizedCrop"
+    plans = [
+        Plan(
+            dataset=dataset,
+            pipeline=pipeline,
+            batch_size=options.batch_size or 1,
+            shuffle=options.shuffle,
+            drop_last=options.drop_last,
+            mixup=phase.mixup,
+            seed=_seed_of_rank(seed, rank) if sampled else seed,
+            rank=0 if sampled else rank,
+            world=1 if sampled else world,
+            end=phase.end,
+            view=view,
         )
+        for view, pipeline in enumerate(spread_pipelines(phase.pipeline, options.views))
+    ]
+    return replace(plans[0], others=tuple(plans[1:]))

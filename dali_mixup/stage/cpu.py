@@ -130,7 +130,7 @@ class CpuStage:
         size = list(self.size)
         levels = self._as_images(self.levels)
         for i in run:
-            image, level = windows[i][None].permute(0, 3, 1, 2), levels[i : i + 1]
+            image, level = windows[i].contiguous()[None].permute(0, 3, 1, 2), levels[i : i + 1]
             if resized[i] == size and offset[i] == [0, 0]:
                 found = resize(
                     image, size, codes[i], out=pixels if self.planar or batch.operations is not None else level

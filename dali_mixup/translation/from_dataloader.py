@@ -86,7 +86,7 @@ def from_dataloader(
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
         **options: device, dtype, memory_format, num_threads, prefetch, shard, on_bad_sample, max_bad_fraction,
-            max_pixels, gpu_decode and indices of `Loader`.
+            max_pixels, gpu_decode, indices and views of `Loader`.
 
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.

@@ -30,7 +30,7 @@ def loader(dataset, pipeline=CROP, **options):
 
 def started(made):
     """With a decoder, as the first batch makes it."""
-    made._start()
+    made._start(made._phase_at(0))
     return made
 
 
@@ -56,7 +56,7 @@ def on_gpu(images):
 )
 def test_dali_resizes_on_a_gpu_and_carries_out_augment_and_nothing_else(dataset, pipeline, device, gathered, dali):
     assert are_gathered(dataset, pipeline, device) == gathered
-    assert need_dali(dataset, pipeline, device) == dali
+    assert need_dali(dataset, (pipeline,), device) == dali
 
 
 def test_large_images_that_lie_on_the_gpu_are_gathered_there():
