@@ -87,7 +87,9 @@ class ImagePipeline:
         if self.decode == "scaled" and self.augment is not None:
             raise ValueError(must_be("decode", '"exact" with augment', self.decode))
         if min(self.std) <= 0:
-            raise ValueError(must_be("std", "numbers above 0", self.std))
+            raise ValueError(
+                must_be("std", f"{'three numbers' if self.channels == 3 else 'one number'} above 0", self.std)
+            )
 
     def __str__(self) -> str:
         """The translation, line by line; of any other pipeline its fields."""

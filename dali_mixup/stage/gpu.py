@@ -9,7 +9,7 @@ from dali_mixup.stage.whole_batch import TorchStage, WholeBatchStage
 def build_gpu_stage(
     pipeline: ImagePipeline, *, dtype: torch.dtype, memory_format: torch.memory_format, device: torch.device
 ) -> WholeBatchStage:
-    """Triton comes with torch's GPU builds; without it torch expressions give the same batches, and gray ones always."""
+    """Triton comes with torch's GPU builds; without it, and for gray ones, torch expressions give the same batches."""
     if pipeline.channels == 1:
         return TorchStage(pipeline, dtype=dtype, memory_format=memory_format, device=device)
     try:

@@ -54,9 +54,15 @@ def from_torchvision(transform: Any, *, strict: bool = False, after: Sequence[Af
     return translate(transform, strict=strict, tensors=False, after=after)
 
 
-def translate(transform: Any, *, strict: bool, tensors: bool, after: Sequence[After] = ()) -> ImagePipeline:
-    """See `from_torchvision`; `tensors` says whether the transform gets uint8 tensors in the place of PIL images."""
-    reading = Reading(tensor=tensors)
+def translate(
+    transform: Any, *, strict: bool, tensors: bool, gray: bool = False, after: Sequence[After] = ()
+) -> ImagePipeline:
+    """See `from_torchvision`.
+
+    `tensors` says whether the transform gets uint8 tensors in the place of PIL images, `gray` whether images of one
+    channel.
+    """
+    reading = Reading(tensor=tensors, gray=gray)
     steps = list(_flatten(transform))
     for number, step in enumerate(steps):
         _read(reading, step, steps[number + 1 :])

@@ -103,7 +103,7 @@ def test_views_may_be_gray_and_colored(arrays):
         ({"channels": 1, "mean": (0.5,)}, TypeError, "std must be one number"),
         ({"mean": (0.5,)}, TypeError, "mean must be three numbers, for R, G and B"),
         ({"channels": 2}, ValueError, "channels must be 1 or 3, got 2"),
-        ({"channels": 1, "mean": (0.5,), "std": (0.0,)}, ValueError, "std must be numbers above 0"),
+        ({"channels": 1, "mean": (0.5,), "std": (0.0,)}, ValueError, "std must be one number above 0"),
     ],
 )
 def test_mean_and_std_have_a_number_per_channel(options, error, message):
