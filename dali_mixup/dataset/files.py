@@ -27,6 +27,11 @@ class FileList(EncodedDataset):
     modification time changed are read again. Files that can't be images are named in one warning and stay in the list:
     what the Loader does with them is its `on_bad_sample`.
 
+    Levels are those of Pillow's `convert("RGB")`, as in torchvision's ImageFolder. So in a gray PNG or TIFF of 16 bits
+    all levels above 255 are 255, nearly all of the image (Pillow 13 clips), and one in RGB keeps the upper 8 of its 16
+    bits. For all levels of gray ones scale them first, once: `(levels // 257).astype("uint8")` in new files, or in an
+    `ArrayDataset`.
+
     Args:
         paths: N files (str, bytes or path-like).
         targets: N int class indices, or floats (N, ...) for multi-label, regression or soft labels.

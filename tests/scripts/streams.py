@@ -159,11 +159,8 @@ class Streams:
         for mixer, (layout, memory_format) in product(("none", "mixup"), self.formats.items()):
             kind = {"mixup": self.mixers[mixer], "memory_format": memory_format}
             yield self.stream(f"views/{mixer}/{layout}", pipeline=[self.crop, self.crop, small], **kind)
-            yield self.stream(
-                f"views/augment/{mixer}/{layout}",
-                pipeline=[self.pipeline(small.geometry, augment=noise), small],
-                **kind,
-            )
+            noisy = self.pipeline(small.geometry, augment=noise)
+            yield self.stream(f"views/augment/{mixer}/{layout}", pipeline=[noisy, small], **kind)
             yield self.stream(f"views/small/{mixer}/{layout}", self.small, cropped, views=2, **kind)
             for name, dataset, pipeline in (("large", self.whole, small), ("small", self.small, cropped)):
                 gray = dataclasses.replace(pipeline, mean=(0.4,), std=(0.2,), channels=1)
