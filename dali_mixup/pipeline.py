@@ -39,8 +39,9 @@ class ImagePipeline:
             megapixels, which then load several times as fast; it changes an image by half a level in the mean.
         orient: hold images upright as their EXIF says, as `PIL.ImageOps.exif_transpose` does, before all else; windows
             are those of the upright image. Without it they come as they are stored, as in torchvision's ImageFolder.
-            The orientations are read from all files when the Loader is built. Images that aren't upright are decoded
-            whole by Pillow, which takes longer.
+            The orientations are read from all files when a Loader is built, and those of file lists, folders and
+            Hugging Face's tables are kept beside their sizes. Images that aren't upright are decoded whole by Pillow,
+            which takes longer.
         after: functions of yours on the finished batch, images (B, 3, H, W) float32 with contiguous rows, normalized
             and not mixed yet, on its device; each gives images of the same shape. What they do to one image should
             depend on no other, as with a transform of torchvision's. `dm.Planned` gives a function random numbers of

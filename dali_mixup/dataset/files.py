@@ -11,7 +11,7 @@ import torch
 from dali_mixup.dataset.dataset import EncodedDataset, fingerprint_of
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.quarantine import find_kept
-from dali_mixup.dataset.sizes import default_cache_folder, read_sizes, remember_verdicts
+from dali_mixup.dataset.sizes import Kept, default_cache_folder, place_of, read_sizes, remember_verdicts
 from dali_mixup.dataset.source import FileSource, open_file
 from dali_mixup.dataset.targets import check_targets
 from dali_mixup.errors import DatasetError, must_be, name_some
@@ -107,6 +107,11 @@ class FileList(EncodedDataset):
         """See `EncodedDataset`."""
         with open_file(self.paths.encoded(number).tobytes()) as (source, _):
             yield source
+
+    @property
+    def kept(self) -> Kept | None:
+        """See `EncodedDataset`."""
+        return None if self.cache_folder is None else place_of(self.paths, self.cache_folder)
 
     def remember(self, verdicts: np.ndarray) -> None:
         """See `EncodedDataset`: kept in the cache of sizes."""

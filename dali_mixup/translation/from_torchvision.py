@@ -89,8 +89,8 @@ def _way_out(reading: Reading, step: Any, later: list[Any]) -> str:
     """What to do about a transform that has no translation, at its place."""
     if gives_several(step):
         return (
-            "a Loader delivers one image for each sample: each view of it is a pipeline of its own, in Loaders of the "
-            "same seed, or keep the DataLoader"
+            "a Loader makes the views of an image itself: translate what makes one of them, and pass the Loader, or "
+            "from_dataloader with transform=, views=2, or the Loader a list of such pipelines, one per view"
         )
     if reading.floating:
         return AS_AFTER
