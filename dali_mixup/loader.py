@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from functools import partial
 from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack
@@ -24,6 +24,7 @@ from dali_mixup.mixing.targets import Targets
 from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
 from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
+from dali_mixup.plan.open_plan import open_plan
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_schedule, phase_at, phases_of
@@ -36,34 +37,14 @@ from dali_mixup.plan.views import (
     map_pipelines,
     spread_pipelines,
 )
-from dali_mixup.randomness import Purpose, keyed_generator
 from dali_mixup.settle import settle
 from dali_mixup.stage.cpu import is_busy
 from dali_mixup.stage.open_stage import ViewsStage, open_stage
+from dali_mixup.stats import LoaderStats
 from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderStats:
-    """Seconds that a Loader spent since it was built.
-
-    Attributes:
-        batches: how many were delivered.
-        wait: the consumer waited for a batch.
-        decode: waiting for DALI, or for pixels: reading and decoding; where DALI also resizes (with `augment`, on a
-            GPU), that too.
-        resize: resizing outside of DALI, and on the CPU the pipeline's `transforms`.
-        stage: mixup, normalization, cast and layout.
-    """
-
-    batches: int
-    wait: float
-    decode: float
-    resize: float
-    stage: float
 
 
 class Delivery(NamedTuple):
@@ -220,7 +201,7 @@ class Loader:
         if not is_first:
             known = self._faults
             self._close()
-        plan = _build_plan(self.dataset, phase, options, self.seed, *shard)
+        plan = self._plan_of(phase, shard)
         pipelines = plan.pipelines
         self._check_epochs_hold_a_batch(plan.world)
         threads = split_threads(options.num_threads, busy=any(map(is_busy, pipelines)))
@@ -311,7 +292,7 @@ class Loader:
         """What comes when, on this rank."""
         if self._plan is not None:
             return self._plan
-        return _build_plan(self.dataset, self._phase_at(self.next_epoch), self._options, self.seed, *self.shard)
+        return self._plan_of(self._phase_at(self.next_epoch), self.shard)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
         self._check_process()
@@ -486,6 +467,21 @@ class Loader:
     def _phase_at(self, epoch: int) -> Phase:
         return phase_at(self.pipeline, self.mixup, epoch)
 
+    def _plan_of(self, phase: Phase, shard: Shard) -> Plan:
+        rank, world = shard
+        return open_plan(
+            self.dataset,
+            phase,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            drop_last=self.drop_last,
+            sampled=self._user_sampler is not None,
+            views=self.views,
+            seed=self.seed,
+            rank=rank,
+            world=world,
+        )
+
     def _close(self) -> None:
         """End the last phase's graph; its threads and buffers go with the objects that hold them."""
         if self._running is not None:
@@ -560,35 +556,9 @@ def _values(schedule: Scheduled[Value]) -> list[Value]:
     return list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
 
 
-def _seed_of_rank(seed: int, rank: int) -> int:
-    """Positions of a sampler are a rank's own, so ranks keep apart by their seed."""
-    return seed if rank == 0 else int(keyed_generator(seed, Purpose.RANK, 0, rank).integers(2**64, dtype=np.uint64))
-
-
 def _open_sampler(options: LoaderOptions) -> UserSampler | None:
     if options.sampler is None and options.batch_sampler is None:
         return None
     return UserSampler(
         options.sampler, options.batch_sampler, batch_size=options.batch_size, drop_last=options.drop_last
     )
-
-
-def _build_plan(dataset: ImageDataset, phase: Phase, options: LoaderOptions, seed: int, rank: int, world: int) -> Plan:
-    sampled = options.sampler is not None or options.batch_sampler is not None
-    plans = [
-        Plan(
-            dataset=dataset,
-            pipeline=pipeline,
-            batch_size=options.batch_size or 1,
-            shuffle=options.shuffle,
-            drop_last=options.drop_last,
-            mixup=phase.mixup,
-            seed=_seed_of_rank(seed, rank) if sampled else seed,
-            rank=0 if sampled else rank,
-            world=1 if sampled else world,
-            end=phase.end,
-            view=view,
-        )
-        for view, pipeline in enumerate(spread_pipelines(phase.pipeline, options.views))
-    ]
-    return replace(plans[0], others=tuple(plans[1:]))
