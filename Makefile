@@ -4,6 +4,7 @@
 # make test    all tests
 # make soak    20,000 batches in each of six ways, and two hours of fuzzing: about two hours and a half
 # make lint    what CI checks
+# make docs    the pages of docs/ as a site in build/site; make pictures draws their pictures
 # make gpu-check PHOTOS=folder   on a machine with a GPU: all that needs one, into gpu-check/; CIFAR=folder trains on CIFAR-10, too
 # make clean   remove everything that the other targets made
 
@@ -12,14 +13,14 @@ BIN := .venv/bin
 # torch first and pinned, so that what depends on it can't bring another build of it.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: setup demo test soak lint gpu-check clean turbojpeg
+.PHONY: setup demo test soak lint docs pictures gpu-check clean turbojpeg
 
 setup: .venv/.stamp turbojpeg
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) torch==2.13.0
-	$(PIP) torchvision==0.28.0 -e ".[test,dev,bench]"
+	$(PIP) torchvision==0.28.0 -e ".[test,dev,bench,docs]"
 	touch $@
 
 # Packages of the system: the library that PyTurboJPEG finds by itself, and jpegtran, which `dali-mixup pack` calls.
@@ -47,6 +48,12 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+
+pictures: setup
+	$(BIN)/python docs/draw.py
 
 OUT ?= gpu-check
 gpu-check: setup

@@ -29,6 +29,7 @@ from dali_mixup.mixing.mixup import MixUp
 from dali_mixup.mixing.random_choice import RandomChoice
 from dali_mixup.mixing.targets import labels, stack_targets, unstack_targets
 from dali_mixup.pipeline import IMAGENET_MEAN, IMAGENET_STD, ImagePipeline
+from dali_mixup.show import show
 from dali_mixup.transforms.after import Planned
 from dali_mixup.transforms.aug_mix import AugMix
 from dali_mixup.transforms.auto_augment import AutoAugment, RandAugment, RandomOperation, TrivialAugmentWide
@@ -117,6 +118,7 @@ __all__ = [
     "mix",
     "pack",
     "paste",
+    "show",
     "stack_targets",
     "unstack_targets",
 ]

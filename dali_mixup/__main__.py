@@ -1,4 +1,4 @@
-"""The command line: `dali-mixup demo`, `preview` and `index`."""
+"""The command line: `dali-mixup demo`, `preview`, `index`, `pack` and `profile`."""
 
 import argparse
 import os
@@ -6,11 +6,17 @@ import sys
 from collections.abc import Sequence
 
 from dali_mixup import __version__
-from dali_mixup.commands import demo, index, pack, preview
+from dali_mixup.commands import demo, index, pack, preview, profile
 from dali_mixup.commands.arguments import EXIT_CODES
 from dali_mixup.errors import BadSampleError
 
-COMMANDS = (demo, preview, index, pack)  # in the order of the help; none imports DALI or libturbojpeg before it runs
+COMMANDS = (
+    demo,
+    preview,
+    index,
+    pack,
+    profile,
+)  # in the order of the help; none imports DALI or libturbojpeg before it runs
 
 
 def main(argv: Sequence[str] | None = None) -> int:

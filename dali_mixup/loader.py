@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, Unpack
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import BatchSampler
 
 from dali_mixup.ahead import run_ahead
@@ -18,10 +19,11 @@ from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.decode.faults import check_few_are_bad
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.decode.open_decoder import open_decoder
-from dali_mixup.errors import BadSample, check_int, must_be
+from dali_mixup.errors import BadSample, BadSampleError, check_int, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.mixing.targets import Targets
 from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
+from dali_mixup.picture import Segment, as_html, draw_grid
 from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
 from dali_mixup.plan.open_plan import open_plan
@@ -38,11 +40,14 @@ from dali_mixup.plan.views import (
     spread_pipelines,
 )
 from dali_mixup.settle import settle
+from dali_mixup.show import as_levels, read_targets
 from dali_mixup.stage.cpu import is_busy
 from dali_mixup.stage.open_stage import ViewsStage, open_stage
 from dali_mixup.stats import LoaderStats
 from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
+
+SHOWN = 8  # images that a notebook shows of a Loader
 
 Value = TypeVar("Value")
 
@@ -264,6 +269,47 @@ class Loader:
             "shard": shard if self._plan or settled else f"{shard} until the first batch settles it",
         }
         return "\n".join(["Loader(", *(f"  {name}: {value}" for name, value in lines.items()), ")"])
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the lines of `repr`, and mixed images."""
+        rows = [line.strip().split(": ", 1) for line in repr(self).splitlines()[1:-1]]
+        try:
+            picture = self.show_batch(SHOWN)
+        except BadSampleError:  # the first batch will say it
+            picture = None
+        return as_html("Loader", [(name, value) for name, value in rows], picture)
+
+    def show_batch(self, count: int = 16, *, columns: int = 8, side: int = 128) -> Image.Image:
+        """Some images of the next epoch's first batches with their targets, as a picture that notebooks show.
+
+        They come from a copy of this Loader, which stays where it is. (A `sampler` is walked through once more.)
+
+        Args:
+            count: how many images; fewer where an epoch has fewer.
+            columns: images per row.
+            side: of an image in the picture, in pixels.
+
+        Raises:
+            BadSampleError: a file of these batches can't be decoded.
+        """
+        check_int("count", count, at_least=1)
+        copy = self._build_again()
+        copy.set_epoch(self.next_epoch)
+        pictures: list[np.ndarray] = []
+        captions: list[list[Segment]] = []
+        shares: list[float] = []
+        pipeline = self._plan_of(self._phase_at(self.next_epoch), self.shard).pipeline
+        for images, targets, *_ in copy:
+            found, share = read_targets(targets, self.dataset.classes)
+            images = images[0] if isinstance(images, list) else images
+            pictures += as_levels(images, pipeline.mean, pipeline.std)
+            captions += found
+            shares += share or []
+            if len(pictures) >= count:
+                break
+        copy._decoder.close()
+        shown = shares[:count] if len(shares) == len(pictures) else None
+        return draw_grid(pictures[:count], captions[:count], side=side, columns=columns, shares=shown)
 
     def __len__(self) -> int:
         """Batches per epoch on this rank."""

@@ -1,7 +1,7 @@
 """`ImagePipeline`: what happens to one image, as data. The graph and the stage carry it out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from dali_mixup.errors import check_bool, check_choice, check_probability, must_be
 from dali_mixup.geometry.geometry import Geometry
 from dali_mixup.parity import Translation
+from dali_mixup.picture import as_html
 from dali_mixup.transforms.after import After, check_after
 from dali_mixup.transforms.transforms import Transform, check_transforms
 
@@ -97,6 +98,13 @@ class ImagePipeline:
         if self.translation is None or self.translation.parts != self.parts:
             return repr(self)
         return "\n".join(map(str, self.translation.lines))
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: what each transform became, or the fields."""
+        if self.translation is not None and self.translation.parts == self.parts:
+            return as_html("ImagePipeline", [("", line) for line in map(str, self.translation.lines)])
+        told = [each for each in fields(self) if each.repr]
+        return as_html("ImagePipeline", [(each.name, getattr(self, each.name)) for each in told])
 
     @property
     def parts(self) -> tuple:

@@ -5,16 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-PAPER, FAINT = "#ffffff", "#8c959f"
-OWN, PARTNER = "#0969da", "#d4721b"  # colours of the two shares
+from dali_mixup.picture import BAR, FAINT, OWN, PAPER, PARTNER, draw_bar, write_centred
+
 MARGIN = 28
 SIGN = 30  # width of the place for "+" and "="
 COLUMN_GAP = 56
 ROW_GAP = 24
-BAR = 6  # height of the bar below an image that shows whose it is
-
-Segment = tuple[str, str]  # text and its colour
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,38 +69,10 @@ def _draw_equation(
     left, top = place
     for (pixels, own_share, caption), sign in zip(parts, ("+", "=", ""), strict=True):
         picture.paste(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC), (left, top))
-        bar_top, split = top + size[1] + 2, left + size[0] * own_share // 100
-        draw.rectangle((left, bar_top, left + size[0] - 1, bar_top + BAR - 3), PARTNER)
-        if split > left:
-            draw.rectangle((left, bar_top, split - 1, bar_top + BAR - 3), OWN)
-        _write_centred(draw, (left + size[0] / 2, bar_top + BAR), caption, width=size[0] + SIGN - 6, text=text)
+        bar_top = top + size[1] + 2
+        draw_bar(draw, (left, bar_top), size[0], own_share / 100)
+        write_centred(draw, (left + size[0] / 2, bar_top + BAR), caption, width=size[0] + SIGN - 6, text=text)
         draw.text(
             (left + size[0] + SIGN / 2, top + size[1] / 2), sign, FAINT, ImageFont.load_default(2 * text), anchor="mm"
         )
         left += size[0] + SIGN
-
-
-def _write_centred(
-    draw: ImageDraw.ImageDraw, place: tuple[float, float], segments: list[Segment], *, width: float, text: int
-) -> None:
-    """Coloured segments with commas between them, below `place`; long ones are shortened to share `width`."""
-    font = ImageFont.load_default(text)
-    gap = draw.textlength(", ", font)
-    room = (width - gap * (len(segments) - 1)) / len(segments)
-    shown = [(_shorten(draw, words, font, room), colour) for words, colour in segments]
-    lengths = [draw.textlength(words, font) for words, _ in shown]
-    left = place[0] - (sum(lengths) + gap * (len(shown) - 1)) / 2
-    for i, ((words, colour), length) in enumerate(zip(shown, lengths, strict=True)):
-        if i:
-            draw.text((left - gap, place[1]), ", ", FAINT, font)
-        draw.text((left, place[1]), words, colour, font)
-        left += length + gap
-
-
-def _shorten(draw: ImageDraw.ImageDraw, words: str, font: Font, room: float) -> str:
-    if draw.textlength(words, font) <= room:
-        return words
-    kept = len(words) - 1
-    while kept > 1 and draw.textlength(words[:kept].rstrip() + "…", font) > room:
-        kept -= 1
-    return words[:kept].rstrip() + "…"

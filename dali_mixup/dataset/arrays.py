@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class ArrayDataset(PixelDataset):
     def __init__(
         self,
         images: Pixels | Sequence[Pixels],
-        targets: Sequence | np.ndarray | torch.Tensor,
+        targets: Sequence[Any] | np.ndarray | torch.Tensor,
         classes: Sequence[str] | None = None,
         *,
         names: Sequence[str] | None = None,

@@ -1,6 +1,7 @@
 """Images from anywhere: a function of the user's gives their bytes."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class BytesDataset(ReadableDataset):
     def __init__(
         self,
         read: Callable[[int], bytes],
-        targets: Sequence | np.ndarray | torch.Tensor,
+        targets: Sequence[Any] | np.ndarray | torch.Tensor,
         classes: Sequence[str] | None = None,
         *,
         names: Sequence[str] | None = None,

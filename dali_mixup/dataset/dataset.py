@@ -6,7 +6,7 @@ Wherever images come from, the plan, the faults, the stage, the state and the ra
 import hashlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,6 +22,9 @@ from dali_mixup.dataset.sizes import Kept, Sizes
 from dali_mixup.dataset.source import BytesSource, Source
 from dali_mixup.errors import BadFileWarning, BadSampleError, name_some
 from dali_mixup.geometry.geometry import Windows
+from dali_mixup.picture import INK, as_html, draw_grid
+
+EXAMPLES, EXAMPLE_SIDE = 8, 96  # images that a notebook shows, and their sides in pixels
 
 
 class ImageDataset(ABC):
@@ -55,6 +58,41 @@ class ImageDataset(ABC):
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: classes, sizes, and examples of the images."""
+        good = self.heights > 0
+        rows: list[tuple[str, object]] = [("samples", f"{len(self):,}")]
+        if good.any():
+            sides = ((name, np.percentile(side[good], (0, 50, 100)).astype(int)) for name, side in self._sides())
+            rows += [(name, f"{low} to {high} pixels, median {middle}") for name, (low, middle, high) in sides]
+        if self.targets.dtype == np.int64:
+            numbers, counts = np.unique(self.targets, return_counts=True)
+            named = [
+                f"{self.classes[number] if self.classes else number} ({count:,})"
+                for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)
+            ]
+            rows.append(("classes", f"{len(named)}: {name_some(named, len(named))}"))
+        else:
+            rows.append(("targets", f"{self.targets.dtype} {self.targets.shape}"))
+        rows += [("bad files", f"{len(self.bad_files):,}")] if self.bad_files else []
+        return as_html(repr(self), rows, self._examples())
+
+    def _sides(self) -> Iterator[tuple[str, np.ndarray]]:
+        yield from (("height", self.heights), ("width", self.widths))
+
+    def _examples(self) -> Image.Image | None:
+        """Some images evenly over the whole; None where none of them can be decoded."""
+        pictures, captions = [], []
+        for number in np.unique(np.linspace(0, len(self) - 1, EXAMPLES).astype(int)).tolist():
+            try:
+                pictures.append(self.pixels(number))
+            except BadSampleError:
+                continue
+            target = self.target(number)
+            name = self.classes[target] if self.classes and isinstance(target, int) else str(target)
+            captions.append([(name, INK)])
+        return draw_grid(pictures, captions, side=EXAMPLE_SIDE, columns=EXAMPLES) if pictures else None
 
     @property
     def class_to_idx(self) -> dict[str, int]:

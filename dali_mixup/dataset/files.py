@@ -69,11 +69,11 @@ class FileList(EncodedDataset):
 
     def __init__(
         self,
-        paths: Iterable[str | bytes | os.PathLike],
-        targets: Sequence | np.ndarray | torch.Tensor,
+        paths: Iterable[str | bytes | os.PathLike[str]],
+        targets: Sequence[Any] | np.ndarray | torch.Tensor,
         classes: Sequence[str] | None = None,
         *,
-        exclude: str | os.PathLike | Iterable[str | bytes | os.PathLike] | None = None,
+        exclude: str | os.PathLike[str] | Iterable[str | bytes | os.PathLike[str]] | None = None,
         cache: bool = True,
         progress: bool = True,
     ):
@@ -179,9 +179,9 @@ class ImageFolder(FileList):
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         *,
-        exclude: str | os.PathLike | Iterable[str | bytes | os.PathLike] | None = None,
+        exclude: str | os.PathLike[str] | Iterable[str | bytes | os.PathLike[str]] | None = None,
         cache: bool = True,
         progress: bool = True,
     ):

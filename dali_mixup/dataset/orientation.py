@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from tqdm import tqdm
+
+from dali_mixup.bars import progress_bar
 
 UPRIGHT = 1
 SIDEWAYS = 5  # from here on height and width change places
@@ -45,7 +46,7 @@ def read_orientations(read: Callable[[int], int], numbers: Sequence[int], *, pro
     found: list[int] = []
     parts = [numbers[start : start + SAMPLES_PER_TASK] for start in range(0, len(numbers), SAMPLES_PER_TASK)]
     shown = {"desc": "reading orientations", "unit": " files", "delay": 0.5, "leave": False, "disable": not progress}
-    with ThreadPoolExecutor(THREADS) as pool, tqdm(total=len(numbers), **shown) as bar:
+    with ThreadPoolExecutor(THREADS) as pool, progress_bar(total=len(numbers), **shown) as bar:
         for turns in pool.map(lambda part: [read(number) for number in part], parts):
             found += turns
             bar.update(len(turns))

@@ -41,7 +41,7 @@ class PackedDataset(ReadableDataset):
 
     leave_out = "leave them out when packing (skip_bad, --skip-bad)"
 
-    def __init__(self, folder: str | os.PathLike):
+    def __init__(self, folder: str | os.PathLike[str]):
         self.folder = Path(folder)
         about = read_about(self.folder)
         arrays = load_arrays(self.folder, about)

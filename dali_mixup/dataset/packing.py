@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from tqdm import tqdm
 
+from dali_mixup.bars import progress_bar
 from dali_mixup.dataset.dataset import EncodedDataset
 from dali_mixup.dataset.pack_index import ABOUT, read_about, save_index
 from dali_mixup.dataset.paths import PathList
@@ -69,7 +69,7 @@ class PackReport:
 
 def pack(
     dataset: EncodedDataset,
-    out: str | os.PathLike,
+    out: str | os.PathLike[str],
     *,
     shrink: Shrink | None = None,
     shard_mb: int = 512,
@@ -119,7 +119,7 @@ def pack(
             images = _repacked(dataset, first, shrink, num_threads or len(os.sched_getaffinity(0)))
             done = _write_shards(dataset, partial, len(pieces), images, shard_mb * MB, skip_bad=skip_bad)
             options = {"desc": "packing", "unit": " images", "delay": 0.5, "leave": False, "disable": not progress}
-            for _ in tqdm(done, total=len(dataset), initial=first, **options):
+            for _ in progress_bar(iterable=done, total=len(dataset), initial=first, **options):
                 pass
             _write_index(dataset, partial, settings)
         for path in [*partial.glob("shard-*.npz"), partial / SETTINGS]:

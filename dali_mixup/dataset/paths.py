@@ -22,7 +22,7 @@ class PathList(Sequence[str]):
 
     __slots__ = ("blob", "ends")
 
-    def __init__(self, paths: Iterable[str | bytes | os.PathLike]):
+    def __init__(self, paths: Iterable[str | bytes | os.PathLike[str]]):
         encoded = [os.fsencode(path) for path in paths]
         self.blob = np.frombuffer(b"".join(encoded), np.uint8)
         self.ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)

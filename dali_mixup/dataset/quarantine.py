@@ -16,7 +16,7 @@ from dali_mixup.errors import BadSample, DatasetError, must_be
 CODEC = "utf-8", "surrogateescape"
 
 
-def write_quarantine(file: str | os.PathLike, samples: Iterable[BadSample]) -> None:
+def write_quarantine(file: str | os.PathLike[str], samples: Iterable[BadSample]) -> None:
     """Write bad files to a list."""
     lines = [
         json.dumps({"path": os.path.abspath(os.fsencode(path)).decode(*CODEC), "reason": reason})
@@ -25,7 +25,7 @@ def write_quarantine(file: str | os.PathLike, samples: Iterable[BadSample]) -> N
     Path(file).write_text("".join(f"{line}\n" for line in lines), encoding="ascii")
 
 
-def read_quarantine(file: str | os.PathLike) -> list[str]:
+def read_quarantine(file: str | os.PathLike[str]) -> list[str]:
     """The paths of a list.
 
     Raises:
@@ -51,7 +51,9 @@ def read_quarantine(file: str | os.PathLike) -> list[str]:
     return paths
 
 
-def find_kept(paths: PathList, exclude: str | os.PathLike | Iterable[str | bytes | os.PathLike]) -> np.ndarray:
+def find_kept(
+    paths: PathList, exclude: str | os.PathLike[str] | Iterable[str | bytes | os.PathLike[str]]
+) -> np.ndarray:
     """Numbers of the paths that aren't excluded, (N,) int64; paths are compared as absolute ones.
 
     Args:

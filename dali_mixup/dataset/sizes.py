@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from dali_mixup.bars import progress_bar
 from dali_mixup.dataset.cache import COLUMNS, Cache, load_cache, save_cache
 from dali_mixup.dataset.header import Header, probe
 from dali_mixup.dataset.paths import PathList
@@ -208,7 +208,7 @@ def _look_in_threads(
     starts = range(0, total, FILES_PER_TASK)
     with (
         ThreadPoolExecutor(PROBE_THREADS) as pool,
-        tqdm(
+        progress_bar(
             total=total, desc="reading image sizes", unit=" files", delay=0.5, leave=False, disable=not progress
         ) as bar,
     ):

@@ -76,12 +76,12 @@ class TarDataset(ReadableDataset):
 
     def __init__(
         self,
-        urls: str | os.PathLike | Iterable[str | os.PathLike],
+        urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
         *,
         image: str | Iterable[str] = IMAGE,
         target: str | Callable[[Mapping[str, Any]], Any] = "cls",
         classes: Sequence[str] | None = None,
-        cache_dir: str | os.PathLike | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
         cache: bool = True,
         progress: bool = True,
     ):

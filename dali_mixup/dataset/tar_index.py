@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from dali_mixup.bars import progress_bar
 from dali_mixup.dataset.cache import COLUMNS as SIZES
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.sizes import PROBE_THREADS, Sizes, warn_of_unkept
@@ -68,7 +68,7 @@ def scan_tars(paths: Sequence[str], layout: Layout, cache_folder: Path | None, *
     options = {"unit": "B", "unit_scale": True, "delay": 0.5, "leave": False, "disable": not progress}
     with (
         ThreadPoolExecutor(min(PROBE_THREADS, len(paths))) as pool,
-        tqdm(total=total, desc="scanning tars", **options) as bar,
+        progress_bar(total=total, desc="scanning tars", **options) as bar,
     ):
 
         def moved(count: int) -> None:

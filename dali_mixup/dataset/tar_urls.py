@@ -10,7 +10,7 @@ from dali_mixup.errors import DatasetError, must_be
 RULE = "paths of tars, patterns such as train-{000000..000146}.tar or train-*.tar, or folders of tars"
 
 
-def find_tars(urls: str | os.PathLike | Iterable[str | os.PathLike]) -> list[str]:
+def find_tars(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """The paths that are meant, in their order; those of a glob pattern or a folder are sorted.
 
     Raises:

@@ -16,7 +16,7 @@ CLASS_FLOATS = "class indices are integers: targets.astype(int); or leave out cl
 
 
 def check_targets(
-    targets: Sequence | np.ndarray | torch.Tensor, count: int, classes: Sequence[str] | None
+    targets: Sequence[Any] | np.ndarray | torch.Tensor, count: int, classes: Sequence[str] | None
 ) -> np.ndarray:
     """The targets of `count` samples as (N,) int64 or float32 (N, ...).
 

@@ -1,7 +1,7 @@
 """`from_dataloader`: what a torch DataLoader does with files of images, done by a `Loader`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Unpack
@@ -32,11 +32,11 @@ Order = Literal["in order", "shuffled", "sampled"]
 
 @spelled_out(SharedKeywords)
 def from_dataloader(
-    loader: DataLoader,
+    loader: Iterable[Any],
     *,
     mixup: Scheduled[AnyMixer | None] = None,
-    files: Sequence[str | os.PathLike] | ImageDataset | None = None,
-    targets: Literal["stacked", "dense"] | Sequence | np.ndarray | torch.Tensor | None = None,
+    files: Sequence[str | os.PathLike[str]] | ImageDataset | None = None,
+    targets: Literal["stacked", "dense"] | Sequence[Any] | np.ndarray | torch.Tensor | None = None,
     transform: Any = None,
     after: Sequence[After] = (),
     strict: bool = False,

@@ -91,7 +91,7 @@ def _with_transform(dataset: Any, name: str, transform: Callable) -> Any:
     return probe
 
 
-def read_rgb(path: str | bytes | os.PathLike) -> np.ndarray:
+def read_rgb(path: str | bytes | os.PathLike[str]) -> np.ndarray:
     """The pixels of a file as Pillow and torchvision's default_loader read them, uint8 (H, W, 3)."""
     with open_with_pillow(os.fsdecode(path)) as image:
         return np.asarray(image.convert("RGB"))

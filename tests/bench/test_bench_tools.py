@@ -5,9 +5,7 @@ import json
 import pytest
 import torch
 
-import dali_mixup as dm
-from bench import loss, profile, stage, startup, variants
-from dali_mixup.pipelines import imagenet
+from bench import loss, stage, startup, variants
 
 
 @pytest.fixture
@@ -62,66 +60,3 @@ def test_startup_indexes_as_many_files_as_asked_for(folder, tmp_path, outputs, c
     assert "bytes kept per file" in capsys.readouterr().out
     assert set(written(tmp_path)["derived"]) == {"30", "60"}
     assert not list(folder.parent.glob(".linked-*"))
-
-
-def test_profile_of_a_folder_measures_all_parts(folder, tmp_path, outputs, capsys):
-    assert profile.main([str(folder), "--size", "32", "--batch-size", "4", "--steps", "4", *outputs]) == 0
-    text = capsys.readouterr().out
-    assert all(
-        word in text for word in ("waiting for data", "read + decode", "resize / augment", "stage", "ideal loader")
-    )
-    seconds = written(tmp_path)["derived"]["seconds"]
-    assert all(value > 0 for value in seconds.values())
-
-
-def build_for_profile():
-    """What a user hands to `--of`: any loader, and a step."""
-    batches = [(torch.rand(2, 3, 8, 8), torch.zeros(2, dtype=torch.int64))] * 3
-    return batches, lambda images, labels: (images.sum(), labels.sum())
-
-
-def test_profile_takes_a_users_own_loader_and_step(capsys):
-    assert profile.main(["--of", "tests.bench.test_bench_tools:build_for_profile", "--steps", "5"]) == 0
-    assert "read + decode" not in capsys.readouterr().out
-
-
-def test_profile_wants_one_source(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        profile.main([])
-    assert "give DATA or --of" in capsys.readouterr().err
-
-
-def test_profile_sees_who_waits_for_whom(dataset):
-    def loader():
-        return dm.Loader(dataset, imagenet.train(16), batch_size=4, shuffle=True, device="cpu")
-
-    import time
-
-    slow_step = profile.profile(loader(), lambda *_: time.sleep(0.05), steps=5)
-    fast_step = profile.profile(loader(), lambda *_: None, steps=5)
-    assert slow_step.wait / slow_step.step < fast_step.wait / fast_step.step
-    assert slow_step.ideal == pytest.approx(0.05, rel=0.5)
-
-
-def measured(**seconds):
-    defaults = {
-        "step": 1.0,
-        "wait": 0.5,
-        "train": 0.5,
-        "ideal": 0.5,
-        "loader": 1.0,
-        "decode": 0.8,
-        "resize": 0.1,
-        "stage": 0.1,
-    }
-    return profile.Profile(**(defaults | seconds))
-
-
-def test_advice_follows_the_measurements():
-    assert "only a faster model" in profile.advise(measured(wait=0.01), {"num_threads=8": 2.0})
-    assert "num_threads=8. The loader alone then ran 1.50 times" in profile.advise(
-        measured(), {"num_threads=8": 1.5, "prefetch=4": 1.1}
-    )
-    assert "store images smaller" in profile.advise(measured(), {"num_threads=8": 1.01})
-    assert "number of cores" in profile.advise(measured(decode=0.1, resize=0.8), {})
-    assert "the loader itself" in profile.advise(measured(decode=None, resize=None, stage=None), {})

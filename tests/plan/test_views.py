@@ -286,3 +286,10 @@ def test_a_state_of_views_is_plain(dataset):
 def test_what_can_not_be_is_refused(dataset, pipeline, options, error, message):
     with pytest.raises(error, match=message):
         build(dataset, pipeline, **options)
+
+
+def test_a_notebook_shows_the_first_view(dataset):
+    gray = dm.ImagePipeline(geometry=dm.RandomResizedCrop(24), mean=(0.4,), std=(0.2,), channels=1)
+    for pipeline in (TRAIN, gray):
+        plain, viewed = build(dataset, pipeline), build(dataset, pipeline, views=2)
+        assert viewed.show_batch(4).tobytes() == plain.show_batch(4).tobytes()

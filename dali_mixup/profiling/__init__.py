@@ -1,0 +1,1 @@
+"""Whether a training waits for its data, and why."""

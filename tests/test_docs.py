@@ -1,0 +1,79 @@
+"""The pages: their examples run, all public names are there, and the site has no dead link."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dali_mixup as dm
+from bench.torchvision_fix import import_torchvision
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md") if "```python" in path.read_text())
+OF_RANKS = "ranks.md"  # whose example is a script for torchrun
+
+
+def examples(page):
+    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def place(folder, tmp_path, monkeypatch):
+    """A folder as the pages speak of it, with data/train and data/val, in which they run."""
+    (tmp_path / "data").mkdir()
+    for split in ("train", "val"):
+        (tmp_path / "data" / split).symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore:.*unclosed file")  # a page leaves its zip open
+@pytest.mark.parametrize("page", [page for page in PAGES if page != OF_RANKS])
+@pytest.mark.usefixtures("place")
+def test_the_examples_of_a_page_run_one_after_the_other(page, capsys):
+    import_torchvision()
+    names = {"__name__": "__main__"}
+    for number, example in enumerate(examples(page)):
+        exec(compile(example, f"{page}, example {number}", "exec"), names)
+    assert examples(page)
+    capsys.readouterr()
+
+
+def test_the_script_for_many_ranks_runs_under_torchrun(place):
+    (script,) = examples(OF_RANKS)
+    (place / "train.py").write_text(script.replace("batch_size=64", "batch_size=4"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_public_name_has_its_place_on_the_api_page():
+    page = (DOCS / "api.md").read_text()
+    shown = re.findall(r"^::: [\w.]+\.(\w+)$", page, re.MULTILINE) + re.findall(r"^`dm\.(\w+) = ", page, re.MULTILINE)
+    assert sorted(shown) == sorted(dm.__all__)
+
+
+def test_every_page_has_its_place_in_the_navigation():
+    named = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no_type" not in (tmp_path / "site" / "api" / "index.html").read_text()
+
+
+def test_each_way_to_images_has_an_example_that_runs():
+    """Doctests run what the docstrings hold."""
+    table = (DOCS / "images.md").read_text().split("# Where are my images?")[1].split("## ")[0]
+    names = re.findall(r"\| \[`dm\.(\w+)\(", table)
+    assert len(names) >= 8
+    assert all(">>> " in getattr(dm, name).__doc__ for name in names if name != "from_dataloader")

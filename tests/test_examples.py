@@ -1,0 +1,126 @@
+"""Each example runs on tiny data, and is short."""
+
+import os
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.torchvision_fix import import_torchvision
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+SMALL = ["--epochs", "2", "--batch-size", "4", "--size", "32"]
+pytestmark = pytest.mark.filterwarnings("ignore")  # of other people's packages
+
+
+def run(name, *arguments, monkeypatch, capsys):
+    """What an example prints, in this process."""
+    import_torchvision()
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    runpy.run_path(str(ROOT / "examples" / f"{name}.py"), run_name="__main__")
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def example(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return lambda name, *arguments: run(name, *arguments, monkeypatch=monkeypatch, capsys=capsys)
+
+
+def accuracies(text):
+    return [float(number) for number in re.findall(r"accuracy (\d\.\d+)", text)]
+
+
+def test_a_folder_of_images(example, folder):
+    found = accuracies(example("image_folder", folder, folder, *SMALL))
+    assert len(found) == 2
+    assert all(0 <= accuracy <= 1 for accuracy in found)
+
+
+def test_cifar10_from_arrays(example, monkeypatch):
+    datasets = import_torchvision("torchvision.datasets")
+
+    class Small:
+        def __init__(self, root, train, download):
+            self.data = np.random.default_rng(train).integers(0, 256, (40, 32, 32, 3), np.uint8)
+            self.targets, self.classes = [number % 10 for number in range(40)], list("abcdefghij")
+
+    monkeypatch.setattr(datasets, "CIFAR10", Small)
+    text = example("cifar10_arrays", "root", "--epochs", 2, "--batch-size", 8)
+    assert len(accuracies(text)) == 2
+    assert "waiting" in text
+
+
+def test_lightning(example, folder):
+    assert len(accuracies(example("lightning_module", folder, folder, *SMALL, "--devices", 1))) == 1
+
+
+def test_accelerate(example, folder):
+    text = example("accelerate_loop", folder, *SMALL)
+    assert len(re.findall(r"epoch \d: \d\.\d+ of the dominant labels", text)) == 2
+
+
+def test_timms_recipe(example, folder):
+    small = ["--epochs", "1", "--batch-size", "4", "--size", "32"]
+    text = example("timm_recipe", folder, folder, *small, "--model", "test_resnet")
+    assert len(accuracies(text)) == 1
+    assert "TimmRandAugment" in text
+
+
+def test_tars_are_written_and_trained_on(example, folder, tmp_path):
+    assert example("tar_shards", "write", folder, tmp_path / "shards", "--per-shard", 10) == ""
+    assert len(list((tmp_path / "shards").glob("*.tar"))) == 3
+    text = example("tar_shards", "train", tmp_path / "shards" / "train-{000000..000002}.tar", *SMALL)
+    assert "23 samples in 3 tars" in text
+    assert len(re.findall(r"epoch \d: loss \d", text)) == 2
+
+
+def test_a_killed_training_goes_on_with_the_losses_of_one_that_never_was(example, folder):
+    whole = example("resume", folder, *SMALL, "--checkpoint", "whole.pt")
+    first = example("resume", folder, *SMALL, "--every", 3, "--stop-after", 7)
+    second = example("resume", folder, *SMALL, "--every", 3)
+    assert "going on at step 6, epoch 1" in second
+    steps = re.findall(r"step \d+: loss .*", whole)
+    assert len(steps) == 12
+    assert re.findall(r"step \d+: loss .*", first) == steps[:7]
+    assert re.findall(r"step \d+: loss .*", second) == steps[6:]
+
+
+def test_words(example):
+    text = example("text_mix", "--seeds", 2, "--epochs", 1)
+    assert int(re.search(r"(\d+) docstrings of 8 packages", text)[1]) > 500
+    assert re.search(r"difference +[+-]\d", text)
+
+
+def test_tables(example):
+    rows = example("tables_mix", "--seeds", 2, "--epochs", 3).splitlines()
+    assert [row.split(" (")[1].split(")")[0] for row in rows[1:]] == ["classes", "classes", "classes", "regression"]
+
+
+def test_two_processes(folder):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "examples/ddp.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, folder, folder, *SMALL], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"epoch \d: \d\.\d+ of 23 validation images", done.stdout)) == 2
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_and_says_how_to_start_it(path):
+    text = path.read_text()
+    assert 40 <= len(text.splitlines()) <= 120
+    assert f"examples/{path.name}" in text.split('"""')[1]
+
+
+def test_every_example_is_run_here():
+    text = Path(__file__).read_text()
+    assert all(f'"{path.stem}"' in text or f"examples/{path.name}" in text for path in EXAMPLES)
+    assert torch.get_default_dtype() == torch.float32  # none of them has changed it
