@@ -78,7 +78,7 @@ def measure(case: Case, files: Sequence[str], *, epochs: int) -> Difference:
     pipeline = dm.from_torchvision(case.transform)
     dataset = dm.FileList(files, list(range(len(files))))
     loader = dm.Loader(dataset, pipeline, batch_size=len(files), device="cpu", num_threads=1)
-    scale = 255 * torch.tensor(pipeline.std).view(3, 1, 1)
+    scale = 255 * torch.tensor(pipeline.std).view(-1, 1, 1)
     total, count, largest, beyond = 0.0, 0, 0.0, 0
     for epoch in range(epochs if case.random else 1):
         loader.set_epoch(epoch)

@@ -4,8 +4,9 @@ import os
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
+from itertools import chain
 from typing import Any, Literal, NamedTuple, TypeVar, Unpack
 
 import numpy as np
@@ -18,53 +19,37 @@ from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.decode.faults import check_few_are_bad
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.decode.open_decoder import open_decoder
-from dali_mixup.decode.reasons import are_hopeless
-from dali_mixup.errors import BadSample, BadSampleError, DatasetError, check_int, must_be
+from dali_mixup.errors import BadSample, BadSampleError, check_int, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
 from dali_mixup.mixing.targets import Targets
 from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
 from dali_mixup.picture import Segment, as_html, draw_grid
-from dali_mixup.pipeline import ImagePipeline
-from dali_mixup.placement import Shard, Sharing, check_device, pick_device, pick_shard, send
+from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
+from dali_mixup.plan.open_plan import open_plan
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.sampler import UserSampler
-from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_schedule, phase_at
+from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_schedule, phase_at, phases_of
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
-from dali_mixup.randomness import Purpose, keyed_generator
+from dali_mixup.plan.views import (
+    Pipelines,
+    check_pipelines,
+    check_sizes_fit,
+    count_views,
+    map_pipelines,
+    spread_pipelines,
+)
+from dali_mixup.settle import settle
 from dali_mixup.show import as_levels, read_targets
-from dali_mixup.stage.after import AfterStage
-from dali_mixup.stage.cpu import CpuStage, is_busy
-from dali_mixup.stage.gpu import build_gpu_stage
+from dali_mixup.stage.cpu import is_busy
+from dali_mixup.stage.open_stage import ViewsStage, open_stage
+from dali_mixup.stats import LoaderStats
 from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
-# One batch is with the consumer, one waits for it, one is being made, and one is spare for a consumer that keeps its
-# last one.
-KEPT_BUFFERS = 4
 SHOWN = 8  # images that a notebook shows of a Loader
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoaderStats:
-    """Seconds that a Loader spent since it was built.
-
-    Attributes:
-        batches: how many were delivered.
-        wait: the consumer waited for a batch.
-        decode: waiting for DALI, or for pixels: reading and decoding; where DALI also resizes (with `augment`, on a
-            GPU), that too.
-        resize: resizing outside of DALI, and on the CPU the pipeline's `transforms`.
-        stage: mixup, normalization, cast and layout.
-    """
-
-    batches: int
-    wait: float
-    decode: float
-    resize: float
-    stage: float
 
 
 class Delivery(NamedTuple):
@@ -80,7 +65,7 @@ class Loader:
 
     Each `for` is one epoch, also after a `break`; it yields `(images, targets)`, with `indices` also these:
 
-    - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`,
+    - images: (B, 3, H, W) in `dtype` and `memory_format` on `device`; with `views` a list of them,
     - targets: without mixup the labels, (B,) int64 or float32 (B, ...). With mixup stacked targets (B, 3) float32
       `[label, partner label, lam]` for class indices, with the mixer's targets="split" a tuple of labels (B, 2) int64
       and lam (B,) float32, or with targets="dense" (B, C) float32; mixed labels for float ones,
@@ -96,7 +81,7 @@ class Loader:
             `ArrayDataset`.
         pipeline: what happens to an image; or a dict from first epochs to pipelines, such as
             `{0: imagenet.train(160), 66: imagenet.train(192)}`, which holds by the number of the epoch: a resumed run
-            does what a fresh one would.
+            does what a fresh one would. A list of pipelines in the place of one makes a view of each image by each.
         batch_size: B, per rank; None with `batch_sampler`.
         shuffle: a new order each epoch.
         sampler: the order instead, as torch's DataLoader takes it: indices of the dataset, as many and as often as it
@@ -112,7 +97,6 @@ class Loader:
             settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-    from dali_mixup.threads import split_threads
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of
@@ -128,6 +112,10 @@ class Loader:
             nothing is allocated for it.
         gpu_decode: a `GpuDecode`: how DALI decodes on a GPU.
         indices: whether batches hold the numbers of their samples.
+        views: V makes V views of each image by the pipeline, for SimCLR, BYOL or DINO: `images` is a list of V
+            batches, each with windows, flips and transforms of its own, and image i of each shows sample i. The first
+            is what a Loader without `views` gives. An image is decoded once, the smallest part that holds all windows.
+            Mixup mixes all views with the same partners and weights. None, without a list of pipelines, gives a batch.
 
     Attributes:
         dataset, pipeline, batch_size, ...: all that it was built with; none of them can be set. Where `shard` and
@@ -153,7 +141,7 @@ class Loader:
 
     # What a Loader was built with; `__setattr__` keeps it so.
     dataset: ImageDataset
-    pipeline: Scheduled[ImagePipeline]
+    pipeline: Scheduled[Pipelines]
     batch_size: int | None
     shuffle: bool
     drop_last: bool
@@ -167,26 +155,31 @@ class Loader:
     max_pixels: int
     gpu_decode: GpuDecode
     indices: bool
+    views: int | None
 
     @spelled_out(LoaderKeywords)
     def __init__(
         self,
         dataset: ImageDataset,
-        pipeline: Scheduled[ImagePipeline],
+        pipeline: Scheduled[Pipelines],
         **options: Unpack[LoaderKeywords],
     ):
         refuse_unknown(options, "Loader", LoaderKeywords)
         self._build_again = partial(type(self), dataset, pipeline, **options)
         self._options = chosen = LoaderOptions(**options)
         _check_type("dataset", dataset, ImageDataset, "an ImageFolder, a FileList or another of dali_mixup's data sets")
-        check_schedule("pipeline", pipeline, _check_pipeline)
-        pipeline = map_schedule(pipeline, partial(_settle, dataset=dataset, options=chosen))
+        check_schedule("pipeline", pipeline, check_pipelines)
+        views = count_views(_values(pipeline), chosen.views)
+        fit = partial(settle, dataset=dataset, max_pixels=chosen.max_pixels, device=chosen.device)
+        pipeline = map_schedule(pipeline, partial(map_pipelines, change=fit))
         for mixer in chosen.mixup.values() if isinstance(chosen.mixup, Mapping) else [chosen.mixup]:
             if mixer is not None and dataset.targets.dtype == np.int64:
                 mixer.check_labels("dataset.targets", torch.from_numpy(dataset.targets))
         given = {option.name: getattr(chosen, option.name) for option in fields(chosen)}
         vars(self).update({name: value for name, value in given.items() if not hasattr(type(self), name)})
-        vars(self).update(dataset=dataset, pipeline=pipeline)
+        vars(self).update(dataset=dataset, pipeline=pipeline, views=views)
+        for phase in phases_of(pipeline, chosen.mixup):
+            check_sizes_fit(spread_pipelines(phase.pipeline, views), phase.mixup)
         self._user_sampler = _open_sampler(chosen)
         self._check_epochs_hold_a_batch(chosen.shard[1] if isinstance(chosen.shard, tuple | list) else 1)
         if chosen.on_bad_sample == "replace":
@@ -213,9 +206,10 @@ class Loader:
         if not is_first:
             known = self._faults
             self._close()
-        plan = _build_plan(self.dataset, phase, options, self.seed, *shard)
+        plan = self._plan_of(phase, shard)
+        pipelines = plan.pipelines
         self._check_epochs_hold_a_batch(plan.world)
-        threads = split_threads(options.num_threads, busy=is_busy(phase.pipeline))
+        threads = split_threads(options.num_threads, busy=any(map(is_busy, pipelines)))
         self._decoder = open_decoder(
             plan,
             device=device,
@@ -228,15 +222,13 @@ class Loader:
         self._faults = self._decoder.faults
         if known is not None:
             self._faults.take_over(known)
-        after, output = phase.pipeline.after, {"dtype": self.dtype, "memory_format": self.memory_format}
-        inner = {"dtype": torch.float32, "memory_format": torch.contiguous_format} if after else output
-        if device.type == "cpu":
-            stage_threads = threads.stage if self._decoder.takes_cores else threads.decode
-            self._stage = CpuStage(phase.pipeline, **inner, num_threads=stage_threads, keep=KEPT_BUFFERS)
-        else:
-            self._stage = build_gpu_stage(phase.pipeline, **inner, device=device)
-        if after:
-            self._stage = AfterStage(self._stage, phase.pipeline, **output, keep=KEPT_BUFFERS)
+        made = {
+            "device": device,
+            "dtype": self.dtype,
+            "memory_format": self.memory_format,
+            "num_threads": threads.stage if self._decoder.takes_cores else threads.decode,
+        }
+        self._stage = open_stage(pipelines[0], **made) if self.views is None else ViewsStage(pipelines, **made)
         self._shard, self._device, self._plan, self._process = shard, device, plan, os.getpid()
         self._phase = phase
         if is_first and isinstance(options.shard, Sharing):
@@ -306,9 +298,10 @@ class Loader:
         pictures: list[np.ndarray] = []
         captions: list[list[Segment]] = []
         shares: list[float] = []
-        pipeline = self._phase_at(self.next_epoch).pipeline
+        pipeline = self._plan_of(self._phase_at(self.next_epoch), self.shard).pipeline
         for images, targets, *_ in copy:
             found, share = read_targets(targets, self.dataset.classes)
+            images = images[0] if isinstance(images, list) else images
             pictures += as_levels(images, pipeline.mean, pipeline.std)
             captions += found
             shares += share or []
@@ -345,7 +338,7 @@ class Loader:
         """What comes when, on this rank."""
         if self._plan is not None:
             return self._plan
-        return _build_plan(self.dataset, self._phase_at(self.next_epoch), self._options, self.seed, *self.shard)
+        return self._plan_of(self._phase_at(self.next_epoch), self.shard)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
         self._check_process()
@@ -444,10 +437,14 @@ class Loader:
             "dataset": self._fingerprint,
             "seed": self.seed,
             "shuffle": self.plan.shuffle,
-            "decode": "scaled" if any(each.decode == "scaled" for each in _values(self.pipeline)) else "exact",
+            "decode": "scaled" if self._is_scaled() else "exact",
             "sampler": None if sampler is None else type(sampler.source).__name__,
             **({} if sampler is None else {"rank": self.shard[0]}),
         }
+
+    def _is_scaled(self) -> bool:
+        each = (spread_pipelines(pipelines, None) for pipelines in _values(self.pipeline))
+        return any(pipeline.decode == "scaled" for pipeline in chain.from_iterable(each))
 
     def _cut(self) -> dict[str, int]:
         """What cuts the positions into this rank's batches."""
@@ -515,6 +512,21 @@ class Loader:
 
     def _phase_at(self, epoch: int) -> Phase:
         return phase_at(self.pipeline, self.mixup, epoch)
+
+    def _plan_of(self, phase: Phase, shard: Shard) -> Plan:
+        rank, world = shard
+        return open_plan(
+            self.dataset,
+            phase,
+            batch_size=self.batch_size,
+            shuffle=self.shuffle,
+            drop_last=self.drop_last,
+            sampled=self._user_sampler is not None,
+            views=self.views,
+            seed=self.seed,
+            rank=rank,
+            world=world,
+        )
 
     def _close(self) -> None:
         """End the last phase's graph; its threads and buffers go with the objects that hold them."""
@@ -586,50 +598,8 @@ def _check_type(name: str, value: object, expected: type, rule: str) -> None:
         raise TypeError(must_be(name, rule, value))
 
 
-def _check_pipeline(name: str, value: object) -> None:
-    if not isinstance(value, ImagePipeline):
-        raise TypeError(must_be(name, "an ImagePipeline, such as pipelines.imagenet.train()", value))
-
-
 def _values(schedule: Scheduled[Value]) -> list[Value]:
     return list(schedule.values()) if isinstance(schedule, Mapping) else [schedule]
-
-
-def _settle(pipeline: ImagePipeline, *, dataset: ImageDataset, options: LoaderOptions) -> ImagePipeline:
-    """The pipeline with a fixed output size, that of all images; bad files have no say in it.
-
-    Raises:
-        DatasetError: the images have no one size, or there are none.
-        ValueError: an image is too small, or a way of decoding isn't the device's.
-    """
-    settled = _with_size(pipeline, dataset, options.max_pixels)
-    _check_images_are_large_enough(dataset, settled)
-    if settled.decode == "scaled" and check_device(options.device).type != "cpu":
-        raise ValueError(must_be("pipeline.decode", '"exact" on a GPU', settled.decode))
-    return settled
-
-
-def _with_size(pipeline: ImagePipeline, dataset: ImageDataset, max_pixels: int) -> ImagePipeline:
-    good = np.flatnonzero(~are_hopeless(dataset.heights, dataset.widths, max_pixels))
-    if pipeline.geometry.output is None and not len(good):
-        raise DatasetError(f"{pipeline.geometry} takes its size from the images, and all {len(dataset)} files are bad")
-    heights, widths = (sides[good] for sides in dataset.sizes_of(upright=pipeline.orient))
-    try:
-        return pipeline.settled(heights, widths)
-    except ValueError as error:
-        for other in np.unique(np.stack([heights, widths], 1), axis=0, return_index=True)[1].tolist():
-            pair = [0, other]
-            try:
-                pipeline.settled(heights[pair], widths[pair])
-            except ValueError:
-                names = [dataset.name(int(good[i])) for i in pair]
-                raise DatasetError(f"{error}; two that differ are {names[0]} and {names[1]}") from error
-        raise
-
-
-def _seed_of_rank(seed: int, rank: int) -> int:
-    """Positions of a sampler are a rank's own, so ranks keep apart by their seed."""
-    return seed if rank == 0 else int(keyed_generator(seed, Purpose.RANK, 0, rank).integers(2**64, dtype=np.uint64))
 
 
 def _open_sampler(options: LoaderOptions) -> UserSampler | None:
@@ -638,31 +608,3 @@ def _open_sampler(options: LoaderOptions) -> UserSampler | None:
     return UserSampler(
         options.sampler, options.batch_sampler, batch_size=options.batch_size, drop_last=options.drop_last
     )
-
-
-def _build_plan(dataset: ImageDataset, phase: Phase, options: LoaderOptions, seed: int, rank: int, world: int) -> Plan:
-    sampled = options.sampler is not None or options.batch_sampler is not None
-    return Plan(
-        dataset=dataset,
-        pipeline=phase.pipeline,
-        batch_size=options.batch_size or 1,
-        shuffle=options.shuffle,
-        drop_last=options.drop_last,
-        mixup=phase.mixup,
-        seed=_seed_of_rank(seed, rank) if sampled else seed,
-        rank=0 if sampled else rank,
-        world=1 if sampled else world,
-        end=phase.end,
-    )
-
-
-def _check_images_are_large_enough(dataset: ImageDataset, pipeline: ImagePipeline) -> None:
-    heights, widths = dataset.sizes_of(upright=pipeline.orient)
-    small = np.flatnonzero(pipeline.geometry.too_small(heights, widths) & (heights > 0))
-    if len(small):
-        first = int(small[0])
-        size = f"{heights[first]} x {widths[first]} pixels"
-        raise ValueError(
-            f"{len(small)} images such as {dataset.name(first)} ({size}) have too few pixels for {pipeline.geometry}; "
-            "leave them out, or take a smaller size or a RandomResizedCrop"
-        )

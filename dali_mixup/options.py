@@ -47,6 +47,7 @@ class LoaderOptions:
     max_pixels: int = MAX_PIXELS
     gpu_decode: GpuDecode = DEFAULT_GPU_DECODE
     indices: bool = False
+    views: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("shuffle", "drop_last", "indices"):
@@ -62,7 +63,8 @@ class LoaderOptions:
             batch_sampler=self.batch_sampler,
             drop_last=self.drop_last,
         )
-        for name in ("prefetch", "max_pixels", *(() if self.num_threads is None else ("num_threads",))):
+        chosen = [name for name in ("num_threads", "views") if getattr(self, name) is not None]
+        for name in ("prefetch", "max_pixels", *chosen):
             check_int(name, getattr(self, name), at_least=1)
         check_seed(self.seed)
         check_device(self.device)
@@ -94,6 +96,7 @@ class SharedKeywords(TypedDict, total=False):
     max_pixels: int
     gpu_decode: GpuDecode
     indices: bool
+    views: int | None
 
 
 class LoaderKeywords(SharedKeywords, total=False):

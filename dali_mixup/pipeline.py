@@ -1,6 +1,6 @@
 """`ImagePipeline`: what happens to one image, as data. The graph and the stage carry it out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -30,15 +30,19 @@ class ImagePipeline:
             random ones too.
         transforms: such as `(dm.ColorJitter(0.4, 0.4, 0.4), dm.RandomErasing())`, planned from (seed, epoch, position)
             as the crops are.
-        mean: per channel (RGB), of values in [0, 1].
+        mean: per channel (RGB, or a single one), of values in [0, 1].
         std: per channel, likewise; an output value is (pixel / 255 - mean) / std.
+        channels: 3, or 1 for gray images (B, 1, H, W), with levels as Pillow's `convert("L")` and torchvision's
+            `Grayscale(1)` give them behind all transforms, before normalization; `mean` and `std` then hold one number
+            each. On a GPU its batches come from torch's operators, not from the Triton kernel.
         decode: "exact" as Pillow does, or "scaled": on a CPU, where a window of a JPEG is at least four times as high
             and wide as the output, it is decoded at a half, a quarter or an eighth of its size. For photos of many
             megapixels, which then load several times as fast; it changes an image by half a level in the mean.
         orient: hold images upright as their EXIF says, as `PIL.ImageOps.exif_transpose` does, before all else; windows
             are those of the upright image. Without it they come as they are stored, as in torchvision's ImageFolder.
-            The orientations are read from all files when the Loader is built. Images that aren't upright are decoded
-            whole by Pillow, which takes longer.
+            The orientations are read from all files when a Loader is built, and those of file lists, folders and
+            Hugging Face's tables are kept beside their sizes. Images that aren't upright are decoded whole by Pillow,
+            which takes longer.
         after: functions of yours on the finished batch, images (B, 3, H, W) float32 with contiguous rows, normalized
             and not mixed yet, on its device; each gives images of the same shape. What they do to one image should
             depend on no other, as with a transform of torchvision's. `dm.Planned` gives a function random numbers of
@@ -59,8 +63,9 @@ class ImagePipeline:
     flip: float = 0.0
     augment: Callable[[Any], Any] | None = None
     transforms: tuple[Transform, ...] = ()
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    channels: Literal[1, 3] = 3
     decode: Literal["exact", "scaled"] = "exact"
     orient: bool = False
     after: tuple[After, ...] = ()
@@ -75,20 +80,18 @@ class ImagePipeline:
         if self.augment is not None and not callable(self.augment):
             raise TypeError(must_be("augment", "a function on DALI nodes, or None", self.augment))
         check_transforms(self.transforms)
+        check_choice("channels", self.channels, (1, 3))
         for name, value in (("mean", self.mean), ("std", self.std)):
-            if (
-                not isinstance(value, tuple | list)
-                or len(value) != 3
-                or not all(isinstance(v, int | float) for v in value)
-            ):
-                raise TypeError(must_be(name, "three numbers, for R, G and B", value))
+            _check_per_channel(name, value, self.channels)
         check_choice("decode", self.decode, ("exact", "scaled"))
         check_bool("orient", self.orient)
         object.__setattr__(self, "after", check_after(self.after))
         if self.decode == "scaled" and self.augment is not None:
             raise ValueError(must_be("decode", '"exact" with augment', self.decode))
         if min(self.std) <= 0:
-            raise ValueError(must_be("std", "three numbers above 0", self.std))
+            raise ValueError(
+                must_be("std", f"{'three numbers' if self.channels == 3 else 'one number'} above 0", self.std)
+            )
 
     def __str__(self) -> str:
         """The translation, line by line; of any other pipeline its fields."""
@@ -106,7 +109,7 @@ class ImagePipeline:
     @property
     def parts(self) -> tuple:
         """All that the pipeline does."""
-        own = (self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std)
+        own = (self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std, self.channels)
         return *own, self.decode, self.orient, self.after
 
     @property
@@ -122,7 +125,7 @@ class ImagePipeline:
         return self.geometry.output
 
     def normalization(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scale and shift (3,) of R, G and B in the precision of `dtype`; a value is scale * level + shift."""
+        """Scale and shift (channels,) in the precision of `dtype`; a value is scale * level + shift."""
         mean, std = torch.tensor(self.mean, dtype=dtype), torch.tensor(self.std, dtype=dtype)
         return 1 / (255 * std), -mean / std
 
@@ -142,3 +145,11 @@ class ImagePipeline:
         if self.translation is None or self.translation.parts != self.parts:
             return made
         return replace(made, translation=replace(self.translation, parts=made.parts))
+
+
+def _check_per_channel(name: str, value: object, channels: int) -> None:
+    """Raise a TypeError unless `value` holds a number for each channel."""
+    rule = "three numbers, for R, G and B" if channels == 3 else "one number, such as (0.5,), with channels=1"
+    numbers: Sequence[Any] = value if isinstance(value, tuple | list) else ()
+    if len(numbers) != channels or not all(isinstance(number, int | float) for number in numbers):
+        raise TypeError(must_be(name, rule, value))

@@ -39,10 +39,10 @@ def check_seed(seed: object) -> None:
         raise ValueError(must_be("seed", "below 2**64", seed))
 
 
-def keyed_generator(seed: int, purpose: Purpose, epoch: int, counter: int = 0) -> np.random.Generator:
-    """A generator for one (seed, purpose, epoch), advanced to its own stretch of 2**128 numbers for `counter`."""
+def keyed_generator(seed: int, purpose: Purpose, epoch: int, counter: int = 0, *, view: int = 0) -> np.random.Generator:
+    """A generator for one (seed, purpose, epoch), advanced to a stretch of 2**128 numbers of `counter` and `view`."""
     key = np.array([seed, purpose << 48 | epoch], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, counter, 0], np.uint64)))
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, counter, view], np.uint64)))
 
 
 def draw_at(
@@ -53,6 +53,7 @@ def draw_at(
     seed: int,
     purpose: Purpose,
     epoch: int,
+    view: int = 0,
 ) -> np.ndarray:
     """Rows for the positions first ... first + count - 1, the same ones however positions are cut into batches.
 
@@ -66,10 +67,11 @@ def draw_at(
         seed: from 0 to 2**64 - 1.
         purpose: the stream.
         epoch: from 0 to 2**48 - 1.
+        view: of the image, from 0.
     """
     start = first // CHUNK
     stop = max(start + 1, -(-(first + count) // CHUNK))
-    generator = keyed_generator(seed, purpose, epoch, start)
+    generator = keyed_generator(seed, purpose, epoch, start, view=view)
     state: Any = generator.bit_generator.state
     rows = []
     for chunk in range(start, stop):

@@ -62,12 +62,12 @@ def show(
 
 
 def as_levels(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
-    """Images (B, 3, H, W) without their normalization, uint8 (H, W, 3) each."""
+    """Images (B, 3, H, W), or gray (B, 1, H, W), without their normalization, uint8 (H, W, 3) each."""
     pixels = images.detach().cpu().permute(0, 2, 3, 1)
     if pixels.dtype != torch.uint8:
         values = pixels.float() * torch.tensor(std) + torch.tensor(mean)
         pixels = (255 * values).round().clamp(0, 255).to(torch.uint8)
-    return list(pixels.contiguous().numpy())
+    return list(pixels.expand(-1, -1, -1, 3).contiguous().numpy())
 
 
 def read_targets(targets: Targets, classes: Sequence[str] | None) -> tuple[list[list[Segment]], list[float] | None]:

@@ -579,6 +579,7 @@ def test_every_option_can_be_read(dataset):
         "max_pixels": 10**6,
         "gpu_decode": dm.GpuDecode(hw_decoder_load=0.5),
         "indices": True,
+        "views": 2,
     }
     made = dm.Loader(dataset, TRAIN, **options)
     read = {name: getattr(made, name) for name in options}

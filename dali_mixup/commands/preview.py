@@ -144,7 +144,7 @@ def _as_pixels(loader: Loader) -> np.ndarray:
     images, _ = next(iter(loader))
     mean, std = torch.tensor(loader.plan.pipeline.mean), torch.tensor(loader.plan.pipeline.std)
     values = images.cpu().permute(0, 2, 3, 1) * std + mean
-    return (255 * values).round().clamp(0, 255).byte().numpy()
+    return (255 * values).round().clamp(0, 255).byte().expand(-1, -1, -1, 3).numpy()
 
 
 def _name(dataset: ImageDataset, index: int) -> str:

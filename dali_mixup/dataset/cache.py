@@ -39,10 +39,7 @@ class Cache:
 
     def find(self, names: PathList) -> np.ndarray:
         """The row of each name, -1 where it isn't known; (N,) int64."""
-        if np.array_equal(names.ends, self.names.ends) and np.array_equal(names.blob, self.names.blob):
-            return np.arange(len(names))
-        row_of = {self.names.encoded(i).tobytes(): i for i in range(len(self.names))}
-        return np.array([row_of.get(names.encoded(i).tobytes(), -1) for i in range(len(names))], np.int64)
+        return find_names(names, self.names)
 
     def stamp(self, row: int) -> tuple[int, int]:
         """The file size and modification time that a row is about."""
@@ -55,6 +52,14 @@ class Cache:
         merged = [*(names.encoded(i).tobytes() for i in good), *(self.names.encoded(i).tobytes() for i in others)]
         table = {name: np.concatenate([columns[name][good], self.columns[name][others]]) for name in COLUMNS}
         return Cache(names=PathList(merged), columns=table)
+
+
+def find_names(names: PathList, known: PathList) -> np.ndarray:
+    """Where each name stands among the known ones, -1 where it doesn't; (N,) int64."""
+    if np.array_equal(names.ends, known.ends) and np.array_equal(names.blob, known.blob):
+        return np.arange(len(names))
+    row_of = {known.encoded(i).tobytes(): i for i in range(len(known))}
+    return np.array([row_of.get(names.encoded(i).tobytes(), -1) for i in range(len(names))], np.int64)
 
 
 def load_cache(file: Path) -> Cache:

@@ -15,9 +15,10 @@ import torch
 from PIL import Image
 
 from dali_mixup.dataset.orientation import UPRIGHT, read_orientations, turned_sizes
+from dali_mixup.dataset.orientation_cache import UNKNOWN, keep_orientations, recall_orientations
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.pillow import UndecodableError, decode_source, orientation_of
-from dali_mixup.dataset.sizes import Sizes
+from dali_mixup.dataset.sizes import Kept, Sizes
 from dali_mixup.dataset.source import BytesSource, Source
 from dali_mixup.errors import BadFileWarning, BadSampleError, name_some
 from dali_mixup.geometry.geometry import Windows
@@ -176,11 +177,22 @@ class EncodedDataset(ImageDataset):
             raise BadSampleError([(number, self.name(number), reason)], "this image can't be decoded:") from error
 
     def orientations(self) -> np.ndarray:
-        """See `ImageDataset`; read from all files when first asked for."""
+        """See `ImageDataset`; when first asked for, they are read from all files that nothing was kept of."""
         if self._orientations is None:
-            good = np.flatnonzero(self.heights > 0).tolist()
-            self._orientations = read_orientations(self.orientation, good, len(self), progress=True)
+            kept, good = self.kept, self.heights > 0
+            known = np.full(len(self), UNKNOWN, np.uint8) if kept is None else recall_orientations(kept, self.sizes)
+            unknown = np.flatnonzero((known == UNKNOWN) & good)
+            known[~good] = UPRIGHT
+            known[unknown] = read_orientations(self.orientation, unknown.tolist(), progress=True)
+            if kept is not None and len(unknown):
+                keep_orientations(kept, self.sizes, known)
+            self._orientations = known
         return self._orientations
+
+    @property
+    def kept(self) -> Kept | None:
+        """By which names and where something is kept of the samples from run to run; None for nothing."""
+        return None
 
     def orientation(self, number: int) -> int:
         """That of one sample."""

@@ -11,7 +11,7 @@ import torch
 from dali_mixup.dataset.dataset import EncodedDataset, fingerprint_of
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.quarantine import find_kept
-from dali_mixup.dataset.sizes import default_cache_folder, read_sizes, remember_verdicts
+from dali_mixup.dataset.sizes import Kept, default_cache_folder, place_of, read_sizes, remember_verdicts
 from dali_mixup.dataset.source import FileSource, open_file
 from dali_mixup.dataset.targets import check_targets
 from dali_mixup.errors import DatasetError, must_be, name_some
@@ -26,6 +26,11 @@ class FileList(EncodedDataset):
     Every header is read once, in threads, and remembered in the user's cache folder; later only files whose size or
     modification time changed are read again. Files that can't be images are named in one warning and stay in the list:
     what the Loader does with them is its `on_bad_sample`.
+
+    Levels are those of Pillow's `convert("RGB")`, as in torchvision's ImageFolder. So in a gray PNG or TIFF of 16 bits
+    all levels above 255 are 255, nearly all of the image (Pillow 13 clips), and one in RGB keeps the upper 8 of its 16
+    bits. For all levels of gray ones scale them first, once: `(levels // 257).astype("uint8")` in new files, or in an
+    `ArrayDataset`.
 
     Args:
         paths: N files (str, bytes or path-like).
@@ -102,6 +107,11 @@ class FileList(EncodedDataset):
         """See `EncodedDataset`."""
         with open_file(self.paths.encoded(number).tobytes()) as (source, _):
             yield source
+
+    @property
+    def kept(self) -> Kept | None:
+        """See `EncodedDataset`."""
+        return None if self.cache_folder is None else place_of(self.paths, self.cache_folder)
 
     def remember(self, verdicts: np.ndarray) -> None:
         """See `EncodedDataset`: kept in the cache of sizes."""

@@ -120,6 +120,11 @@ class HFDataset(ReadableDataset):
         """See `ReadableDataset`."""
         return [self._read(number) for number in numbers]
 
+    @property
+    def kept(self) -> Kept | None:
+        """See `EncodedDataset`."""
+        return self._kept if self._files is None else None
+
     def remember(self, verdicts: np.ndarray) -> None:
         """See `EncodedDataset`: kept in the cache of sizes."""
         if self._files is not None:

@@ -1,6 +1,6 @@
 """EXIF orientations: how a camera was held, which `ImageOps.exif_transpose` undoes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -35,20 +35,19 @@ def turned_sizes(height: np.ndarray, width: np.ndarray, orientations: np.ndarray
     return np.where(sideways, width, height), np.where(sideways, height, width)
 
 
-def read_orientations(read: Callable[[int], int], numbers: Iterable[int], total: int, *, progress: bool) -> np.ndarray:
-    """What `read` says of the samples `numbers`, and upright for all others; (N,) uint8.
+def read_orientations(read: Callable[[int], int], numbers: Sequence[int], *, progress: bool) -> np.ndarray:
+    """What `read` says of the samples `numbers`; uint8, one of each.
 
     Args:
         read: the orientation of the sample of a number; called in threads.
         numbers: of the samples.
-        total: N.
         progress: show a bar on stderr once the work takes longer than half a second.
     """
-    found, numbers = np.full(total, UPRIGHT, np.uint8), list(numbers)
+    found: list[int] = []
     parts = [numbers[start : start + SAMPLES_PER_TASK] for start in range(0, len(numbers), SAMPLES_PER_TASK)]
     shown = {"desc": "reading orientations", "unit": " files", "delay": 0.5, "leave": False, "disable": not progress}
     with ThreadPoolExecutor(THREADS) as pool, progress_bar(total=len(numbers), **shown) as bar:
-        for part, turns in zip(parts, pool.map(lambda part: [read(number) for number in part], parts), strict=True):
-            found[part] = turns
-            bar.update(len(part))
-    return found
+        for turns in pool.map(lambda part: [read(number) for number in part], parts):
+            found += turns
+            bar.update(len(turns))
+    return np.array(found, np.uint8)

@@ -76,7 +76,7 @@ def read_sizes(paths: PathList, *, cache_folder: Path | None, progress: bool = T
         cache_folder: where caches lie; None reads every header and keeps nothing.
         progress: show a bar on stderr once the work takes longer than half a second.
     """
-    kept = None if cache_folder is None or not len(paths) else _place(paths, cache_folder)
+    kept = None if cache_folder is None or not len(paths) else place_of(paths, cache_folder)
 
     def is_current(i: int, file_size: int, mtime_ns: int) -> bool:
         return _unchanged(paths.encoded(i).tobytes(), file_size, mtime_ns)
@@ -143,7 +143,7 @@ def remember_verdicts(paths: PathList, sizes: Sizes, verdicts: np.ndarray, *, ca
         cache_folder: where caches lie; None keeps nothing.
     """
     if cache_folder is not None and len(paths):
-        remember_kept(_place(paths, cache_folder), sizes, verdicts)
+        remember_kept(place_of(paths, cache_folder), sizes, verdicts)
 
 
 def remember_kept(kept: Kept, sizes: Sizes, verdicts: np.ndarray) -> None:
@@ -160,7 +160,7 @@ def remember_kept(kept: Kept, sizes: Sizes, verdicts: np.ndarray) -> None:
         _keep(kept.file, known)
 
 
-def _place(paths: PathList, cache_folder: Path) -> Kept:
+def place_of(paths: PathList, cache_folder: Path) -> Kept:
     """What is kept of the folder that files share, in which they have the names that they have below it."""
     folder = paths.common_folder()
     name = hashlib.blake2b(os.path.abspath(folder or os.fsencode(os.curdir)), digest_size=16).hexdigest()

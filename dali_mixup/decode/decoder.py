@@ -16,10 +16,10 @@ import torch
 from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset.files import FileList
 from dali_mixup.decode.faults import CheckedBatch, Faults
-from dali_mixup.decode.files_to_decode import files_to_decode
+from dali_mixup.decode.files_to_decode import files_to_decode, name_of_view
 from dali_mixup.decode.gpu_decode import GpuDecode, largest_size
 from dali_mixup.decode.output import GpuOutput
-from dali_mixup.decode.turns import Decoded, Turn, check_batches, stands_at, turns_from
+from dali_mixup.decode.turns import Decoded, Images, Turn, check_batches, cut_views, stands_at, turns_from
 from dali_mixup.errors import BadSampleError
 from dali_mixup.plan.plan import Plan
 from dali_mixup.plan.state import Cursor
@@ -109,8 +109,9 @@ class Decoder:
     @property
     def windows_only(self) -> bool:
         """Whether `next` gives windows for the stage to resize: DALI's resize costs ten times as much on the CPU."""
-        pipeline = self.plan.pipeline
-        return self.device.type == "cpu" and pipeline.augment is None and pipeline.geometry.interpolation is not None
+        if self.device.type != "cpu" or self.plan.augments:
+            return False
+        return bool(self.plan.others) or self.plan.pipeline.geometry.interpolation is not None
 
     @property
     def _splits_batches(self) -> bool:
@@ -120,7 +121,7 @@ class Decoder:
         a level. So that no pixel depends on where a run began, a graph first gets a full batch that nobody sees. Not
         with `augment`, whose random numbers it would use up: there the first batch of the epoch decides.
         """
-        return self._output is not None and self.plan.pipeline.augment is None and self.gpu_decode.hw_decoder_load > 0
+        return self._output is not None and not self.plan.augments and self.gpu_decode.hw_decoder_load > 0
 
     def next(self) -> Decoded:
         """The next batch.
@@ -145,9 +146,11 @@ class Decoder:
                 self.close()
                 raise
         plan = self._in_flight.popleft().batch.plan
+        if isinstance(images, list) and plan.views:
+            images = cut_views(images, plan)
         self._taken.popleft()
         self._stuck = 0
-        if self.plan.pipeline.augment is not None:
+        if self.plan.augments:
             assert self._graph is not None  # noqa: S101  it has just run
             self._checkpoint = self._graph.checkpoint()
         return Decoded(plan, images, self._checkpoint)
@@ -165,16 +168,18 @@ class Decoder:
         self._in_flight.clear()
         self._taken.clear()
         self._failure = None
-        if had_graph and self.plan.pipeline.augment is not None:
+        if had_graph and self.plan.augments:
             gc.collect()  # DALI's nodes form cycles: megabytes per graph, left for hours
 
-    def _run(self, graph: Pipeline) -> torch.Tensor | list[torch.Tensor]:
+    def _run(self, graph: Pipeline) -> Images | tuple[Images, ...]:
         if self._output is not None:
-            return self._output.run(graph)
-        (images,) = graph.run()
-        if self.windows_only:
+            outputs = self._output.run(graph)
+        elif self.windows_only:
+            (images,) = graph.run()
             return [torch.from_numpy(np.asarray(image)) for image in images]
-        return torch.from_dlpack(images.as_tensor())
+        else:
+            outputs = tuple(torch.from_dlpack(images.as_tensor()) for images in graph.run())
+        return outputs if self.plan.others else outputs[0]
 
     def _recover(self, error: Exception) -> None:
         """After an error no graph goes on: raise what is wrong, or go back to the failed batch without bad files."""
@@ -208,7 +213,7 @@ class Decoder:
         draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.step.first)
         feed = weakref.WeakMethod(self._feed)  # a cycle would keep DALI's threads until Python looks for cycles
         return build_graph(
-            self.plan.pipeline,
+            self.plan.pipelines,
             lambda info: cast(Callable, feed())(info),
             windows_only=self.windows_only,
             batch_size=self._largest,
@@ -268,10 +273,16 @@ def _inputs(plan: Plan, batch: CheckedBatch, *, windows_only: bool) -> Inputs:
         inputs["pixels"] = [batch.pixels.get(row, NO_PIXELS) for row in range(count)]
     if windows_only:
         return inputs
-    return inputs | {
-        "offset": windows.offset,
-        "resized": windows.resized.astype(np.float32),
-        "roi": windows.roi(plan.pipeline.size),
-        "interpolation": windows.interpolation,
-        "flip": batch.plan.flips.astype(np.int32),
-    }
+    for number, (view, pipeline) in enumerate(zip(batch.plan.each_view, plan.pipelines, strict=True)):
+        own = view.windows
+        values = {
+            "start": own.anchor - windows.anchor,
+            "extent": own.shape,
+            "offset": own.offset,
+            "resized": own.resized.astype(np.float32),
+            "roi": own.roi(pipeline.size),
+            "interpolation": own.interpolation,
+            "flip": view.flips.astype(np.int32),
+        }
+        inputs |= {name_of_view(name, number): value for name, value in values.items()}
+    return inputs

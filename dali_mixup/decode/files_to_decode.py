@@ -31,3 +31,8 @@ def files_to_decode(
     files = [NO_FILE if each is None else np.frombuffer(each.data, np.uint8) for each in found]
     length = np.array([len(each) for each in files], np.int32)
     return {"file": files, "length": length, "anchor": anchor - corner, "shape": shape}
+
+
+def name_of_view(name: str, view: int) -> str:
+    """What an input of one view is called in DALI's graph; of the first one as if it were the only one."""
+    return f"{name} {view}" if view else name

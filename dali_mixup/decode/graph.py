@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     from nvidia.dali.data_node import DataNode
     from nvidia.dali.pipeline import Pipeline, pipeline_def
 
+from dali_mixup.decode.files_to_decode import name_of_view
 from dali_mixup.geometry.geometry import INTERPOLATIONS, Border
 from dali_mixup.pipeline import ImagePipeline
 
@@ -36,7 +37,7 @@ Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
 
 
 def build_graph(
-    pipeline: ImagePipeline,
+    pipelines: Sequence[ImagePipeline],
     source: Source,
     *,
     windows_only: bool,
@@ -49,35 +50,35 @@ def build_graph(
     in_memory: bool = False,
     gpu_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Pipeline:
-    """Build the graph of an `ImagePipeline`.
+    """Build the graph of an `ImagePipeline`, or of one for each view.
 
     Args:
-        pipeline: what to do.
+        pipelines: what to do.
         source: gives the inputs of the next batch by name: those of `files_to_decode`, "is_decoded" (B,)
             bool and "pixels", B uint8 (h, w, 3): the windows that DALI isn't to decode;
             unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
-            (B,) int32.
+            (B,) int32, and with several views "start" and "extent", their windows in what is decoded: of each view
+            under a `name_of_view`.
         windows_only: stop after the decoder; resize and flip are left to the stage.
         batch_size: the largest batch that `source` gives.
         device_id: the GPU that decodes and resizes; None for the CPU.
         num_threads: DALI's threads on the CPU.
         prefetch: batches that DALI prepares ahead.
-        seed: of the random operators in `pipeline.augment`.
+        seed: of the random operators in `augment`.
         checkpoint: their state, as `Pipeline.checkpoint` gave it; None for the beginning.
         in_memory: `source` gives the files' bytes in the place of their paths.
         gpu_options: of the decoder on a GPU, from `GpuDecode.options`.
 
     Returns:
-        A built pipeline with one output: uint8 (H, W, 3) images, or uint8 windows (h, w, 3) of different sizes.
+        A built pipeline with one output, uint8 windows (h, w, 3) of different sizes; or an output of uint8 (H, W, 3)
+        images for each view.
     """
     kinds = FILE_KINDS | {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
-    geometry, size = pipeline.geometry, pipeline.size
-    border, interpolation = geometry.border, geometry.interpolation
-    if not windows_only:
-        kinds |= {"offset": (types.INT32, 1)} if border else {"roi": (types.FLOAT, 1)}
-        kinds |= {"resized": (types.FLOAT, 1)} if border and interpolation else {}
-        kinds |= {"interpolation": (types.INT32, 0)} if interpolation == "random" else {}
-        kinds |= {"flip": (types.INT32, 0)} if pipeline.flip > 0 else {}
+    names: list[dict[str, str]] = []  # by view, what its inputs are called
+    for view, pipeline in enumerate(() if windows_only else pipelines):
+        own = _kinds_of_view(pipeline, cut=len(pipelines) > 1)
+        names.append({name: name_of_view(name, view) for name in own})
+        kinds |= {name_of_view(name, view): kind for name, kind in own.items()}
 
     def inputs_in_order(info: types.BatchInfo) -> tuple:
         batch = source(info)
@@ -91,9 +92,9 @@ def build_graph(
         prefetch_queue_depth=prefetch,
         exec_dynamic=True,
         enable_conditionals=True,  # auto_aug needs it
-        enable_checkpointing=pipeline.augment is not None,
+        enable_checkpointing=any(pipeline.augment is not None for pipeline in pipelines),
     )
-    def graph() -> DataNode:
+    def graph() -> DataNode | tuple[DataNode, ...]:
         nodes = fn.external_source(
             source=inputs_in_order,
             num_outputs=len(kinds),
@@ -109,25 +110,50 @@ def build_graph(
         else:
             options = None if device_id is None else gpu_options
             images = _decode(inputs, options, in_memory=in_memory)
-        if "resized" in inputs:
-            images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(interpolation)))
-        if "offset" in inputs:
-            images = _crop_with_padding(images, inputs["offset"], size, cast(Border, border))
-        if "interpolation" in inputs:
-            if inputs["interpolation"] == BICUBIC:  # pyright: ignore[reportGeneralTypeIssues]  DALI asks each image
-                images = _resize(images, inputs["roi"], size, "bicubic")
-            else:
-                images = _resize(images, inputs["roi"], size, "bilinear")
-        elif "roi" in inputs:
-            images = _resize(images, inputs["roi"], size, interpolation)
-        if "flip" in inputs:
-            images = fn.flip(images, horizontal=inputs["flip"], vertical=0)
-        return images if pipeline.augment is None else pipeline.augment(images)
+        if windows_only:
+            return images
+        outputs = ()
+        for pipeline, own in zip(pipelines, names):  # noqa: B905  as above
+            view = _finish_view(images, {name: inputs[called] for name, called in own.items()}, pipeline)
+            outputs = (*outputs, view)
+        return outputs
 
     with _without_warnings_of_auto_aug():
         built = graph(checkpoint=checkpoint)
         built.build()
     return built
+
+
+def _kinds_of_view(pipeline: ImagePipeline, *, cut: bool) -> dict[str, tuple[Any, int]]:
+    """The inputs that resize, crop and flip a view."""
+    border, interpolation = pipeline.geometry.border, pipeline.geometry.interpolation
+    kinds = {"start": (types.INT32, 1), "extent": (types.INT32, 1)} if cut else {}
+    kinds |= {"offset": (types.INT32, 1)} if border else {"roi": (types.FLOAT, 1)}
+    kinds |= {"resized": (types.FLOAT, 1)} if border and interpolation else {}
+    kinds |= {"interpolation": (types.INT32, 0)} if interpolation == "random" else {}
+    return kinds | ({"flip": (types.INT32, 0)} if pipeline.flip > 0 else {})
+
+
+def _finish_view(images: DataNode, inputs: Mapping[str, DataNode], pipeline: ImagePipeline) -> DataNode:
+    """Cut, resize and flip what is decoded, and the user's operators."""
+    geometry, size = pipeline.geometry, pipeline.size
+    interpolation = geometry.interpolation
+    if "start" in inputs:  # before all else, so that a filter sees no pixel around its window
+        images = fn.slice(images, start=inputs["start"], shape=inputs["extent"], axes=(0, 1))
+    if "resized" in inputs:
+        images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(interpolation)))
+    if "offset" in inputs:
+        images = _crop_with_padding(images, inputs["offset"], size, cast(Border, geometry.border))
+    if "interpolation" in inputs:
+        if inputs["interpolation"] == BICUBIC:  # pyright: ignore[reportGeneralTypeIssues]  DALI asks each image
+            images = _resize(images, inputs["roi"], size, "bicubic")
+        else:
+            images = _resize(images, inputs["roi"], size, "bilinear")
+    elif "roi" in inputs:
+        images = _resize(images, inputs["roi"], size, interpolation)
+    if "flip" in inputs:
+        images = fn.flip(images, horizontal=inputs["flip"], vertical=0)
+    return images if pipeline.augment is None else pipeline.augment(images)
 
 
 @contextmanager

@@ -38,16 +38,16 @@ class GpuOutput:
         while self._unread and (len(self._unread) >= MOST_UNREAD or self._unread[0][1].query()):
             _drop_first(self._unread)
 
-    def run(self, graph: Pipeline) -> torch.Tensor:
-        """The next batch of a graph, (B, H, W, 3) uint8, for kernels on the stream that is current now.
+    def run(self, graph: Pipeline) -> tuple[torch.Tensor, ...]:
+        """The next batch of a graph, (B, H, W, 3) uint8 of each view, for kernels on the stream that is current now.
 
         The stream waits for DALI, the host only until DALI has launched its work. After `release` no kernel may be
-        launched on the tensor.
+        launched on the tensors.
         """
         with torch.cuda.device(self.device):  # DALI takes the default stream for that of the current device
-            (images,) = graph.run(torch.cuda.current_stream())
-        self._taken = images.as_tensor()
-        return torch.as_tensor(self._taken, device=self.device)
+            outputs = graph.run(torch.cuda.current_stream())
+        self._taken = [images.as_tensor() for images in outputs]
+        return tuple(torch.as_tensor(images, device=self.device) for images in self._taken)
 
     def release(self) -> None:
         """Every kernel that reads the last batch is launched, on the stream that is current now."""

@@ -1,7 +1,7 @@
 """Planned batches of images that need no decoding, in order, prepared ahead."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, pairwise
@@ -15,7 +15,7 @@ from dali_mixup.buffers import BufferPool
 from dali_mixup.dataset.dataset import PixelDataset
 from dali_mixup.decode.faults import CheckedBatch, Faults
 from dali_mixup.decode.gather import gather_on_device, gather_on_host
-from dali_mixup.decode.turns import Decoded, Turn, check_batches, stands_at, turns_from
+from dali_mixup.decode.turns import Decoded, Images, Turn, check_batches, stands_at, turns_from
 from dali_mixup.errors import BadSampleError
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import send
@@ -25,7 +25,6 @@ from dali_mixup.threads import single_threaded_pool
 
 SMALL = 2**14  # pixels of an image; to cut a larger one by itself costs less than to find its pixels one by one
 
-Images = torch.Tensor | list[torch.Tensor]
 Part = TypeVar("Part")
 
 
@@ -36,11 +35,11 @@ def are_gathered(dataset: PixelDataset, pipeline: ImagePipeline, device: torch.d
     return _is_on(dataset, device) or int(dataset.heights[0]) * int(dataset.widths[0]) <= SMALL
 
 
-def need_dali(dataset: PixelDataset, pipeline: ImagePipeline, device: torch.device) -> bool:
-    """Whether pixels go through DALI's graph: to `augment`, and to a GPU unless they `are_gathered`."""
-    if pipeline.augment is not None:
+def need_dali(dataset: PixelDataset, pipelines: Sequence[ImagePipeline], device: torch.device) -> bool:
+    """Whether pixels go through DALI's graph: to `augment`, and to a GPU unless all views `are_gathered`."""
+    if any(pipeline.augment is not None for pipeline in pipelines):
         return True
-    return device.type != "cpu" and not are_gathered(dataset, pipeline, device)
+    return device.type != "cpu" and not all(are_gathered(dataset, pipeline, device) for pipeline in pipelines)
 
 
 class PixelDecoder:
@@ -72,16 +71,18 @@ class PixelDecoder:
     ):
         self.plan, self.dataset, self.faults = plan, dataset, faults
         self.device, self.prefetch = device, prefetch
-        self.takes_cores = are_gathered(dataset, plan.pipeline, device)
+        self.takes_cores = all(are_gathered(dataset, pipeline, device) for pipeline in plan.pipelines)
         if self.takes_cores:
             num_threads = max(1, num_threads // 2)
         pool = single_threaded_pool(num_threads, "pixels")
-        self._cut: Callable[[BatchPlan], Images] | None = partial(_cut_windows, dataset, pool, num_threads)
+        cut = partial(_cut_windows, dataset, pool, num_threads)
+        self._cuts: list[Callable[[BatchPlan], Images]] = [cut] * len(plan.pipelines)  # one per view
         if self.takes_cores:
-            gather = partial(_gather, dataset, plan.pipeline, BufferPool(prefetch + 1), pool, num_threads)
-            self._cut = None if _is_on(dataset, device) else gather
+            keep = prefetch + 1
+            gathers = [partial(_gather, dataset, each, BufferPool(keep), pool, num_threads) for each in plan.pipelines]
+            self._cuts = [] if _is_on(dataset, device) else gathers
         self._taken: deque[Turn] = deque()  # turns that weren't delivered yet
-        self._batches: Generator[tuple[CheckedBatch, Images | None], None, None] = run_ahead(iter(()), ahead=0)
+        self._batches: Generator[tuple[CheckedBatch, list[Images]], None, None] = run_ahead(iter(()), ahead=0)
 
     def seek(self, cursor: Cursor) -> None:
         """Make the batch at a cursor the next one."""
@@ -89,7 +90,7 @@ class PixelDecoder:
             return
         self.close()
         checked = check_batches(turns_from(self.plan, cursor), self._taken, self.plan, self.faults)
-        self._batches = run_ahead(_with_images(checked, self._cut), ahead=self.prefetch - 1)
+        self._batches = run_ahead(_with_images(checked, self._cuts), ahead=self.prefetch - 1)
 
     def next(self) -> Decoded:
         """The next batch.
@@ -108,11 +109,11 @@ class PixelDecoder:
             self.close()
             raise
         self._taken.popleft()
-        if images is None:  # here, since the consumer's stream is this thread's
-            images = _gather_on_device(self.dataset, self.plan.pipeline, batch.plan)
-        elif isinstance(images, torch.Tensor):
-            images = send(images, self.device)
-        return Decoded(batch.plan, images, None)
+        if not images:  # here, since the consumer's stream is this thread's
+            plans = zip(self.plan.pipelines, batch.plan.each_view, strict=True)
+            images = [_gather_on_device(self.dataset, pipeline, view) for pipeline, view in plans]
+        images = tuple(send(each, self.device) if isinstance(each, torch.Tensor) else each for each in images)
+        return Decoded(batch.plan, images if batch.plan.views else images[0], None)
 
     def release(self) -> None:
         """See `Decoder`; nothing is lent here."""
@@ -128,10 +129,12 @@ def _is_on(dataset: PixelDataset, device: torch.device) -> bool:
 
 
 def _with_images(
-    batches: Iterator[CheckedBatch], cut: Callable[[BatchPlan], Images] | None
-) -> Iterator[tuple[CheckedBatch, Images | None]]:
+    batches: Iterator[CheckedBatch], cuts: list[Callable[[BatchPlan], Images]]
+) -> Iterator[tuple[CheckedBatch, list[Images]]]:
+    """With the images of each view; with none where the device gathers them itself."""
     for batch in batches:
-        yield batch, None if batch.bad or cut is None else cut(batch.plan)
+        plans = zip(cuts, batch.plan.each_view, strict=False)
+        yield batch, [] if batch.bad else [cut(view) for cut, view in plans]
 
 
 def _cut_windows(dataset: PixelDataset, pool: ThreadPoolExecutor, num_threads: int, batch: BatchPlan) -> Images:

@@ -13,6 +13,8 @@ from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.state import Cursor
 from dali_mixup.plan.step import Step
 
+Images = torch.Tensor | list[torch.Tensor]
+
 
 class Turn(NamedTuple):
     """What comes next: a step of an epoch, and the epoch's order."""
@@ -28,13 +30,23 @@ class Decoded(NamedTuple):
     Attributes:
         plan: of the batch.
         images: uint8 (B, H, W, 3) on the device, cropped, resized and flipped; or with `windows_only` a list of B uint8
-            (h, w, 3).
+            (h, w, 3). With several views a tuple with these of each.
         checkpoint: DALI's state after it; None without random operators in the graph.
     """
 
     plan: BatchPlan
-    images: torch.Tensor | list[torch.Tensor]
+    images: Images | tuple[Images, ...]
     checkpoint: bytes | None
+
+
+def cut_views(images: list[torch.Tensor], batch: BatchPlan) -> tuple[list[torch.Tensor], ...]:
+    """The window of each view in what was decoded for all of them, without copies."""
+    cuts = []
+    for view in batch.views:
+        start = view.windows.anchor - batch.windows.anchor
+        places = zip(images, start.tolist(), (start + view.windows.shape).tolist(), strict=True)
+        cuts.append([image[top:bottom, left:right] for image, (top, left), (bottom, right) in places])
+    return tuple(cuts)
 
 
 def check_batches(turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults: Faults) -> Iterator[CheckedBatch]:
@@ -56,7 +68,7 @@ def turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:
         order = plan.order(epoch, cursor.sampled)
         for step in plan.steps(position, cursor.sampled):
             yield Turn(epoch, order, step)
-        if plan.pipeline.augment is not None or cursor.sampled is not None:
+        if plan.augments or cursor.sampled is not None:
             return
         position = 0
 
@@ -64,6 +76,6 @@ def turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:
 def stands_at(taken: deque[Turn], plan: Plan, cursor: Cursor) -> bool:
     """Whether a cursor is where the turns that were taken and not delivered begin, which go on into the next epoch."""
     step = next(plan.steps(cursor.position), None)
-    if not taken or step is None or plan.pipeline.augment is not None or cursor.sampled is not None:
+    if not taken or step is None or plan.augments or cursor.sampled is not None:
         return False
     return (taken[0].epoch, taken[0].step.first) == (cursor.epoch, step.first)

@@ -5,7 +5,7 @@ positions is cut into one run of consecutive positions per rank.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.sampler import Sampled
 from dali_mixup.plan.step import Step
+from dali_mixup.plan.views import unite
 from dali_mixup.randomness import Purpose, draw_at, keyed_generator
 from dali_mixup.transforms.after import count_after
 from dali_mixup.transforms.operations import Operation
@@ -40,6 +41,8 @@ class BatchPlan:
         draw: lam, partner and, with CutMix, boxes; None without mixup.
         operations: for each image, what its pipeline's `transforms` do to it; None without them.
         after: (B, k) float32 in [0, 1), what its pipeline's `after` have planned; None without such.
+        views: with several views of each image their plans, of the same samples; `windows` then holds all of theirs,
+            and the rest is the first one's.
     """
 
     epoch: int
@@ -50,6 +53,12 @@ class BatchPlan:
     draw: Draw | None
     operations: list[list[Operation]] | None = None
     after: np.ndarray | None = None
+    views: tuple["BatchPlan", ...] = ()
+
+    @property
+    def each_view(self) -> tuple["BatchPlan", ...]:
+        """The plan of each view: this one without several."""
+        return self.views or (self,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +76,8 @@ class Plan:
         rank: from 0 to world - 1.
         world: number of ranks; 1 where a sampler decides what this rank gets.
         end: the epoch from which on another plan holds; None where there is none.
+        view: which view of an image this is; each has random numbers of its own.
+        others: the plans of the views after the first.
     """
 
     dataset: ImageDataset
@@ -79,6 +90,18 @@ class Plan:
     rank: int
     world: int
     end: int | None = None
+    view: int = 0
+    others: tuple["Plan", ...] = ()
+
+    @property
+    def pipelines(self) -> tuple[ImagePipeline, ...]:
+        """That of each view."""
+        return (self.pipeline, *(other.pipeline for other in self.others))
+
+    @property
+    def augments(self) -> bool:
+        """Whether a view has operators of the user's in DALI's graph."""
+        return any(pipeline.augment is not None for pipeline in self.pipelines)
 
     def steps(self, position: int = 0, sampled: Sampled | None = None) -> Iterator[Step]:
         """This rank's batches from a global position to the end of an epoch.
@@ -132,7 +155,7 @@ class Plan:
         if replaced:
             indices = indices.copy()
             indices[np.array(list(replaced)) - first] = list(replaced.values())
-        return BatchPlan(
+        own = BatchPlan(
             epoch=epoch,
             step=step,
             indices=indices,
@@ -142,6 +165,10 @@ class Plan:
             operations=self._operations(epoch, first, count),
             after=self._after(epoch, first, count),
         )
+        if not self.others:
+            return own
+        views = (own, *(other.batch(epoch, order, step, replaced) for other in self.others))
+        return replace(own, windows=unite([view.windows for view in views]), views=views)
 
     def windows(self, epoch: int, first: int, indices: np.ndarray) -> Windows:
         """Windows of the samples `indices` at the positions from `first` on."""
@@ -177,6 +204,7 @@ class Plan:
             seed=self.seed,
             purpose=purpose,
             epoch=epoch,
+            view=self.view,
         )
 
     def _operations(self, epoch: int, first: int, count: int) -> list[list[Operation]] | None:

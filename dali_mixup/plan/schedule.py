@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from dali_mixup.errors import must_be
 from dali_mixup.mixing.random_choice import AnyMixer
-from dali_mixup.pipeline import ImagePipeline
+from dali_mixup.plan.views import Pipelines
 
 T = TypeVar("T")
 Scheduled = T | Mapping[int, T]
@@ -19,13 +19,13 @@ class Phase:
     Attributes:
         first: the first of them.
         end: the first that isn't one of them any more; None where there is none.
-        pipeline: what happens to an image.
+        pipeline: what happens to an image, or to each of its views.
         mixup: what happens to a batch; None for nothing.
     """
 
     first: int
     end: int | None
-    pipeline: ImagePipeline
+    pipeline: Pipelines
     mixup: AnyMixer | None
 
 
@@ -72,12 +72,21 @@ def at_epoch(value: Scheduled[T], epoch: int) -> T:
     return value[max(first for first in value if first <= epoch)]
 
 
-def phase_at(pipeline: Scheduled[ImagePipeline], mixup: Scheduled[AnyMixer | None], epoch: int) -> Phase:
+def phase_at(pipeline: Scheduled[Pipelines], mixup: Scheduled[AnyMixer | None], epoch: int) -> Phase:
     """The phase that an epoch belongs to."""
-    starts = {0, *(first for value in (pipeline, mixup) if isinstance(value, Mapping) for first in value)}
+    starts = _starts(pipeline, mixup)
     return Phase(
         first=max(first for first in starts if first <= epoch),
         end=min((first for first in starts if first > epoch), default=None),
         pipeline=at_epoch(pipeline, epoch),
         mixup=at_epoch(mixup, epoch),
     )
+
+
+def phases_of(pipeline: Scheduled[Pipelines], mixup: Scheduled[AnyMixer | None]) -> list[Phase]:
+    """All phases of a run, in order."""
+    return [phase_at(pipeline, mixup, epoch) for epoch in sorted(_starts(pipeline, mixup))]
+
+
+def _starts(*schedules: Scheduled) -> set[int]:
+    return {0, *(first for value in schedules if isinstance(value, Mapping) for first in value)}

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from PIL import Image
 
 from dali_mixup.buffers import BufferPool
 from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
@@ -44,7 +45,7 @@ class CpuStage:
         keep: int,
     ):
         self.size = height, width = pipeline.size
-        self.dtype = dtype
+        self.dtype, self.channels = dtype, pipeline.channels
         self.planar = memory_format == torch.contiguous_format
         self.num_threads = num_threads
         self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads, "stage")
@@ -53,8 +54,9 @@ class CpuStage:
         self.border = pipeline.geometry.border
         with torch.inference_mode(False):  # what is allocated here is written in threads, which are never in that mode
             self.parts = split_image(pipeline, planar=self.planar)
-            # an image in memory: three planes, or rows of RGB pixels
-            self.shape = (3, height * width) if self.planar else (1, height, width * 3)
+            # an image in memory: planes, or rows of pixels
+            channels = self.channels
+            self.shape = (channels, height * width) if self.planar else (1, height, width * channels)
             self.small = SmallImages(pipeline, planar=self.planar)
             self.levels = torch.empty(0, dtype=torch.uint8)
             self.scratch = [Scratch(self.shape, self.size) for _ in range(num_threads)]
@@ -68,7 +70,7 @@ class CpuStage:
             batch: their plan.
 
         Returns:
-            (B, 3, H, W), in memory that nobody else holds.
+            (B, 3, H, W), or gray (B, 1, H, W), in memory that nobody else holds.
         """
         count = len(images)
         out = self.buffers.take((count, *self.shape), self.dtype)
@@ -93,7 +95,7 @@ class CpuStage:
 
     def _as_levels(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
         """uint8 (B, *shape): images of the output size, in the output's layout."""
-        if isinstance(images, torch.Tensor) and not self.planar and batch.operations is None:
+        if isinstance(images, torch.Tensor) and self._is_kept(batch):
             return images.reshape(len(images), *self.shape)
         if len(self.levels) < len(images):
             with torch.inference_mode(False):
@@ -109,10 +111,14 @@ class CpuStage:
         return self.levels
 
     def _as_images(self, batch: torch.Tensor) -> torch.Tensor:
-        """A view (B, 3, H, W)."""
+        """A view (B, 3, H, W), or gray (B, 1, H, W)."""
         if self.planar:
-            return batch.view(-1, 3, *self.size)
-        return batch.view(-1, *self.size, 3).permute(0, 3, 1, 2)
+            return batch.view(-1, self.channels, *self.size)
+        return batch.view(-1, *self.size, self.channels).permute(0, 3, 1, 2)
+
+    def _is_kept(self, batch: BatchPlan) -> bool:
+        """Whether pixels stay in the order of decoded images: RGB, and nothing is done to them."""
+        return not self.planar and self.channels == 3 and batch.operations is None
 
     def _in_threads(self, work: "Callable[[list[int], Scratch], None]", order: list[int]) -> None:
         """Give each thread a run of the images, and a scratch area."""
@@ -129,19 +135,20 @@ class CpuStage:
         codes = [BILINEAR] * len(windows) if planned.interpolation is None else planned.interpolation.tolist()
         size = list(self.size)
         levels = self._as_images(self.levels)
+        into_level = self._is_kept(batch)
         for i in run:
-            image, level = windows[i][None].permute(0, 3, 1, 2), levels[i : i + 1]
+            image, level = windows[i].contiguous()[None].permute(0, 3, 1, 2), levels[i : i + 1]
             if resized[i] == size and offset[i] == [0, 0]:
-                found = resize(
-                    image, size, codes[i], out=pixels if self.planar or batch.operations is not None else level
-                )
+                found = resize(image, size, codes[i], out=level if into_level else pixels)
             else:
                 found = cut(resize(image, resized[i], codes[i]), offset[i], self.size, self.border)
             if batch.operations is not None:
                 todo = [FLIP, *batch.operations[i]] if flips[i] else batch.operations[i]
-                level.copy_(apply_one(found.contiguous(), todo))
+                self._keep_levels(apply_one(found.contiguous(), todo), level)
                 continue
-            if self.planar:
+            if self.channels == 1:
+                copy_gray(found, level, flip=flips[i])
+            elif self.planar:
                 split_planes(found, level, flip=flips[i])
             elif flips[i]:
                 level.copy_(found.flip(-1))
@@ -153,12 +160,19 @@ class CpuStage:
         if batch.operations is not None:
             levels = self._as_images(self.levels)
             for i in run:
-                levels[i : i + 1].copy_(
-                    apply_one(images[i : i + 1].permute(0, 3, 1, 2).contiguous(), batch.operations[i])
-                )
+                image = images[i : i + 1].permute(0, 3, 1, 2).contiguous()
+                self._keep_levels(apply_one(image, batch.operations[i]), levels[i : i + 1])
             return
         rows = slice(run[0], run[-1] + 1)
-        split_planes(images[rows].permute(0, 3, 1, 2), self._as_images(self.levels)[rows], flip=False)
+        copy = copy_gray if self.channels == 1 else split_planes
+        copy(images[rows].permute(0, 3, 1, 2), self._as_images(self.levels)[rows], flip=False)
+
+    def _keep_levels(self, image: torch.Tensor, level: torch.Tensor) -> None:
+        """A finished image (1, 3, H, W) to levels."""
+        if self.channels == 1:
+            copy_gray(image, level, flip=False)
+        else:
+            level.copy_(image)
 
     def _normalize_run(
         self,
@@ -260,9 +274,10 @@ class Plane:
 
 
 class Rows:
-    """All rows of an image, of RGB pixels; (H, W * 3)."""
+    """All rows of an image, of pixels with all their channels; (H, W * channels)."""
 
     def __init__(self, scale: torch.Tensor, shift: torch.Tensor, width: int):
+        self.channels = len(scale)
         self.scale, self.shift = scale.repeat(width), shift.repeat(width)
 
     def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:
@@ -281,7 +296,8 @@ class Rows:
         """Copy a box [top, left, bottom, right] of other's levels, uint8, over own ones, float32."""
         top, left, bottom, right = box
         if top < bottom and left < right:
-            own[top:bottom, 3 * left : 3 * right] = other[top:bottom, 3 * left : 3 * right]
+            columns = slice(self.channels * left, self.channels * right)
+            own[top:bottom, columns] = other[top:bottom, columns]
 
 
 def is_busy(pipeline: ImagePipeline) -> bool:
@@ -290,7 +306,7 @@ def is_busy(pipeline: ImagePipeline) -> bool:
 
 
 def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:
-    """What an image is made of in memory: three planes, or its rows."""
+    """What an image is made of in memory: its planes, or its rows."""
     width = pipeline.size[1]
     if not planar:
         return [Rows(*pipeline.normalization(torch.float32), width)]
@@ -305,6 +321,15 @@ def split_planes(images: torch.Tensor, planes: torch.Tensor, *, flip: bool) -> N
     """
     source = images.numpy()
     np.copyto(planes.numpy(), source[..., ::-1] if flip else source)
+
+
+def copy_gray(images: torch.Tensor, gray: torch.Tensor, *, flip: bool) -> None:
+    """The levels (B, 1, H, W) of (B, 3, H, W) uint8 images, mirrored if `flip`; by Pillow itself, all at once."""
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
+    count, height, width, _ = pixels.shape
+    with Image.fromarray(pixels.reshape(count * height, width, 3)) as image:
+        levels = np.asarray(image.convert("L")).reshape(count, 1, height, width)
+    np.copyto(gray.numpy(), levels[..., ::-1] if flip else levels)
 
 
 def walk(partner: list[int]) -> list[int]:

@@ -20,7 +20,7 @@ class SmallImages:
 
     Args:
         pipeline: output size, mean and std.
-        planar: whether images lie in memory as three planes, or as rows of RGB pixels.
+        planar: whether images lie in memory as planes, or as rows of pixels.
 
     Attributes:
         serve: whether the images are so small.
@@ -30,7 +30,8 @@ class SmallImages:
     def __init__(self, pipeline: ImagePipeline, *, planar: bool):
         self.size = height, width = pipeline.size
         self.planar = planar
-        values = 3 * math.prod(self.size)
+        self.channels = pipeline.channels
+        values = self.channels * math.prod(self.size)
         self.serve, self.group = values <= SMALL, GROUP // values
         self.scale, self.shift = (
             values.repeat_interleave(height * width) if planar else values.repeat(height * width)
@@ -62,7 +63,7 @@ class SmallImages:
 
     def _paste(self, levels: torch.Tensor, draw: CutMixDraw, rows: slice) -> torch.Tensor:
         """A copy of the rows, each with its box of its partner."""
-        shape = (-1, 3, *self.size) if self.planar else (-1, *self.size, 3)
+        shape = (-1, self.channels, *self.size) if self.planar else (-1, *self.size, self.channels)
         pasted = levels[rows].clone()
         own, others = pasted.view(shape), levels.view(shape)
         for image, partner, (top, left, bottom, right) in zip(

@@ -14,6 +14,7 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import send
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.transforms.operations import apply_batch
+from dali_mixup.transforms.pixels import to_gray
 
 
 class WholeBatchStage(ABC):
@@ -37,6 +38,7 @@ class WholeBatchStage(ABC):
         device: torch.device,
     ):
         self.dtype, self.memory_format, self.device = dtype, memory_format, device
+        self.gray = pipeline.channels == 1
         self.scale, self.shift = self.prepare(pipeline)
 
     def __call__(self, images: torch.Tensor, batch: BatchPlan) -> torch.Tensor:
@@ -47,26 +49,28 @@ class WholeBatchStage(ABC):
             batch: their plan.
 
         Returns:
-            (B, 3, H, W), in memory that nobody else holds.
+            (B, 3, H, W), or gray (B, 1, H, W), in memory that nobody else holds.
         """
         if batch.operations is not None:
             images = apply_batch(images.permute(0, 3, 1, 2), batch.operations).permute(0, 2, 3, 1).contiguous()
+        if self.gray:
+            images = to_gray(images.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         return self.finish(images, None if batch.draw is None else batch.draw.to(self.device))
 
     @abstractmethod
     def prepare(self, pipeline: ImagePipeline) -> tuple[Any, Any]:
-        """Scale and shift of R, G and B, in the form that `finish` needs."""
+        """Scale and shift per channel, in the form that `finish` needs."""
 
     @abstractmethod
     def finish(self, images: torch.Tensor, draw: Draw | None) -> torch.Tensor:
         """(lam * x + (1 - lam) * x[partner]) / 255, or x with x[partner] in its box, minus mean, over std.
 
         Args:
-            images: (B, H, W, 3) uint8.
+            images: (B, H, W, 3) uint8, or gray (B, H, W, 1).
             draw: on the images' device, or None.
 
         Returns:
-            (B, 3, H, W) in memory of its own.
+            (B, 3, H, W), or gray (B, 1, H, W), in memory of its own.
         """
 
 

@@ -59,7 +59,7 @@ def sharpness(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
 
 def grayscale(images: torch.Tensor, _numbers: torch.Tensor) -> torch.Tensor:
     """All three channels the same grey."""
-    return _luma(images).to(torch.uint8).expand_as(images).contiguous()
+    return to_gray(images).expand_as(images).contiguous()
 
 
 def hue(images: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -195,6 +195,11 @@ def _count(values: torch.Tensor, kinds: int) -> torch.Tensor:
     # bincount waits for a GPU to learn the largest value
     counts = torch.zeros(kinds, dtype=torch.int64, device=values.device)
     return counts.scatter_add_(0, values, torch.ones_like(values))
+
+
+def to_gray(images: torch.Tensor) -> torch.Tensor:
+    """One channel, (n, 1, H, W) uint8, as Pillow's `convert("L")`."""
+    return _luma(images).to(torch.uint8)
 
 
 def _luma(images: torch.Tensor) -> torch.Tensor:

@@ -3,10 +3,9 @@
 Found by looking at its attributes, believed only after trying.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +22,6 @@ from dali_mixup.translation.trying import seeded
 
 # torchvision's image readers, all of which give RGB as Pillow reads it.
 KNOWN_READERS = ("default_loader", "pil_loader", "accimage_loader")
-GRAY = (
-    "loader.dataset holds gray images, and a Loader delivers RGB, (B, 3, H, W); images[:, :1] is what the DataLoader "
-    "gave, and Grayscale(num_output_channels=3) at the beginning of its transform makes it the same"
-)
 TRIED = 16  # items of a dataset
 HUGGING_FACE = (
     "pass from_dataloader files=dm.HFDataset(dataset, image=..., target=...), and as transform= what its set_transform "
@@ -75,8 +70,24 @@ class Content:
         return ArrayDataset(self.images, self.targets, self.classes)
 
 
-def read_dataset(dataset: Any, transform: Any = None) -> tuple[ImageDataset, Any, bool]:
-    """A dataset as one of dali_mixup's, its transform, and whether that gets tensors.
+class Found(NamedTuple):
+    """Images, and what becomes of them.
+
+    Attributes:
+        images: one of dali_mixup's data sets.
+        transform: what turns its images into items.
+        tensors: whether that gets tensors.
+        gray: whether it gets images of one channel.
+    """
+
+    images: ImageDataset
+    transform: Any
+    tensors: bool = False
+    gray: bool = False
+
+
+def read_dataset(dataset: Any, transform: Any = None) -> Found:
+    """A dataset as one of dali_mixup's, and its transform.
 
     Args:
         dataset: see `read_content`, or one of dali_mixup's.
@@ -86,17 +97,15 @@ def read_dataset(dataset: Any, transform: Any = None) -> tuple[ImageDataset, Any
         DatasetError, TypeError, ValueError: see `read_content` and `Content.build`.
     """
     if isinstance(dataset, ImageDataset):
-        found, tensors, transform = dataset, False, transform or dataset.transform
+        found = Found(dataset, transform or dataset.transform)
     else:
         content = read_content(dataset)
-        found, tensors = content.build(), content.tensors
-        transform = content.transform if transform is None else transform
-        if content.gray and "num_output_channels=3" not in repr(transform):
-            warnings.warn(GRAY, stacklevel=3)
-    if transform is None:
+        chosen = content.transform if transform is None else transform
+        found = Found(content.build(), chosen, content.tensors, content.gray)
+    if found.transform is None:
         rule = "a transform of torchvision's that ends in tensors"
-        raise TypeError(must_be(f"loader.dataset.transform of {type(dataset).__name__}", rule, transform))
-    return found, transform, tensors
+        raise TypeError(must_be(f"loader.dataset.transform of {type(dataset).__name__}", rule, None))
+    return found
 
 
 def read_content(dataset: Any) -> Content:

@@ -22,7 +22,7 @@ from dali_mixup.placement import Shard, Sharing
 from dali_mixup.plan.schedule import Scheduled, map_schedule
 from dali_mixup.transforms.after import After, check_after
 from dali_mixup.translation.collate import find_mixup, holds_mixup
-from dali_mixup.translation.dataset import read_dataset
+from dali_mixup.translation.dataset import Found, read_dataset
 from dali_mixup.translation.from_torchvision import translate
 from dali_mixup.translation.prefetcher import read_prefetcher
 
@@ -86,7 +86,7 @@ def from_dataloader(
         seed: of all random numbers. None takes that of the DataLoader's generator or DistributedSampler, or else draws
             one from torch's default generator, as RandomSampler does: `torch.manual_seed` before makes it repeatable.
         **options: device, dtype, memory_format, num_threads, prefetch, shard, on_bad_sample, max_bad_fraction,
-            max_pixels, gpu_decode and indices of `Loader`.
+            max_pixels, gpu_decode, indices and views of `Loader`.
 
     Raises:
         TypeError, ValueError: a part of the DataLoader that can't be taken over; the message names it and the way out.
@@ -106,11 +106,12 @@ def from_dataloader(
     own_batches = loader.batch_size is None
     if own_batches and loader.batch_sampler is None:
         raise ValueError("loader.batch_size must be an int, got None; a DataLoader without batches has no counterpart")
-    dataset, transform, tensors = _find_images(loader.dataset, files, given, transform)
+    found = _find_images(loader.dataset, files, given, transform)
+    dataset, transform = found.images, found.transform
     if isinstance(transform, ImagePipeline):
         pipeline = replace(transform, after=(*transform.after, *check_after(after)))
     else:
-        pipeline = _translate(transform, strict, tensors, after)
+        pipeline = _translate(found, strict, after)
     if mixup is None and (files is None or holds_mixup(loader.collate_fn)):
         mixup = find_mixup(loader.collate_fn, count_classes(dataset), smooth=form == "stacked")
     if prefetcher is not None and not isinstance(transform, ImagePipeline):
@@ -133,8 +134,8 @@ def from_dataloader(
     )
 
 
-def _find_images(source: Any, files: Any, targets: Any, transform: Any) -> tuple[ImageDataset, Any, bool]:
-    """The images with their targets, the transform, and whether that gets tensors: as they were given, or found."""
+def _find_images(source: Any, files: Any, targets: Any, transform: Any) -> Found:
+    """The images with their targets, and the transform: as they were given, or found."""
     kind = type(source).__name__
     if isinstance(source, IterableDataset):
         remedy = f"build a Loader over one of dali_mixup's data sets: {BUILD}"
@@ -155,12 +156,12 @@ def _find_images(source: Any, files: Any, targets: Any, transform: Any) -> tuple
     found = getattr(source, "transform", None) if transform is None else transform
     if found is None:
         raise TypeError(must_be("transform", f"given with files=, since {kind} has no `transform`", None))
-    return dataset, found, False
+    return Found(dataset, found)
 
 
-def _translate(transform: Any, strict: bool, tensors: bool, after: Sequence[After]) -> ImagePipeline:
+def _translate(found: Found, strict: bool, after: Sequence[After]) -> ImagePipeline:
     try:
-        return translate(transform, strict=strict, tensors=tensors, after=after)
+        return translate(found.transform, strict=strict, tensors=found.tensors, gray=found.gray, after=after)
     except (TypeError, ValueError) as error:
         error.add_note("from_dataloader takes another transform, or an ImagePipeline, by transform=")
         raise

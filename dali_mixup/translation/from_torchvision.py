@@ -54,9 +54,15 @@ def from_torchvision(transform: Any, *, strict: bool = False, after: Sequence[Af
     return translate(transform, strict=strict, tensors=False, after=after)
 
 
-def translate(transform: Any, *, strict: bool, tensors: bool, after: Sequence[After] = ()) -> ImagePipeline:
-    """See `from_torchvision`; `tensors` says whether the transform gets uint8 tensors in the place of PIL images."""
-    reading = Reading(tensor=tensors)
+def translate(
+    transform: Any, *, strict: bool, tensors: bool, gray: bool = False, after: Sequence[After] = ()
+) -> ImagePipeline:
+    """See `from_torchvision`.
+
+    `tensors` says whether the transform gets uint8 tensors in the place of PIL images, `gray` whether images of one
+    channel.
+    """
+    reading = Reading(tensor=tensors, gray=gray)
     steps = list(_flatten(transform))
     for number, step in enumerate(steps):
         _read(reading, step, steps[number + 1 :])
@@ -83,8 +89,8 @@ def _way_out(reading: Reading, step: Any, later: list[Any]) -> str:
     """What to do about a transform that has no translation, at its place."""
     if gives_several(step):
         return (
-            "a Loader delivers one image for each sample: each view of it is a pipeline of its own, in Loaders of the "
-            "same seed, or keep the DataLoader"
+            "a Loader makes the views of an image itself: translate what makes one of them, and pass the Loader, or "
+            "from_dataloader with transform=, views=2, or the Loader a list of such pipelines, one per view"
         )
     if reading.floating:
         return AS_AFTER

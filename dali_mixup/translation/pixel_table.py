@@ -105,7 +105,8 @@ def _color_jitter(step: Any, _: Values) -> Transform:
 
 def _grayscale(step: Any, _: Values) -> Transform:
     if step.num_output_channels != 3:
-        raise ValueError(must_be("num_output_channels", "3, since images are delivered as RGB", text_of(step)))
+        rule = "3 inside of other transforms, since all images of a batch have as many channels"
+        raise ValueError(must_be("num_output_channels", rule, text_of(step)))
     return RandomGrayscale(1.0)
 
 

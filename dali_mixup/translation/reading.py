@@ -12,12 +12,14 @@ from dali_mixup.geometry.resize import Resize
 from dali_mixup.parity import Line, Translation
 from dali_mixup.pipeline import Geometry, ImagePipeline
 from dali_mixup.transforms.after import After, check_after
-from dali_mixup.transforms.transforms import RandomHorizontalFlip, RandomVerticalFlip, Transform
+from dali_mixup.transforms.erasing import RandomErasing
+from dali_mixup.transforms.transforms import RandomGrayscale, RandomHorizontalFlip, RandomVerticalFlip, Transform
 from dali_mixup.translation.options import name_of, text_of
 from dali_mixup.translation.pixel_table import ZERO, Values, is_pointwise, on_tensors, translate
 
 ONE = (1.0, 1.0, 1.0)
 LEVEL = (1 / 255, 1 / 255, 1 / 255)
+TO_GRAY = RandomGrayscale(1.0)
 COMMUTE = ("RandomErasing", "RandomHorizontalFlip", "RandomVerticalFlip")  # with normalization
 
 
@@ -35,9 +37,11 @@ class Reading:
         floating: whether they are floats.
         normalized: whether `Normalize` has come.
         values: what pixels are worth.
+        gray: whether images have one channel, which is carried as three equal ones to the end.
+        gray_first: whether that is before anything else is done to them.
     """
 
-    def __init__(self, *, tensor: bool = False):
+    def __init__(self, *, tensor: bool = False, gray: bool = False):
         self.lines: list[Line] = []
         self.resize: Resize | ResizeKeepRatio | None = None
         self.crop: Geometry | None = None
@@ -47,6 +51,7 @@ class Reading:
         self.tensor = tensor
         self.floating = self.normalized = False
         self.values = Values(ZERO, LEVEL)
+        self.gray, self.gray_first = gray, False
 
     def pipeline(self, after: Sequence[After]) -> ImagePipeline:
         """All that was read, and functions of the finished batch."""
@@ -57,22 +62,32 @@ class Reading:
                 remedy = "put CenterCropOrPad or RandomCropOrPad behind it"
                 raise ValueError(must_be("transform", "one that gives all images one size", str(resize), remedy))
             resize = None  # the crop has it
+        transforms = [TO_GRAY, *self.transforms] if self.gray_first else self.transforms
+        if self.gray and transforms[-1:] == [TO_GRAY]:  # the last step does it anyway
+            transforms = transforms[:-1]
+        channels = 1 if self.gray else 3
         made = ImagePipeline(
             geometry=self.crop or resize or KeepSize(),
             flip=self.flip,
-            transforms=tuple(self.transforms),
-            mean=values.mean,
-            std=values.std,
+            transforms=tuple(transforms),
+            mean=values.mean[:channels],
+            std=values.std[:channels],
+            channels=channels,
             after=check_after(after),
         )
         lines = [*self.lines, *(Line("on the finished batch, before mixup", theirs=text_of(each)) for each in after)]
         return replace(made, translation=Translation(lines=tuple(lines), parts=made.parts))
 
     def add_pixels(self, step: Any) -> Line:
-        """A transform of pixels, at its place among the others."""
+        """A transform of pixels by its row of the table, at its place among the others."""
+        return self.add_transform(step, translate(step, self.values))
+
+    def add_transform(self, step: Any, found: Line) -> Line:
+        """What stands for a transform of pixels, at its place among the others."""
         if self.normalized and name_of(step) not in COMMUTE:
             raise misplaced(step, "it works on levels; put it before Normalize")
-        found = translate(step, self.values)
+        if self.gray and isinstance(found.ours, RandomErasing) and found.ours.noise is not None:
+            raise misplaced(step, "its noise would be mixed out of three channels; put it before Grayscale")
         transform, line = found.ours, on_tensors(found, floating=self.floating) if self.tensor else found
         if isinstance(transform, RandomHorizontalFlip | RandomVerticalFlip) and isinstance(self.crop, Pad | None):
             self.mirrored = text_of(step)

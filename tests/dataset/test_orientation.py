@@ -200,3 +200,36 @@ def test_a_bad_file_that_should_be_turned_is_named_and_replaced(root, tmp_path):
 def test_orient_must_be_a_bool():
     with pytest.raises(TypeError, match="orient must be True or False, got 1"):
         dm.ImagePipeline(geometry=dm.CenterCrop(8), orient=1)
+
+
+def test_orientations_are_read_once_and_again_of_files_that_changed(root, tmp_path, monkeypatch):
+    paths = []
+    for number, path in enumerate(sorted(root.rglob("*.*"))):
+        paths.append(tmp_path / f"{number:02}{path.suffix}")
+        paths[-1].write_bytes(path.read_bytes())
+    first = dm.FileList(paths, [0] * COUNT, progress=False).orientations()
+    assert len(set(first.tolist())) == 8
+    asked, orientation = [], dm.FileList.orientation
+    monkeypatch.setattr(
+        dm.FileList, "orientation", lambda self, number: asked.append(number) or orientation(self, number)
+    )
+    np.testing.assert_array_equal(dm.FileList(paths, [0] * COUNT, progress=False).orientations(), first)
+    np.testing.assert_array_equal(dm.FileList(paths[3:9], [0] * 6, progress=False).orientations(), first[3:9])
+    assert asked == []
+    paths[7].write_bytes(paths[8].read_bytes())
+    again = dm.FileList(paths, [0] * COUNT, progress=False).orientations()
+    assert asked == [7]
+    assert again.tolist() == [*first[:7], first[8], *first[8:]]
+
+
+def test_a_damaged_cache_of_orientations_is_read_afresh(root, cache_folder):
+    expected = dm.ImageFolder(root, progress=False).orientations()
+    (file,) = cache_folder.glob("*.orientations")
+    for content in (b"", file.read_bytes()[:-3] + b"abc", b"x" * 300):
+        file.write_bytes(content)
+        np.testing.assert_array_equal(dm.ImageFolder(root, progress=False).orientations(), expected)
+
+
+def test_nothing_is_kept_without_a_cache(root, cache_folder):
+    dm.ImageFolder(root, cache=False, progress=False).orientations()
+    assert not list(cache_folder.glob("*.orientations"))

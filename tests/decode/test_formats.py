@@ -15,7 +15,8 @@ import dali_mixup as dm
 from tests.decode.made_files import SIZE, files
 from tests.decode.own_process import run
 from tests.drawn_photos import ENCODINGS, draw_photo
-from tests.oracles import by_torchvision
+from tests.made_pngs import made_png
+from tests.oracles import by_loader, by_torchvision
 
 GEOMETRIES = {"whole": dm.KeepSize(), "windows": dm.RandomResizedCrop(24), "crops": dm.CropPad(32, padding=4)}
 EPOCHS = 3
@@ -133,3 +134,19 @@ def test_noise_inside_of_a_photo_is_refused_where_pillow_refuses_it():
     assert bad == refused
     assert len(noisy_photos()) - 5 > len(refused) > 60
     assert differing == []
+
+
+def test_gray_of_16_bits_is_clipped_as_torchvision_clips_it_and_rgb_keeps_its_upper_bits(tmp_path):
+    """What the docstring of `FileList` says, and the way out that it names."""
+    levels = np.linspace(0, 65535, 1024).astype(np.uint16).reshape(32, 32)
+    Image.fromarray(levels).save(tmp_path / "0.png")
+    samples = np.random.default_rng(0).integers(0, 1 << 16, (32, 32, 3))  # as `made_png` draws them
+    (tmp_path / "1.png").write_bytes(made_png(2, 16, size=(32, 32)))
+    paths = [tmp_path / "0.png", tmp_path / "1.png"]
+    ours = by_loader(paths)
+    for image, path in zip(ours, paths, strict=True):
+        np.testing.assert_array_equal(image, by_torchvision(path))
+    np.testing.assert_array_equal(ours[0], np.minimum(levels, 255)[..., None].repeat(3, 2))
+    np.testing.assert_array_equal(ours[1], samples >> 8)
+    scaled = dm.ArrayDataset((levels // 257).astype("uint8")[None], [0])
+    assert len(np.unique(scaled.pixels(0))) == 256

@@ -20,7 +20,7 @@ def gpu(monkeypatch):
 def consume(gpu, output, graph, seen):
     """A step of a consumer: a batch, and a kernel that reads it, some time."""
     output.drop_read()
-    images = output.run(graph)
+    (images,) = output.run(graph)
     memory = images.numpy()  # a kernel knows an address, and owns nothing
     gpu.stream.launch(lambda address=memory.ctypes.data: seen.append(read(address)))
     del images, memory
@@ -93,7 +93,7 @@ def test_a_batch_that_python_still_holds_is_not_written_over(gpu):
     held = []
     for _ in range(MOST_UNREAD + 3):
         output.drop_read()
-        held.append(output.run(graph))
+        held.extend(output.run(graph))
         output.release()
         gpu.stream.work()
     assert [int(images[0, 0, 0, 0]) for images in held] == list(range(MOST_UNREAD + 3))

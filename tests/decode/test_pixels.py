@@ -56,7 +56,7 @@ def on_gpu(images):
 )
 def test_dali_resizes_on_a_gpu_and_carries_out_augment_and_nothing_else(dataset, pipeline, device, gathered, dali):
     assert are_gathered(dataset, pipeline, device) == gathered
-    assert need_dali(dataset, pipeline, device) == dali
+    assert need_dali(dataset, (pipeline,), device) == dali
 
 
 def test_large_images_that_lie_on_the_gpu_are_gathered_there():
@@ -85,7 +85,7 @@ def test_a_tensor_on_a_gpu_gives_the_batches_of_an_array(pipeline):
 def test_a_tensor_on_the_gpu_is_cut_when_its_batch_is_asked_for_in_the_consumers_stream():
     made = started(loader(on_gpu(pixels())))._decoder
     assert isinstance(made, PixelDecoder)
-    assert made._cut is None
+    assert made._cuts == []
 
 
 def test_a_tensor_on_another_device_is_brought_to_the_host(monkeypatch):

@@ -33,7 +33,7 @@ def decode(paths, anchors, shapes, device_id, gpu_decode=None):
         "shape": np.array(shapes, np.int32),
     }
     graph = build_graph(
-        ANY,
+        (ANY,),
         lambda _: inputs,
         windows_only=True,
         batch_size=len(paths),

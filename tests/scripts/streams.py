@@ -7,6 +7,7 @@ and the state after each batch, but for its version. The exit code is 1 if a str
 import argparse
 import dataclasses
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -36,8 +37,9 @@ def main() -> int:
         json.dump(dict(hash_streams(options.photos, options.only)), sys.stdout)
         return 0
     ours, theirs = (run_checkout(checkout.resolve(), options) for checkout in (CHECKOUT, options.against))
-    differing = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
-    print(f"{len(ours)} streams, {len(differing)} differ from {options.against}")
+    new = ours.keys() - theirs.keys()
+    differing = sorted(name for name in (ours.keys() | theirs.keys()) - new if ours.get(name) != theirs.get(name))
+    print(f"{len(ours)} streams, {len(differing)} differ from {options.against}, which lacks {len(new)} of them")
     print("".join(f"  {name}: {ours.get(name)} here, {theirs.get(name)} there\n" for name in differing), end="")
     return 1 if differing or not ours else 0
 
@@ -68,7 +70,7 @@ class Streams:
     def __init__(self, dm, photos: Path, made: Path):
         import torch
 
-        self.dm, self.photos = dm, photos
+        self.dm, self.photos, self.made = dm, photos, made
         self.whole = dm.ImageFolder(photos)
         self.small = dm.ImageFolder(write_small(made / "small"))
         self.damaged = dm.ImageFolder(write_damaged(photos, made / "damaged"))
@@ -92,6 +94,7 @@ class Streams:
         yield from self.transforms()
         yield from self.orders()
         yield from self.faults_and_resume()
+        yield from self.epochs_and_views()
         yield "from_dataloader", lambda: hash_loader(translate_dataloader(self.dm, self.photos))
 
     def stream(self, name: str, dataset=None, pipeline=None, **changed) -> Stream:
@@ -139,6 +142,29 @@ class Streams:
                 pipeline = self.pipeline(geometry, transforms=transforms, augment=augment)
                 title = f"transforms/{name}/{type(geometry).__name__}/{layout}/{'augment' if augment else 'plain'}"
                 yield self.stream(title, pipeline=pipeline, **kind)
+
+    def epochs_and_views(self) -> Iterator[Stream]:
+        """Schedules, views, gray and upright images; an older checkout lacks some of them."""
+        dm = self.dm
+        options = inspect.signature(dm.Loader).parameters
+        small = self.pipeline(dm.RandomResizedCrop(64, interpolation="bicubic"), transforms=(dm.ColorJitter(0.4),))
+        if "indices" in options:
+            schedule = {"mixup": {0: self.mixers["mixup"], 1: None}, "indices": True}
+            yield self.stream("schedules", pipeline={0: self.crop, 1: small}, **schedule)
+            upright = dataclasses.replace(small, orient=True)
+            yield self.stream("upright", dm.ImageFolder(write_turned(self.made / "turned")), upright)
+        if "views" not in options:
+            return
+        cropped = self.pipeline(dm.RandomCrop(32, 4))
+        for mixer, (layout, memory_format) in product(("none", "mixup"), self.formats.items()):
+            kind = {"mixup": self.mixers[mixer], "memory_format": memory_format}
+            yield self.stream(f"views/{mixer}/{layout}", pipeline=[self.crop, self.crop, small], **kind)
+            noisy = self.pipeline(small.geometry, augment=noise)
+            yield self.stream(f"views/augment/{mixer}/{layout}", pipeline=[noisy, small], **kind)
+            yield self.stream(f"views/small/{mixer}/{layout}", self.small, cropped, views=2, **kind)
+            for name, dataset, pipeline in (("large", self.whole, small), ("small", self.small, cropped)):
+                gray = dataclasses.replace(pipeline, mean=(0.4,), std=(0.2,), channels=1)
+                yield self.stream(f"gray/{name}/{mixer}/{layout}", dataset, gray, **kind)
 
     def orders(self) -> Iterator[Stream]:
         import torch
@@ -258,8 +284,8 @@ def hash_loader(loader) -> str:
 def hash_epoch(loader, digest) -> None:
     import torch
 
-    for images, targets in loader:
-        for tensor in (images, targets):
+    for images, *rest in loader:
+        for tensor in (*(images if isinstance(images, list) else [images]), *rest):
             layout = (str(tensor.dtype), tuple(tensor.shape), tensor.stride())
             digest.update(repr(layout).encode())
             digest.update(tensor.permute(0, *range(1, tensor.ndim)).contiguous().view(torch.uint8).numpy().tobytes())
@@ -315,6 +341,21 @@ def write_small(root: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def write_turned(root: Path) -> Path:
+    """16 JPEGs in each of EXIF's orientations."""
+    import numpy as np
+    from PIL import Image
+
+    for number in range(16):
+        folder = root / f"class{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        exif[0x0112] = 1 + number // 2
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 12, 3), np.uint8)
+        Image.fromarray(pixels).resize((120, 90)).save(folder / f"{number}.jpg", exif=exif)
     return root
 
 

@@ -60,9 +60,17 @@ def test_flips_add_up_and_keep_their_place():
             "got 'ColorJitter.*it works on levels; put it before Normalize",
         ),
         (
-            [v1.Grayscale(1)],
-            r"num_output_channels must be 3, since images are delivered as RGB, got "
-            r"'Grayscale\(num_output_channels=1\)'",
+            [v1.RandomApply([v1.Grayscale(1)])],
+            r"num_output_channels must be 3 inside of other transforms, since all images of a batch have as many "
+            r"channels, got 'Grayscale\(num_output_channels=1\)'",
+        ),
+        (
+            [v1.Grayscale(1), v1.CenterCrop(8), v1.ToTensor(), v1.Normalize((0.1, 0.2, 0.3), (1, 1, 1))],
+            "mean must be one number, and std, for images of one channel, got 'Normalize",
+        ),
+        (
+            [v1.CenterCrop(8), v1.Grayscale(1), v1.ToTensor(), v1.RandomErasing(value="random")],
+            "got 'RandomErasing.*its noise would be mixed out of three channels; put it before Grayscale",
         ),
         ([v1.Resize(8, Mode.BOX)], 'interpolation must be "nearest", "bilinear", "bicubic" or "lanczos", got'),
         ([v2.ToImage(), v2.Resize(8, antialias=False)], "antialias must be True, as it always is for PIL images"),
