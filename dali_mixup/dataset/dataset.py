@@ -8,7 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -226,8 +226,25 @@ class Encoded(NamedTuple):
     whole: bool = True
 
 
+class Reading(Protocol):
+    """Samples that are on their way."""
+
+    def result(self) -> list[Encoded | str]:
+        """What `ReadableDataset.read` gives, once it is there."""
+        ...
+
+    def drop(self) -> None:
+        """Nobody needs them any more."""
+
+
 class ReadableDataset(EncodedDataset):
-    """Images that are read as bytes, in threads, before DALI needs them."""
+    """Images that are read as bytes, in threads, before DALI needs them.
+
+    Attributes:
+        ahead: how many samples it is worth to `start` before they are needed; 0 where reading takes no waiting.
+    """
+
+    ahead: int = 0
 
     @abstractmethod
     def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
@@ -243,6 +260,10 @@ class ReadableDataset(EncodedDataset):
         Raises:
             ReadError: something that is no fault of one sample.
         """
+
+    def start(self, numbers: list[int], windows: Windows | None = None) -> Reading:
+        """Begin to read some samples that are needed later; only where `ahead` isn't 0. See `read`."""
+        raise NotImplementedError
 
     def open(self, number: int) -> AbstractContextManager[Source]:
         """See `EncodedDataset`."""

@@ -41,30 +41,40 @@ def save_index(folder: Path, about: Mapping[str, Any], arrays: Mapping[str, np.n
     os.replace(temporary, folder / ABOUT)
 
 
-def read_about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path, place: str = "") -> dict[str, Any]:
     """The JSON of an index.
+
+    Args:
+        folder: where it is.
+        place: what messages call the folder; "" for its path.
 
     Raises:
         DatasetError: there is none, it was changed, or another version of this library wrote it.
     """
+    place = place or str(folder)
     try:
         content = json.loads((folder / ABOUT).read_bytes())
         digest = content.pop("digest")
     except OSError as error:
         rule = "a folder that `dali-mixup pack` wrote"
-        raise DatasetError(must_be("folder", rule, str(folder), f"it has no {ABOUT}")) from error
+        raise DatasetError(must_be("folder", rule, place, f"it has no {ABOUT}")) from error
     except (ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise DatasetError(f"{folder / ABOUT} is damaged; {REMEDY}") from error
+        raise DatasetError(f"{place}/{ABOUT} is damaged; {REMEDY}") from error
     if content.get("version") != VERSION:
-        text = must_be(f"the version of {folder / ABOUT}", str(VERSION), content.get("version"), REMEDY)
+        text = must_be(f"the version of {place}/{ABOUT}", str(VERSION), content.get("version"), REMEDY)
         raise DatasetError(text)
     if digest != _digest_of(content):
-        raise DatasetError(f"{folder / ABOUT} is damaged; {REMEDY}")
+        raise DatasetError(f"{place}/{ABOUT} is damaged; {REMEDY}")
     return content
 
 
-def load_arrays(folder: Path, about: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def load_arrays(folder: Path, about: Mapping[str, Any], place: str = "") -> dict[str, np.ndarray]:
     """The arrays of an index, mapped, not read.
+
+    Args:
+        folder: where they are.
+        about: from `read_about`.
+        place: what messages call the folder; "" for its path.
 
     Raises:
         DatasetError: one is missing, or isn't what was written.
@@ -75,9 +85,9 @@ def load_arrays(folder: Path, about: Mapping[str, Any]) -> dict[str, np.ndarray]
         try:
             unchanged = _digest_of_file(path) == digest
         except OSError as error:
-            raise DatasetError(f"{path} can't be read ({error.strerror}); {REMEDY}") from error
+            raise DatasetError(f"{place or folder}/{name}.npy can't be read ({error.strerror}); {REMEDY}") from error
         if not unchanged:
-            raise DatasetError(f"{path} is damaged; {REMEDY}")
+            raise DatasetError(f"{place or folder}/{name}.npy is damaged; {REMEDY}")
         arrays[name] = np.load(path, mmap_mode="r" if path.stat().st_size > MAPPED else None, allow_pickle=False)
     return arrays
 

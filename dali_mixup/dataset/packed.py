@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from dali_mixup.dataset.dataset import Encoded, ReadableDataset, fingerprint_of
+from dali_mixup.dataset.dataset import Encoded, ReadableDataset, Reading, fingerprint_of
 from dali_mixup.dataset.open_files import OpenFiles
 from dali_mixup.dataset.pack_index import load_arrays, read_about
 from dali_mixup.dataset.paths import PathList
+from dali_mixup.dataset.remote import Remote, is_url
+from dali_mixup.dataset.remote_files import open_store
+from dali_mixup.dataset.remote_pack import ask_shards, load_index
+from dali_mixup.dataset.remote_samples import Place, RemoteRead, RemoteSamples
 from dali_mixup.dataset.restarts import SegmentTable
 from dali_mixup.dataset.sizes import Sizes
 from dali_mixup.dataset.verdict import most_bytes, why_unreadable
@@ -24,10 +28,15 @@ class PackedDataset(ReadableDataset):
     was saved with one fits the other.
 
     Args:
-        folder: what `dali-mixup pack` wrote.
+        folder: what `dali-mixup pack` wrote, or the URL of a copy, such as `s3://bucket/packed`.
+        cache_dir: of a URL, where samples are kept once they were fetched, for all processes of this machine; None
+            keeps none, and fetches no more of each than its window needs.
+        cache_bytes: what the samples in `cache_dir` may take; the least recently used ones leave. None for no limit.
+        remote: of a URL, how it is read.
 
     Raises:
         DatasetError: no pack, one of another version, or one that was changed or damaged since.
+        ImportError: a URL, and fsspec or what it needs for it isn't installed.
 
     >>> import os, tempfile, PIL.Image, dali_mixup as dm
     >>> folder = tempfile.mkdtemp()
@@ -41,14 +50,34 @@ class PackedDataset(ReadableDataset):
 
     leave_out = "leave them out when packing (skip_bad, --skip-bad)"
 
-    def __init__(self, folder: str | os.PathLike[str]):
-        self.folder = Path(folder)
-        about = read_about(self.folder)
-        arrays = load_arrays(self.folder, about)
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
+        remote: Remote | None = None,
+    ):
+        if is_url(folder):
+            self.folder = os.fspath(folder).rstrip("/")
+            store = open_store(remote, cache_bytes)
+            cache_folder = None if cache_dir is None else Path(cache_dir)
+            about, arrays = load_index(store, self.folder, cache_folder)
+            self._remote = RemoteSamples(
+                ask_shards(store, self.folder, about["shards"]),
+                store.options,
+                cache_folder=cache_folder,
+                cache_bytes=cache_bytes,
+            )
+            self.ahead = store.options.requests
+        else:
+            self.folder, self._remote = Path(folder), None
+            about = read_about(self.folder)
+            arrays = load_arrays(self.folder, about)
+            _check_shards(self.folder, about["shards"])
+            self._files = OpenFiles([os.fspath(self.folder / shard["name"]) for shard in about["shards"]])
         self.names = self._names = PathList.from_arrays(arrays["names"], arrays["name_ends"])
         self._shards = [shard["name"] for shard in about["shards"]]
-        _check_shards(self.folder, about["shards"])
-        self._files = OpenFiles([os.fspath(self.folder / name) for name in self._shards])
         self._shard, self._offset = arrays["shard"], arrays["offset"]
         columns = {"height": arrays["height"], "width": arrays["width"], "verdict": arrays["verdict"]}
         size = arrays["size"]
@@ -74,7 +103,13 @@ class PackedDataset(ReadableDataset):
         return int(self.orientations()[number])
 
     def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
-        """See `ReadableDataset`."""
+        """See `ReadableDataset`.
+
+        Raises:
+            ReadError: of a URL, a sample can't be fetched.
+        """
+        if self._remote is not None:
+            return self.start(numbers, windows).result()
         chosen = np.array(numbers, np.int64)
         shards, offsets = self._shard[chosen].tolist(), self._offset[chosen].tolist()
         cuttable = (self._segments.header[chosen] > 0) & (windows is not None)
@@ -92,6 +127,33 @@ class PackedDataset(ReadableDataset):
         except OSError as error:
             return [why_unreadable(error)] * len(numbers)
         return found
+
+    def start(self, numbers: list[int], windows: Windows | None = None) -> Reading:
+        """See `ReadableDataset`; without a cache a sample is fetched up to the last row of its window."""
+        assert self._remote is not None  # noqa: S101  only then `ahead` isn't 0
+        chosen = np.array(numbers, np.int64)
+        sizes = np.minimum(self.sizes.file_size[chosen], self._most_bytes(chosen))
+        places = np.flatnonzero((self._segments.header[chosen] > 0) & (windows is not None))
+        cuts = None
+        if windows is not None and len(places):
+            cuts = self._segments.cut(chosen[places], windows.rows(places.tolist()))
+            if self._remote.cache is None:
+                sizes[places] = cuts.ends()
+
+        def finish(data: list[bytes]) -> list[Encoded | str]:
+            found: list[Encoded | str] = [Encoded(each) for each in data]
+            if cuts is not None:
+                taken = cuts.take([data[i] for i in places.tolist()])
+                for i, cut in zip(places.tolist(), taken, strict=True):
+                    found[i] = cut
+            return found
+
+        columns = (self._shard[chosen], self._offset[chosen], sizes)
+        wanted = [Place(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        return RemoteRead(self._remote, wanted, [self.name(number) for number in numbers], finish)
+
+    def _most_bytes(self, chosen: np.ndarray) -> np.ndarray:
+        return most_bytes(self.heights[chosen].astype(np.int64), self.widths[chosen].astype(np.int64))
 
     def _read_whole(self, fd: int, offset: int, number: int) -> Encoded | str:
         size = int(self.sizes.file_size[number])

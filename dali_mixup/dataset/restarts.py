@@ -7,7 +7,7 @@ file that decodes to these pixels alone.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -228,14 +228,35 @@ class Cuts:
         memory = bytearray(int(self.sizes.sum()))
         view = memoryview(memory)
         reasons: dict[int, str] = {}
-        pieces = zip(self.image.tolist(), self.source.tolist(), self.target.tolist(), self.length.tolist(), strict=True)
-        for image, source, target, length in pieces:
+        for image, source, target, length in self._pieces():
             fd, start = files[image]
             try:
                 if os.preadv(fd, [view[target : target + length]], start + source) != length:
                     reasons[image] = "truncated"
             except OSError as error:
                 reasons[image] = why_unreadable(error)
+        return self._mark(memory, reasons)
+
+    def take(self, images: Sequence[bytes]) -> list[Encoded | str]:
+        """Like `read`, of the bytes of the B images, which may end where `ends` says."""
+        memory = bytearray(int(self.sizes.sum()))
+        for image, source, target, length in self._pieces():
+            memory[target : target + length] = memoryview(images[image])[source : source + length]
+        return self._mark(memory, {})
+
+    def ends(self) -> np.ndarray:
+        """(B,) int64, how many bytes of each image are needed, from its first one on."""
+        ends = np.zeros(len(self.sizes), np.int64)
+        np.maximum.at(ends, self.image, self.source + self.length)
+        return ends
+
+    def _pieces(self) -> Iterator[tuple[int, int, int, int]]:
+        """Image, source, target and length of each piece."""
+        return zip(self.image.tolist(), self.source.tolist(), self.target.tolist(), self.length.tolist(), strict=True)
+
+    def _mark(self, memory: bytearray, reasons: dict[int, str]) -> list[Encoded | str]:
+        """Enter markers and sizes in the pieces; images with reasons are none."""
+        view = memoryview(memory)
         whole = np.frombuffer(memory, np.uint8)
         marks = self.patched[: len(self.segment_of)]
         stray = (whole[marks - 1] != 0xFF) | (whole[marks] & 0xF0 != RESTART & 0xF0)

@@ -163,7 +163,9 @@ class Decoder:
     def close(self) -> None:
         """Drop the graph and what it prepared."""
         had_graph, self._graph = self._graph is not None, None
+        self.faults.inspector.drop()  # so that the thread doesn't wait for what nobody needs
         self._ready.close()
+        self.faults.inspector.drop()
         self.faults.inspector.remember()  # the thread may not have come to it
         self._in_flight.clear()
         self._taken.clear()

@@ -19,6 +19,7 @@ from dali_mixup.dataset.pillow import UndecodableError, decode_source
 from dali_mixup.dataset.scan import scan
 from dali_mixup.dataset.source import BytesSource, Source
 from dali_mixup.dataset.verdict import Verdict, most_bytes, why_unreadable
+from dali_mixup.decode.read_ahead import ReadAhead
 from dali_mixup.decode.reasons import are_hopeless, too_many_pixels
 from dali_mixup.decode.scaled import ScaledDecoder, scales_of
 from dali_mixup.plan.plan import BatchPlan
@@ -45,7 +46,12 @@ class SizeInspector:
     Args:
         dataset: the samples.
         max_pixels: an image with more pixels, also after its resize, is bad.
+
+    Attributes:
+        ahead: how many samples to `start` before they are looked at.
     """
+
+    ahead = 0
 
     def __init__(self, dataset: ImageDataset, *, max_pixels: int):
         self._sized, self.max_pixels = dataset, max_pixels
@@ -76,6 +82,12 @@ class SizeInspector:
     def why_bad(self, index: int, encoded: Encoded | None = None) -> str:  # noqa: ARG002
         """The reason for a sample that isn't what the index knows; "" if none."""
         return ""
+
+    def start(self, batch: BatchPlan) -> None:
+        """Begin to read a batch that will be looked at."""
+
+    def drop(self) -> None:
+        """Forget what was started, since it won't be looked at."""
 
     def remember(self) -> None:
         """Keep with the data set what was learnt of its samples."""
@@ -137,6 +149,21 @@ class Inspector(SizeInspector):
         self._pool: ThreadPoolExecutor | None = None
         self._scaled = ScaledDecoder(scaled) if scaled else None
         self._turns = np.full(len(dataset), UPRIGHT, np.uint8) if turns is None else turns
+        self._ahead = None
+        if isinstance(dataset, ReadableDataset) and dataset.ahead:
+            self.ahead, self._ahead = dataset.ahead, ReadAhead(dataset, self._turns, num_threads=num_threads)
+
+    def start(self, batch: BatchPlan) -> None:
+        """See `SizeInspector`."""
+        if self._ahead is not None:
+            rows = range(len(batch.indices))
+            hopeless = super().look(batch, rows).reasons
+            self._ahead.start(batch, [row for row in rows if row not in hopeless])
+
+    def drop(self) -> None:
+        """See `SizeInspector`."""
+        if self._ahead is not None:
+            self._ahead.drop()
 
     def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
         """Look at the samples of these rows; reading, scans and Pillow's work are shared out among threads."""
@@ -205,9 +232,13 @@ class Inspector(SizeInspector):
 
     def _read(self, dataset: ReadableDataset, batch: BatchPlan, rows: list[int], looks: Looks) -> None:
         """Read the bytes of these rows in threads; none may differ from what the index knows but by its content."""
-        runs = [rows[k :: self.num_threads] for k in range(self.num_threads)]
-        read = [self._threads().submit(self._read_run, dataset, batch, run) for run in runs]
-        for run, future in zip(runs, read, strict=True):
+        if self._ahead is None:
+            runs = [rows[k :: self.num_threads] for k in range(self.num_threads)]
+            read = [(run, self._threads().submit(self._read_run, dataset, batch, run)) for run in runs]
+        else:
+            taken = self._ahead.take(batch, rows)
+            read = [(run, self._threads().submit(reading.result)) for run, reading in taken]
+        for run, future in read:
             for row, found in zip(run, future.result(), strict=True):
                 index = int(batch.indices[row])
                 if isinstance(found, Encoded):

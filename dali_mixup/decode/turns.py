@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dali_mixup.decode.faults import CheckedBatch, Faults
+from dali_mixup.decode.inspector import SizeInspector
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.state import Cursor
 from dali_mixup.plan.step import Step
@@ -52,13 +53,30 @@ def cut_views(images: list[torch.Tensor], batch: BatchPlan) -> tuple[list[torch.
 def check_batches(turns: Iterator[Turn], taken: deque[Turn], plan: Plan, faults: Faults) -> Iterator[CheckedBatch]:
     """Plan and check batch by batch, in a thread, ahead of need. What an epoch taught is kept at its end."""
     epoch = None
-    for turn in turns:
+    for turn, batch in _plan_ahead(turns, taken, plan, faults.inspector):
         if epoch not in (None, turn.epoch):
             faults.inspector.remember()
         epoch = turn.epoch
-        taken.append(turn)
-        yield faults.check(plan.batch(*turn), turn.order)
+        yield faults.check(batch, turn.order)
     faults.inspector.remember()
+
+
+def _plan_ahead(
+    turns: Iterator[Turn], taken: deque[Turn], plan: Plan, inspector: SizeInspector
+) -> Iterator[tuple[Turn, BatchPlan]]:
+    """Plan batch by batch; `inspector.ahead` samples after each are begun to be read before it is looked at."""
+    begun: deque[tuple[Turn, BatchPlan]] = deque()
+    samples = 0
+    for turn in turns:
+        taken.append(turn)
+        batch = plan.batch(*turn)
+        inspector.start(batch)
+        begun.append((turn, batch))
+        samples += len(batch.indices)
+        if samples - len(begun[0][1].indices) >= inspector.ahead:
+            samples -= len(begun[0][1].indices)
+            yield begun.popleft()
+    yield from begun
 
 
 def turns_from(plan: Plan, cursor: Cursor) -> Iterator[Turn]:

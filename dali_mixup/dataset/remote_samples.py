@@ -1,0 +1,162 @@
+"""Samples that lie in remote files: asked for ahead of need, many at once, and kept on this machine."""
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import NamedTuple
+
+from dali_mixup.dataset.dataset import Encoded
+from dali_mixup.dataset.range_cache import RangeCache
+from dali_mixup.dataset.remote import Remote
+from dali_mixup.dataset.remote_files import LONGEST_PAUSE, RemoteFile, RemoteFiles
+from dali_mixup.errors import ReadError
+
+SAMPLES = "samples"  # in the cache folder
+LOOK_AGAIN = 0.2  # seconds between looks whether a sample is still needed
+Bytes = tuple[bytes, OSError | None]  # and why they can't be kept
+
+
+class Place(NamedTuple):
+    """A part of a remote file.
+
+    Attributes:
+        file: its number.
+        start: the first byte.
+        size: number of bytes.
+    """
+
+    file: int
+    start: int
+    size: int
+
+
+class RemoteSamples:
+    """Reads samples of remote files, in threads of its own; any thread may ask.
+
+    A copy, also by pickle, has its own threads and the same cache.
+
+    Args:
+        files: as they were when they were indexed.
+        options: how they are read.
+        cache_folder: where samples are kept; None keeps none.
+        cache_bytes: of which they may take so many; None for no limit.
+    """
+
+    def __init__(
+        self, files: Sequence[RemoteFile], options: Remote, *, cache_folder: Path | None, cache_bytes: int | None
+    ):
+        self.files, self.options = files, options
+        self._given = {"cache_folder": cache_folder, "cache_bytes": cache_bytes}
+        self.store = RemoteFiles(options)
+        self.cache = None
+        if cache_folder is not None:
+            patience = (options.retries + 1) * (options.timeout + LONGEST_PAUSE)
+            self.cache = RangeCache(cache_folder / SAMPLES, most_bytes=cache_bytes, patience=patience)
+            self._digests = [file.digest() for file in files]
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+        self._said = False
+
+    def __reduce__(self):
+        return _open_samples, (self.files, self.options, *self._given.values())
+
+    def start(self, place: Place) -> Future[Bytes] | None:
+        """Begin to fetch a sample; None for one that is kept here."""
+        if self.cache is not None and self.cache.has(self._name(place)):
+            return None
+        return self._threads().submit(self._fetch, place)
+
+    def take(self, place: Place, started: Future[Bytes] | None, is_dropped: Callable[[], bool]) -> bytes:
+        """A sample that `start` began to fetch.
+
+        Raises:
+            OSError: it can't be fetched.
+            CancelledError: nobody needs it any more.
+        """
+        if started is None:
+            assert self.cache is not None  # noqa: S101  only then `start` gives None
+            data = self.cache.read(self._name(place), place.size)
+            if data is not None:
+                return data
+            started = self._threads().submit(self._fetch, place)  # it had to leave
+        while not is_dropped():
+            if wait([started], LOOK_AGAIN).done:
+                break
+        else:
+            raise CancelledError
+        data, error = started.result()
+        if error is not None and not self._said:
+            self._said = True
+            warnings.warn(
+                f"samples can't be kept in {self._given['cache_folder']} ({error.strerror}), and are fetched again "
+                "when they are needed; free some space, or bound them with cache_bytes",
+                stacklevel=2,
+            )
+        return data
+
+    def _fetch(self, place: Place) -> Bytes:
+        def fetch() -> bytes:
+            return self.store.read(self.files[place.file], place.start, place.start + place.size)
+
+        return (fetch(), None) if self.cache is None else self.cache.keep(self._name(place), place.size, fetch)
+
+    def _name(self, place: Place) -> str:
+        return f"{self._digests[place.file]}/{place.start}"
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None or self._process != os.getpid():  # a fork has none of its parent's threads
+            self._pool = ThreadPoolExecutor(self.options.requests, thread_name_prefix="dali_mixup remote")
+            self._process = os.getpid()
+        return self._pool
+
+
+def _open_samples(
+    files: Sequence[RemoteFile], options: Remote, cache_folder: Path | None, cache_bytes: int | None
+) -> RemoteSamples:
+    return RemoteSamples(files, options, cache_folder=cache_folder, cache_bytes=cache_bytes)
+
+
+class RemoteRead:
+    """Samples that are on their way.
+
+    Args:
+        samples: where they come from.
+        places: of each.
+        names: what messages call them.
+        finish: makes of their bytes what is to be decoded.
+    """
+
+    def __init__(
+        self,
+        samples: RemoteSamples,
+        places: Sequence[Place],
+        names: Sequence[str],
+        finish: Callable[[list[bytes]], list[Encoded | str]],
+    ):
+        self._samples, self._places, self._names, self._finish = samples, places, names, finish
+        self._dropped = False
+        self._started = [samples.start(place) for place in places]
+
+    def result(self) -> list[Encoded | str]:
+        """What there is to decode, when all have arrived.
+
+        Raises:
+            ReadError: one of them can't be fetched.
+        """
+        found = []
+        for name, place, started in zip(self._names, self._places, self._started, strict=True):
+            try:
+                found.append(self._samples.take(place, started, lambda: self._dropped))
+            except (OSError, CancelledError) as error:
+                url = self._samples.files[place.file].url
+                raise ReadError(f"{name}: {url} can't be read: {error or 'given up'}") from error
+        return self._finish(found)
+
+    def drop(self) -> None:
+        """Fetch nothing more of it, and let nobody wait for what is on its way."""
+        self._dropped = True
+        for started in self._started:
+            if started is not None:
+                started.cancel()
