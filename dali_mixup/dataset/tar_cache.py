@@ -1,7 +1,6 @@
 """What is kept of a scanned tar from run to run: a file per tar in the cache folder, believed after a check."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,29 +8,30 @@ import numpy as np
 
 from dali_mixup.dataset.arrays_file import load_arrays, save_arrays
 from dali_mixup.dataset.paths import PathList
+from dali_mixup.dataset.tar_files import LOCAL_TARS, Stamp, TarFiles
 from dali_mixup.dataset.tar_scan import COLUMNS, SIDECARS, Layout, Table, TarScan, look_again
 from dali_mixup.dataset.verdict import Verdict
 
 MAGIC = b"dali_mixup tar 1\n"  # the version counts up with each change of what a scan finds or means
 
 
-def cache_file(folder: Path, path: str, layout: Layout) -> Path:
+def cache_file(folder: Path, path: str, layout: Layout, tars: TarFiles = LOCAL_TARS) -> Path:
     """Where a tar's scan is kept."""
-    what = repr((os.fsencode(os.path.abspath(path)), layout.image, layout.target)).encode()
+    what = repr((tars.key(path), layout.image, layout.target)).encode()
     return folder / f"{hashlib.blake2b(what, digest_size=16).hexdigest()}.tar"
 
 
-def load_scan(file: Path, path: str) -> TarScan | None:
+def load_scan(file: Path, path: str, tars: TarFiles = LOCAL_TARS) -> TarScan | None:
     """What is known of a tar; None if nothing is, or of another state of it.
 
     Raises:
         OSError: the tar can't be read.
     """
-    status = os.stat(path)
+    stamp = tars.stamp(path)
     scan = load_arrays(file, MAGIC, _parse)
-    if scan is None or scan.stamp != (status.st_size, status.st_mtime_ns):
+    if scan is None or scan.stamp != stamp:
         return None
-    scan.reasons.update(look_again(path, scan.images))
+    scan.reasons.update(look_again(path, scan.images, tars))
     return scan if all(scan.reasons.values()) else None  # one could only not be read when it was scanned
 
 
@@ -47,7 +47,7 @@ def save_scan(file: Path, scan: TarScan) -> None:
     save_arrays(file, MAGIC, arrays | _flat("passed", scan.passed))
 
 
-def remember_verdicts(file: Path, stamp: tuple[int, int], rows: np.ndarray, verdicts: np.ndarray) -> None:
+def remember_verdicts(file: Path, stamp: Stamp, rows: np.ndarray, verdicts: np.ndarray) -> None:
     """Add what was learnt of a tar's images to what is kept of it, if that is still about the same tar.
 
     Args:

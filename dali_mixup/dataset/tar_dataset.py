@@ -12,14 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from dali_mixup.dataset.dataset import Encoded, ReadableDataset, fingerprint_of
+from dali_mixup.dataset.dataset import Encoded, ReadableDataset, Reading, fingerprint_of
 from dali_mixup.dataset.open_files import OpenFiles
 from dali_mixup.dataset.paths import PathList
+from dali_mixup.dataset.remote import Remote
+from dali_mixup.dataset.remote_files import open_store
+from dali_mixup.dataset.remote_samples import Place, RemoteRead, RemoteSamples
+from dali_mixup.dataset.remote_tars import RemoteTars
 from dali_mixup.dataset.sizes import default_cache_folder, warn_of_unkept
 from dali_mixup.dataset.tar_cache import cache_file, remember_verdicts
+from dali_mixup.dataset.tar_files import LOCAL_TARS, TarFiles
 from dali_mixup.dataset.tar_index import TarIndex, make_index, scan_tars
 from dali_mixup.dataset.tar_scan import Layout
-from dali_mixup.dataset.tar_urls import find_tars
+from dali_mixup.dataset.tar_urls import are_urls, find_remote_tars, find_tars
 from dali_mixup.dataset.targets import check_targets
 from dali_mixup.dataset.verdict import why_unreadable
 from dali_mixup.errors import BadFileWarning, DatasetError, ReadError, must_be, name_some
@@ -38,15 +43,19 @@ class TarDataset(ReadableDataset):
 
     Args:
         urls: a path, a pattern such as `train-{000000..000146}.tar` or `train-*.tar`, a folder of tars, or several of
-            these. Samples come in the order of the tars and, in a tar, in its own.
+            these; or URLs and patterns of them, such as `s3://bucket/train-{000..146}.tar`. Samples come in the order
+            of the tars and, in a tar, in its own.
         image: extensions of images, in lower case; a key must not have two of them.
         target: the extension of a file that holds the class index in decimal digits, or a function from a sample's
             other files to its target: an int, or a float array for multi-label, regression or soft labels. It is
             given a mapping from extension to bytes, with the sample's key as `["__key__"]` and the tar as
             `["__url__"]`, and is called for each sample, in order, whenever the data set is built.
         classes: class names; the class of target i is `classes[i]`. None if there are none.
-        cache_dir: where the scans are kept; None for `$DALI_MIXUP_CACHE`, else `~/.cache/dali_mixup`.
-        cache: keep the scans at all.
+        cache_dir: where the scans are kept; None for `$DALI_MIXUP_CACHE`, else `~/.cache/dali_mixup`. If it is given,
+            samples of tars at URLs are kept there, too, once they were fetched, for all processes of this machine.
+        cache_bytes: what these samples may take; the least recently used ones leave. None for no limit.
+        cache: keep anything at all.
+        remote: of URLs, how they are read.
         progress: show a bar on stderr when the first look takes longer than half a second.
 
     Attributes:
@@ -57,6 +66,7 @@ class TarDataset(ReadableDataset):
         DatasetError: no tars, or tars that can't be used: truncated, compressed, with a sparse file, a link, a sample
             without a target or two with the same key. Each is named.
         TypeError: targets are neither integers nor floats.
+        ImportError: URLs, and fsspec or what it needs for them isn't installed.
 
     >>> import io, tarfile, tempfile, PIL.Image, dali_mixup as dm
     >>> image = io.BytesIO()
@@ -82,12 +92,21 @@ class TarDataset(ReadableDataset):
         target: str | Callable[[Mapping[str, Any]], Any] = "cls",
         classes: Sequence[str] | None = None,
         cache_dir: str | os.PathLike[str] | None = None,
+        cache_bytes: int | None = None,
         cache: bool = True,
+        remote: Remote | None = None,
         progress: bool = True,
     ):
         if not (isinstance(target, str) or callable(target)):
             raise TypeError(must_be("target", 'an extension such as "cls", or a function', target))
-        paths = find_tars(urls)
+        given = [urls] if isinstance(urls, str | os.PathLike) else list(urls)
+        self._tar_files: TarFiles = LOCAL_TARS
+        if are_urls(given):
+            store = open_store(remote, cache_bytes)
+            paths = find_remote_tars([str(each) for each in given], store.match)
+            self._tar_files = RemoteTars(store, paths)
+        else:
+            paths = find_tars(given)
         extensions = [image] if isinstance(image, str) else image
         self._layout = Layout(
             image=tuple(each.lower() for each in extensions), target=target.lower() if isinstance(target, str) else None
@@ -95,14 +114,20 @@ class TarDataset(ReadableDataset):
         self._cache_folder = None
         if cache:
             self._cache_folder = default_cache_folder() if cache_dir is None else Path(cache_dir)
-        scans = scan_tars(paths, self._layout, self._cache_folder, progress=progress)
+        scans = scan_tars(paths, self._layout, self._cache_folder, progress=progress, tars=self._tar_files)
         if not any(len(scan.images.names) for scan in scans):
             rule = f"tars with at least one image ({' '.join(self._layout.image)})"
             raise DatasetError(must_be("urls", rule, urls, "name other extensions in image="))
         self.tars, self._stamps = PathList(paths), [scan.stamp for scan in scans]
         self._short_names = self.tars.below(self.tars.common_folder())
-        self._files = OpenFiles(self.tars)
-        index = make_index(paths, scans, None if isinstance(target, str) else target)
+        self._files, self._remote = OpenFiles(self.tars), None
+        if isinstance(self._tar_files, RemoteTars):
+            files, folder = map(self._tar_files.file, paths), self._cache_folder if cache_dir is not None else None
+            self._remote = RemoteSamples(
+                list(files), self._tar_files.store.options, cache_folder=folder, cache_bytes=cache_bytes
+            )
+            self.ahead = self._remote.options.requests
+        index = make_index(paths, scans, None if isinstance(target, str) else target, self._tar_files)
         checked = check_targets(index.targets, len(index.names), classes)
         self._describe_index(replace(index, targets=checked), classes)
         passed = [
@@ -140,8 +165,10 @@ class TarDataset(ReadableDataset):
         """See `ReadableDataset`.
 
         Raises:
-            ReadError: a tar is gone, or isn't the one that was scanned any more.
+            ReadError: a tar is gone, or isn't the one that was scanned any more; of a URL, a sample can't be fetched.
         """
+        if self._remote is not None:
+            return self.start(numbers, windows).result()
         chosen = np.array(numbers, np.int64)
         tars, starts = self._index.tar[chosen].tolist(), self._index.start[chosen].tolist()
         found: list[Encoded | str] = [""] * len(numbers)
@@ -151,6 +178,14 @@ class TarDataset(ReadableDataset):
                     found[at] = self._read(fd, numbers[at], starts[at])
         return found
 
+    def start(self, numbers: list[int], windows: Windows | None = None) -> Reading:  # noqa: ARG002  all of it
+        """See `ReadableDataset`."""
+        assert self._remote is not None  # noqa: S101  only then `ahead` isn't 0
+        chosen = np.array(numbers, np.int64)
+        columns = (self._index.tar[chosen], self._index.start[chosen], self.sizes.file_size[chosen])
+        places = [Place(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+        return RemoteRead(self._remote, places, [self.name(number) for number in numbers], _as_encoded)
+
     def remember(self, verdicts: np.ndarray) -> None:
         """See `EncodedDataset`: kept with the scans."""
         if self._cache_folder is None:
@@ -159,7 +194,7 @@ class TarDataset(ReadableDataset):
         new = new[np.argsort(self._index.tar[new], kind="stable")]
         for numbers in np.split(new, np.flatnonzero(np.diff(self._index.tar[new])) + 1):
             for tar in self._index.tar[numbers[:1]].tolist():
-                file = cache_file(self._cache_folder, self.tars[tar], self._layout)
+                file = cache_file(self._cache_folder, self.tars[tar], self._layout, self._tar_files)
                 try:
                     remember_verdicts(file, self._stamps[tar], self._index.row[numbers], verdicts[numbers])
                 except OSError as error:
@@ -198,3 +233,7 @@ class TarDataset(ReadableDataset):
         samples = f"{len(self)} sample{'s' * (len(self) > 1)} in {len(self.tars)} tar{'s' * (len(self.tars) > 1)}"
         classes = "" if self.classes is None else f", {len(self.classes)} class{'es' * (len(self.classes) > 1)}"
         return f"{type(self).__name__}({samples}{classes})"
+
+
+def _as_encoded(data: list[bytes]) -> list[Encoded | str]:
+    return [Encoded(each) for each in data]

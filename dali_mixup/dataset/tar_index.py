@@ -1,6 +1,5 @@
 """The samples of many tars, one after another: scanned in threads, or remembered."""
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,9 @@ import numpy as np
 from dali_mixup.bars import progress_bar
 from dali_mixup.dataset.cache import COLUMNS as SIZES
 from dali_mixup.dataset.paths import PathList
-from dali_mixup.dataset.sizes import PROBE_THREADS, Sizes, warn_of_unkept
+from dali_mixup.dataset.sizes import Sizes, warn_of_unkept
 from dali_mixup.dataset.tar_cache import cache_file, load_scan, save_scan
+from dali_mixup.dataset.tar_files import LOCAL_TARS, TarFiles
 from dali_mixup.dataset.tar_members import TarError
 from dali_mixup.dataset.tar_scan import COLUMNS, Layout, TarScan, scan_tar
 from dali_mixup.dataset.tar_targets import Target, make_targets
@@ -57,17 +57,24 @@ class TarIndex:
         )
 
 
-def scan_tars(paths: Sequence[str], layout: Layout, cache_folder: Path | None, *, progress: bool) -> list[TarScan]:
+def scan_tars(
+    paths: Sequence[str],
+    layout: Layout,
+    cache_folder: Path | None,
+    *,
+    progress: bool,
+    tars: TarFiles = LOCAL_TARS,
+) -> list[TarScan]:
     """Scan the tars that aren't known, in threads, with a bar over their bytes.
 
     Raises:
         DatasetError: some of them can't be used, and why.
     """
     stopped, lock, unkept = threading.Event(), threading.Lock(), []
-    total = sum(os.path.getsize(path) for path in paths if os.path.exists(path))
+    total = sum(_size(path, tars) for path in paths)
     options = {"unit": "B", "unit_scale": True, "delay": 0.5, "leave": False, "disable": not progress}
     with (
-        ThreadPoolExecutor(min(PROBE_THREADS, len(paths))) as pool,
+        ThreadPoolExecutor(min(tars.threads, len(paths))) as pool,
         progress_bar(total=total, desc="scanning tars", **options) as bar,
     ):
 
@@ -78,7 +85,7 @@ def scan_tars(paths: Sequence[str], layout: Layout, cache_folder: Path | None, *
                 bar.update(count)
 
         try:
-            found = list(pool.map(lambda path: _find(path, layout, cache_folder, moved, unkept), paths))
+            found = list(pool.map(lambda path: _find(path, layout, cache_folder, moved, unkept, tars), paths))
         except BaseException:  # Ctrl-C: do not scan the rest first
             stopped.set()
             pool.shutdown(cancel_futures=True)
@@ -88,13 +95,16 @@ def scan_tars(paths: Sequence[str], layout: Layout, cache_folder: Path | None, *
     return _without_problems(found)
 
 
-def make_index(paths: Sequence[str], scans: Sequence[TarScan], target: Target | None) -> TarIndex:
+def make_index(
+    paths: Sequence[str], scans: Sequence[TarScan], target: Target | None, tars: TarFiles = LOCAL_TARS
+) -> TarIndex:
     """The samples of all tars.
 
     Args:
         paths: of the tars.
         scans: of each.
         target: makes the targets; None for those of the scans.
+        tars: where they lie.
 
     Raises:
         DatasetError: a target can't be made.
@@ -121,21 +131,33 @@ def make_index(paths: Sequence[str], scans: Sequence[TarScan], target: Target | 
             verdict=columns["verdict"],
             reasons=reasons,
         ),
-        targets=columns["target"] if target is None else make_targets(target, paths, scans),
+        targets=columns["target"] if target is None else make_targets(target, paths, scans, tars),
     )
 
 
+def _size(path: str, tars: TarFiles) -> int:
+    try:
+        return tars.stamp(path)[0]
+    except OSError:  # which is said when it is scanned
+        return 0
+
+
 def _find(
-    path: str, layout: Layout, cache_folder: Path | None, moved: Callable[[int], None], unkept: list[OSError]
+    path: str,
+    layout: Layout,
+    cache_folder: Path | None,
+    moved: Callable[[int], None],
+    unkept: list[OSError],
+    tars: TarFiles,
 ) -> TarScan | str:
     """What is known of a tar, or found now; or why it can't be used. Adds to `unkept` what forbids to keep it."""
-    file = None if cache_folder is None else cache_file(cache_folder, path, layout)
+    file = None if cache_folder is None else cache_file(cache_folder, path, layout, tars)
     try:
-        known = None if file is None else load_scan(file, path)
+        known = None if file is None else load_scan(file, path, tars)
         if known is not None:
             moved(known.stamp[0])
             return known
-        found = scan_tar(path, layout, moved)
+        found = scan_tar(path, layout, moved, tars)
     except TarError as error:
         return f"{path}: {error}"
     except OSError as error:

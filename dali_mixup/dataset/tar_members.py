@@ -75,6 +75,22 @@ def list_members(source: Source) -> Iterator[Member]:
         raise TarError(f"there is more after its end at byte {at}; list joined tars one by one")
 
 
+def after_header(block: bytes, at: int) -> int | None:
+    """Where the next header is, by one block alone; None for a block that isn't a header of USTAR, GNU or PAX.
+
+    Args:
+        block: 512 bytes.
+        at: their place in the tar.
+    """
+    if len(block) < BLOCK or block[257:262] != b"ustar" or not _is_sum_right(block):
+        return None
+    try:
+        size = 0 if block[156:157] in WITHOUT_DATA else _number(block[124:136], at)
+    except TarError:
+        return None
+    return at + BLOCK + size + -size % BLOCK
+
+
 def _is_sum_right(block: bytes) -> bool:
     """The bytes of a header with spaces in the place of their sum; some old writers took them as signed."""
     total = sum(block) - sum(block[148:156]) + 8 * ord(" ")

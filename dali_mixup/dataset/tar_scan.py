@@ -1,6 +1,5 @@
 """The samples of one tar: files with the same key, as WebDataset groups them, with the size of each image."""
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ import numpy as np
 
 from dali_mixup.dataset.header import look
 from dali_mixup.dataset.paths import PathList
-from dali_mixup.dataset.source import FileSource, Source, open_file
+from dali_mixup.dataset.source import Source
+from dali_mixup.dataset.tar_files import LOCAL_TARS, Stamp, TarFiles
 from dali_mixup.dataset.tar_members import Member, TarError, list_members
 from dali_mixup.dataset.verdict import Finding, Verdict, bad, most_bytes
 
-CHUNK = 8192  # holds a sample's headers, its class and the head of its image
 LONGEST_CLASS = 18  # digits and the space around them
 MEMBERS_PER_MOVE = 256
 COLUMNS = {
@@ -71,7 +70,7 @@ class TarScan:
         reasons: why a member can't be an image, by its row.
     """
 
-    stamp: tuple[int, int]
+    stamp: Stamp
     images: Table
     sidecars: Table
     passed: PathList
@@ -92,50 +91,50 @@ def split_name(name: str) -> tuple[str, str] | None:
     return found and (found[1], found[2].lower())
 
 
-def scan_tar(path: str, layout: Layout, moved: Callable[[int], None]) -> TarScan:
+def scan_tar(path: str, layout: Layout, moved: Callable[[int], None], tars: TarFiles = LOCAL_TARS) -> TarScan:
     """Read all headers of a tar.
 
     Args:
         path: the tar.
         layout: what to look for.
         moved: called now and then with the number of bytes that were passed since.
+        tars: where it lies.
 
     Raises:
         TarError: the tar or one of its samples can't be used.
         OSError: it can't be read.
     """
-    with open_file(path) as (source, status):
-        scanner = _Scanner(_ReadAhead(source), layout)
+    with tars.open(path) as (source, stamp_now):
+        stamp = stamp_now()
+        scanner = _Scanner(_ReadAhead(source, tars.chunk), layout)
         for key, members in groupby(_with_keys(list_members(scanner.source), moved), key=lambda each: each.key):
             scanner.add(key, members)  # while its headers are at hand
-        after = os.fstat(source.fd)
-        stamp = status.st_size, status.st_mtime_ns
-        if stamp != (after.st_size, after.st_mtime_ns):
+        if stamp != stamp_now():
             raise TarError("changed while it was scanned")
         return scanner.result(stamp)
 
 
-def look_again(path: str, images: Table) -> dict[int, str]:
+def look_again(path: str, images: Table, tars: TarFiles = LOCAL_TARS) -> dict[int, str]:
     """The reasons for those that can't be images, by row."""
     rows = np.flatnonzero(images.columns["verdict"] == Verdict.BAD).tolist()
     if not rows:
         return {}
-    with open_file(path) as (source, _):
+    with tars.open(path) as (source, _):
         places = ((row, int(images.columns["start"][row]), int(images.columns["file_size"][row])) for row in rows)
-        return {row: look(FileSource(source.fd, size, start)).reason for row, start, size in places}
+        return {row: look(_Part(source, start, size)).reason for row, start, size in places}
 
 
 class _ReadAhead:
     """Reads some KB at once, since the headers of a tar, a class and the head of an image lie side by side."""
 
-    def __init__(self, source: Source):
-        self.source, self.size = source, source.size
+    def __init__(self, source: Source, chunk: int):
+        self.source, self.size, self.chunk = source, source.size, chunk
         self._at, self._data = 0, b""
 
     def read_at(self, at: int, count: int) -> bytes:
         begin = at - self._at
         if not 0 <= begin <= len(self._data) - count:
-            self._at, self._data, begin = at, self.source.read_at(at, max(count, CHUNK)), 0
+            self._at, self._data, begin = at, self.source.read_at(at, max(count, self.chunk)), 0
         return self._data[begin : begin + count]
 
 
@@ -201,7 +200,7 @@ class _Scanner:
             return
         self._take(key, images[0], found, target, files)
 
-    def result(self, stamp: tuple[int, int]) -> TarScan:
+    def result(self, stamp: Stamp) -> TarScan:
         """All that was found."""
         return TarScan(
             stamp=stamp,

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dali_mixup.dataset.source import FileSource, open_file
+from dali_mixup.dataset.source import Source
+from dali_mixup.dataset.tar_files import LOCAL_TARS, TarFiles
 from dali_mixup.dataset.tar_scan import SIDECARS, TarScan, split_name
 from dali_mixup.errors import DatasetError, must_be
 
@@ -20,7 +21,7 @@ class Sidecars(Mapping[str, Any]):
     `["__key__"]` is the sample's key, `["__url__"]` the path of its tar.
     """
 
-    def __init__(self, source: FileSource, key: str, url: str, places: dict[str, tuple[int, int]]):
+    def __init__(self, source: Source, key: str, url: str, places: dict[str, tuple[int, int]]):
         self._source, self._places, self._names = source, places, {KEY: key, URL: url}
 
     def __getitem__(self, extension: str) -> Any:
@@ -40,7 +41,9 @@ class Sidecars(Mapping[str, Any]):
         return f"{type(self).__name__}({', '.join(self)})"
 
 
-def make_targets(target: Target, paths: Sequence[str], scans: Sequence[TarScan]) -> np.ndarray:
+def make_targets(
+    target: Target, paths: Sequence[str], scans: Sequence[TarScan], tars: TarFiles = LOCAL_TARS
+) -> np.ndarray:
     """What a function says of each sample of these tars, in order; (N, ...).
 
     Raises:
@@ -49,7 +52,7 @@ def make_targets(target: Target, paths: Sequence[str], scans: Sequence[TarScan])
     """
     found: list[np.ndarray] = []
     for path, scan in zip(paths, scans, strict=True):
-        with open_file(path) as (source, _):
+        with tars.open(path) as (source, _):
             for name, sidecars in zip(scan.images.names, _sidecars(source, path, scan), strict=True):
                 try:
                     value = np.asarray(target(sidecars))
@@ -63,7 +66,7 @@ def make_targets(target: Target, paths: Sequence[str], scans: Sequence[TarScan])
     return np.array(found)
 
 
-def _sidecars(source: FileSource, path: str, scan: TarScan) -> Iterator[Sidecars]:
+def _sidecars(source: Source, path: str, scan: TarScan) -> Iterator[Sidecars]:
     """Of each sample."""
     places: list[dict[str, tuple[int, int]]] = [{} for _ in scan.images.names]
     columns = (scan.sidecars.columns[name].tolist() for name in SIDECARS)

@@ -1,13 +1,14 @@
-"""Which tars are meant: paths, patterns with braces as WebDataset's users write them, glob patterns, folders."""
+"""Which tars are meant: paths and URLs, patterns with braces as WebDataset's users write them, glob patterns, folders."""
 
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from dali_mixup.dataset.remote import is_url
 from dali_mixup.errors import DatasetError, must_be
 
-RULE = "paths of tars, patterns such as train-{000000..000146}.tar or train-*.tar, or folders of tars"
+RULE = "paths or URLs of tars, patterns such as train-{000000..000146}.tar or train-*.tar, or folders of tars"
 
 
 def find_tars(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
@@ -21,6 +22,40 @@ def find_tars(urls: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
     if not found:
         raise DatasetError(must_be("urls", RULE, urls))
     return found
+
+
+def find_remote_tars(given: Iterable[str], match: Callable[[str], list[str]]) -> list[str]:
+    """The URLs that are meant, in their order; those of a glob pattern are sorted.
+
+    Args:
+        given: URLs and patterns of them.
+        match: gives the URLs that fit a glob pattern.
+
+    Raises:
+        DatasetError: nothing fits a pattern, or the store can't say what does.
+    """
+    found = []
+    for url in (name for each in given for pattern in each.split("::") for name in expand_braces(pattern)):
+        try:
+            matches = match(url) if "*" in url else [url]
+        except OSError as error:
+            raise DatasetError(must_be("urls", RULE, url, f"what matches can't be listed: {error}")) from error
+        if not matches:
+            raise DatasetError(must_be("urls", RULE, url, "nothing matches"))
+        found += matches
+    return found
+
+
+def are_urls(given: Iterable[object]) -> bool:
+    """Whether tars lie at URLs.
+
+    Raises:
+        DatasetError: some do, and others don't.
+    """
+    found = {is_url(each) for each in given}
+    if len(found) > 1:
+        raise DatasetError(must_be("urls", "paths alone or URLs alone", list(given)))
+    return found == {True}
 
 
 def expand_braces(text: str) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import dali_mixup as dm
-from dali_mixup.dataset import tar_index
+from dali_mixup.dataset import tar_files, tar_index
 from dali_mixup.dataset.tar_index import make_index, scan_tars
 from dali_mixup.dataset.tar_scan import Layout
 from tests.conftest import jpeg_bytes
@@ -58,18 +58,18 @@ def test_ctrl_c_does_not_wait_for_the_rest(tars, monkeypatch):
     started = []
     original = tar_index.scan_tar
 
-    def slow(path, layout, moved):
+    def slow(path, layout, moved, tars):
         started.append(path)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             moved(0)
             time.sleep(0.001)
-        return original(path, layout, moved)
+        return original(path, layout, moved, tars)
 
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tar_index, "PROBE_THREADS", 2)
+    monkeypatch.setattr(tar_files.LocalTars, "threads", 2)
     monkeypatch.setattr(tar_index, "scan_tar", slow)
     monkeypatch.setattr(tar_index, "list", interrupted, raising=False)  # in the thread that waits
     begin = time.monotonic()

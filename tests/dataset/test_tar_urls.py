@@ -55,7 +55,7 @@ def test_paths_patterns_and_folders_are_found(folder):
         ("s3://bucket/{0..1}.tar", "got 's3://bucket/{0..1}.tar'; tars that lie elsewhere have to be copied here"),
         ("pipe:curl -s x", "tars that lie elsewhere have to be copied here"),
         ("file:/x.tar", "tars that lie elsewhere have to be copied here"),
-        ([], r"urls must be paths of tars, .*, got \[\]"),
+        ([], r"urls must be paths or URLs of tars, .*, got \[\]"),
         ("FOLDER/gone-*.tar", "gone-.*; no file matches"),
         ("FOLDER/empty", "; the folder holds no .tar"),
     ],
