@@ -19,6 +19,7 @@ class RangeServer(ThreadingHTTPServer):
     Attributes:
         requests: (method, path, range) of all that was asked, in order.
         fault: is asked before each answer; None for none.
+        failed: how many requests had a fault that `on` chose.
     """
 
     daemon_threads = True
@@ -61,7 +62,6 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.requests.append((self.command, self.path, self.headers.get("Range")))
         if self.server.fault is not None and self.server.fault(self):
-            self.server.failed += 1
             return
         path = self.server.folder / self.path.lstrip("/")
         if not path.is_file():
@@ -152,6 +152,7 @@ def on(pattern, fault, times=None):
                 return False
             if left[0] is not None:
                 left[0] -= 1
+            handler.server.failed += 1
         return fault(handler)
 
     return chosen

@@ -114,8 +114,8 @@ class RangeCache:
         part, data = f"{path}{PART}", None
         try:
             data = fetch()
-            os.ftruncate(fd, 0)  # what a process wrote that died
-            with self._counted(size):
+            os.ftruncate(fd, size)  # whoever counts what is used sees it, and what a process wrote that died is gone
+            with self._counted(size, part):
                 left = memoryview(data)
                 while left:
                     left = left[os.write(fd, left) :]
@@ -128,57 +128,69 @@ class RangeCache:
         return data, None
 
     @contextmanager
-    def _counted(self, size: int) -> Iterator[None]:
+    def _counted(self, size: int, part: str) -> Iterator[None]:
         """Room for so many bytes, given back if they aren't written."""
         if self.most_bytes is None:
             yield
             return
-        self._count(size)
+        self._count(size, part)
         try:
             yield
         except BaseException:
-            self._count(-size)
+            self._count(-size, part)
             raise
 
-    def _count(self, size: int) -> None:
+    def _count(self, size: int, part: str) -> None:
         """Add to what all processes use, and drop the oldest pieces where that is too much."""
         assert self.most_bytes is not None  # noqa: S101  who has no limit doesn't count
         fd = os.open(self.folder / COUNTER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             text = os.pread(fd, MOST_DIGITS, 0)
-            used = int(text) if text.isdigit() else self._drop_to(self.most_bytes)
+            used = int(text) if text.isdigit() else self._drop_to(self.most_bytes, part)
             if size > 0 and used + size > self.most_bytes:
-                used = self._drop_to(self.most_bytes - max(size, int(self.most_bytes * ROOM_AT_ONCE)))
+                used = self._drop_to(self.most_bytes - max(size, int(self.most_bytes * ROOM_AT_ONCE)), part)
             os.ftruncate(fd, 0)
             os.pwrite(fd, str(max(0, used + size)).encode(), 0)
         finally:
             os.close(fd)
 
-    def _drop_to(self, most: int) -> int:
-        """Drop the least recently used pieces until the others have at most so many bytes; returns how many."""
-        found = sorted(self._pieces(), reverse=True)
-        total = 0
-        for k, (_, size, path) in enumerate(found):
+    def _drop_to(self, most: int, own: str) -> int:
+        """Drop the least recently used pieces until the others have at most so many bytes; returns how many.
+
+        Args:
+            most: bytes, with those of pieces that others are about to write.
+            own: the unfinished piece of the caller, which doesn't count.
+        """
+        pieces, total = [], 0
+        for entry in self._entries():
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if not entry.name.endswith(PART):
+                pieces.append((status.st_mtime_ns, status.st_size, entry.path))
+            elif entry.path != own and not self._drop_unfinished(entry.path):
+                total += status.st_size
+        pieces.sort(reverse=True)
+        for k, (_, size, _) in enumerate(pieces):
             if total + size > most:
-                for _, _, old in found[k:]:
+                for _, _, old in pieces[k:]:
                     Path(old).unlink(missing_ok=True)
                 break
             total += size
         return total
 
-    def _pieces(self) -> Iterator[tuple[int, int, str]]:
-        """(time of last use in ns, bytes, path) of each piece; what unfinished ones have nobody works on is dropped."""
+    def _drop_unfinished(self, part: str) -> bool:
+        """Drop what somebody left who died; False if somebody works on it."""
+        fd = self._open_part(Path(part.removesuffix(PART)))
+        if fd is None:
+            return False
+        os.unlink(part)
+        os.close(fd)
+        return True
+
+    def _entries(self) -> Iterator[os.DirEntry[str]]:
         for folder in os.scandir(self.folder):
-            if not folder.is_dir(follow_symlinks=False):
-                continue
-            for entry in os.scandir(folder.path):
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                if not entry.name.endswith(PART):
-                    yield status.st_mtime_ns, status.st_size, entry.path
-                elif (fd := self._open_part(Path(entry.path.removesuffix(PART)))) is not None:
-                    os.unlink(entry.path)
-                    os.close(fd)
+            if folder.is_dir(follow_symlinks=False):
+                yield from os.scandir(folder.path)
