@@ -171,7 +171,7 @@ class RemoteFiles:
     def _why(self, error: BaseException) -> str:
         if isinstance(error, TimeoutError):
             return f"no answer within {self.options.timeout:g} s"
-        if "PreconditionFailed" in str(error) or getattr(error, "status", None) == 412:
+        if "PreconditionFailed" in f"{error} {error.__cause__}" or getattr(error, "status", None) == 412:
             return "it changed since it was looked at"
         return str(error) if isinstance(error, RemoteError) else f"{type(error).__name__}: {error}".strip().rstrip(":")
 

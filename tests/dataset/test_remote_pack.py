@@ -175,6 +175,7 @@ def test_cache_bytes_bound_the_samples_and_change_no_batch(server, here, tmp_pat
     made = loader(dm.PackedDataset(f"{server.url}/pack", cache_dir=tmp_path, cache_bytes=most))
     for epoch in here:
         assert same(made, epoch)
+        quiet(server)
         assert 0 < sum(path.stat().st_size for path in tmp_path.glob("samples/*/*")) <= most
 
 
