@@ -24,7 +24,7 @@ import dali_mixup as dm
 from bench.command import DATA, Bench, Found, argument, option
 from bench.feed import ALPHA, Feed, find_feed
 from bench.late import register, serve_late
-from bench.measure import Case, Timing, measure_rounds, speedup
+from bench.measure import Case, Timing, measure_rounds, speedup, spread
 from bench.peers.ours import open_loader, write_tar
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
@@ -64,7 +64,7 @@ def measure(options: Options) -> Iterator[Found]:
         dm.pack(files, Path(folder) / PACK, progress=False)
         write_tar(f"{folder}/{TAR}.tar", zip(feed.paths, feed.labels, strict=True))
         url = stack.enter_context(serve_late(folder, options.latency))
-        cases, scans = [], {}
+        cases, scans, busy = [], {}, {}
         for name, place, requests, cache in _places(options, folder, url):
             for kind in (PACK, TAR):
                 begin = time.perf_counter()
@@ -74,10 +74,10 @@ def measure(options: Options) -> Iterator[Found]:
                 label = f"{kind}, {name}"
                 scans[label] = time.perf_counter() - begin
                 loader = open_loader(feed, dm.MixUp(alpha=ALPHA), dataset=dataset)
-                cases.append(Case(name=label, label=label, run=partial(_walk, loader)))
+                cases.append(Case(name=label, label=label, run=partial(_walk, loader, busy.setdefault(label, []))))
         settings = {"images": len(files), "bytes": int(files.sizes.file_size.sum())}
         for results in measure_rounds(cases, rounds=options.rounds):
-            yield Found(results=results, derived={"seconds to open": scans}, settings=settings)
+            yield Found(results=results, derived={"seconds to open": scans, "ms of cores": busy}, settings=settings)
 
 
 def _places(options: Options, folder: str, url: str) -> Iterator[tuple[str, str, int, str | None]]:
@@ -101,28 +101,33 @@ def _storage(options: Options, place: str) -> dict[str, float]:
     return {"latency": options.latency} if place.startswith(LATE) else {}
 
 
-def _walk(loader: dm.Loader) -> Timing:
-    begin = time.perf_counter()
+def _walk(loader: dm.Loader, milliseconds: list[float]) -> Timing:
+    """Time an epoch, and add what an image took of this process's cores."""
+    begin, busy = time.perf_counter(), time.process_time()
     items = sum(len(images) for images, _ in loader)
-    return Timing(items=items, seconds=time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    milliseconds.append(1000 * (time.process_time() - busy) / items)
+    return Timing(items=items, seconds=seconds)
 
 
 def describe(report: Report) -> str:
-    """Speed, and its ratio to the same data set here."""
+    """Speed, and its ratio to the same data set here; the same of the time of cores."""
+    rows, settings = [], report.settings
     by_name = {result.name: result for result in report.results}
-    rows = []
     for result in report.results:
-        baseline = by_name[f"{result.name.partition(',')[0]}, {HERE}"]
-        opened = report.derived["seconds to open"][result.name]
-        rows.append(
-            [result.label, f"{opened:.2f}", format_spread(result.rate), format_spread(speedup(result, baseline), 2)]
+        here = by_name[f"{result.name.partition(',')[0]}, {HERE}"]
+        busy, busy_here = (
+            report.derived["ms of cores"][name][-len(result.timings) :] for name in (result.name, here.name)
         )
-    settings = report.settings
+        ratios = [mine / other for mine, other in zip(busy, busy_here, strict=True)]
+        cells = [format_spread(result.rate), format_spread(speedup(result, here), 2)]
+        cells += [f"{spread(busy).median:.2f}", f"{spread(ratios).median:.2f}"]
+        rows.append([result.label, f"{report.derived['seconds to open'][result.name]:.2f}", *cells])
+    columns = ["data set", "s to open", "images/s", "x here", "ms of cores per image", "x here"]
     return (
-        f"{format_table(['data set', 's to open', 'images/s', 'x here'], rows)}\n\n{settings['images']} files of "
-        f"{settings['bytes'] / 1e6:.0f} MB; answers after {1000 * settings['latency']:.0f} ms; {settings['requests'][0]} "
-        f"requests at once unless a row says otherwise. Median of {settings['rounds']} rounds; ratios are taken within "
-        "a round."
+        f"{format_table(columns, rows)}\n\n{settings['images']} files of {settings['bytes'] / 1e6:.0f} MB; answers "
+        f"after {1000 * settings['latency']:.0f} ms; {settings['requests'][0]} requests at once unless a row says otherwise. "
+        f"Median of {settings['rounds']} rounds; ratios are taken within a round."
     )
 
 

@@ -10,8 +10,8 @@ from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.dataset.huggingface import HFDataset
 from dali_mixup.dataset.packed import PackedDataset
 from dali_mixup.dataset.packing import PackReport, pack
-from dali_mixup.dataset.repack import Shrink
 from dali_mixup.dataset.remote import Remote
+from dali_mixup.dataset.repack import Shrink
 from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError

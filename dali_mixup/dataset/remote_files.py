@@ -1,9 +1,10 @@
 """Files at URLs through fsspec: their sizes and tags, and ranges of their bytes, asked for again where that fails."""
 
+import asyncio
 import hashlib
 import random
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
@@ -61,7 +62,9 @@ class RemoteFile(NamedTuple):
 
 
 class RemoteFiles:
-    """Asks stores; any thread may.
+    """Asks stores, in fsspec's loop; any thread may.
+
+    A thread of its own for each request would cost several times as much. A copy, also by pickle, starts afresh.
 
     Args:
         options: how.
@@ -69,6 +72,13 @@ class RemoteFiles:
 
     def __init__(self, options: Remote):
         self.options = options
+        self._threads: ThreadPoolExecutor | None = None  # for file systems that fsspec doesn't run in its loop
+        self._places: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opened: dict[str, tuple[Any, str]] = {}  # by URL
+
+    def __reduce__(self):
+        return type(self), (self.options,)
 
     def ask(self, url: str) -> RemoteFile:
         """What there is at a URL.
@@ -76,7 +86,7 @@ class RemoteFiles:
         Raises:
             RemoteError: nothing, or it can't be reached.
         """
-        return self._insist(partial(self._ask, url))
+        return self._wait(self._insist(partial(self._ask, url)))
 
     def read(self, file: RemoteFile, start: int, stop: int) -> bytes:
         """The bytes of a file from `start` to before `stop`.
@@ -84,7 +94,21 @@ class RemoteFiles:
         Raises:
             RemoteError: they can't be read, or the file isn't the same any more as far as its store says so.
         """
-        return self._insist(partial(self._read, file, start, stop)) if start < stop else b""
+        return self._wait(self._insist(partial(self._read, file, start, stop))) if start < stop else b""
+
+    def start(self, ranges: Sequence[tuple[RemoteFile, int, int]]) -> list["Future[bytes]"]:
+        """What `read` gives for each of these, with as many at once as the options say."""
+        futures: list[Future[bytes]] = [Future() for _ in ranges]
+        loop, places = self._loop()
+
+        def begin() -> None:
+            for future, bounds in zip(futures, ranges, strict=True):
+                task = loop.create_task(self._fill(future, places, *bounds))
+                self._tasks.add(task)  # asyncio itself doesn't hold it
+                task.add_done_callback(self._tasks.discard)
+
+        loop.call_soon_threadsafe(begin)
+        return futures
 
     def read_all(self, url: str) -> bytes:
         """All bytes at a URL.
@@ -92,7 +116,7 @@ class RemoteFiles:
         Raises:
             RemoteError: they can't be read.
         """
-        return self._insist(partial(self._read_all, url))
+        return self._wait(self._insist(partial(self._call, url, "cat_file")))
 
     def match(self, url: str) -> list[str]:
         """The URLs that a glob pattern means, sorted.
@@ -100,12 +124,12 @@ class RemoteFiles:
         Raises:
             RemoteError: the store can't be asked, or knows no lists.
         """
-        return self._insist(partial(self._match, url))
+        found = self._wait(self._insist(partial(self._call, url, "glob")))
+        return sorted(map(self._open(url)[0].unstrip_protocol, found))
 
-    def _ask(self, url: str) -> RemoteFile:
-        system, path = self._open(url)
+    async def _ask(self, url: str) -> RemoteFile:
         try:
-            info = system.info(path, **self._limit(system))
+            info = await self._call(url, "info")
         except FileNotFoundError as error:  # fsspec's HTTP says so whatever the server did
             raise error.__cause__ or error from None
         tag = next((str(info[name]) for name in TAGS if info.get(name)), "")
@@ -114,58 +138,81 @@ class RemoteFiles:
         etag = info.get("ETag") or ""
         return RemoteFile(url, int(info["size"]), tag, "" if etag.startswith("W/") else etag)
 
-    def _read(self, file: RemoteFile, start: int, stop: int) -> bytes:
-        system, path = self._open(file.url)
-        kind = protocols_of(system)
+    async def _fill(
+        self, future: "Future[bytes]", places: asyncio.Semaphore, file: RemoteFile, start: int, stop: int
+    ) -> None:
+        async with places:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(await self._insist(partial(self._read, file, start, stop)))
+                except BaseException as error:  # noqa: BLE001  for who waits for it
+                    future.set_exception(error)
+
+    async def _read(self, file: RemoteFile, start: int, stop: int) -> bytes:
+        kind = protocols_of(self._open(file.url)[0])
         if file.etag and kind & S3:
-            data = _read_s3(system, path, file.etag, start, stop, self.options.timeout)
-        elif kind & HTTP:
-            headers = {"Accept-Encoding": "identity"} | ({"If-Match": file.etag} if file.etag else {})
-            given = self.options.storage_options.get("headers", {})
-            data = system.cat_file(
-                path, start=start, end=stop, headers={**given, **headers}, timeout=self.options.timeout
-            )
+            data = await _read_s3(*self._open(file.url), file.etag, start, stop)
         else:
-            data = system.cat_file(path, start=start, end=stop, **self._limit(system))
+            options = {}
+            if kind & HTTP:
+                options["headers"] = {**self.options.storage_options.get("headers", {}), "Accept-Encoding": "identity"}
+                options["headers"] |= {"If-Match": file.etag} if file.etag else {}
+            data = await self._call(file.url, "cat_file", start=start, end=stop, **options)
         if len(data) != stop - start:
             raise ChangedError(f"gave {len(data)} bytes for the {stop - start} from byte {start} on")
         return data
 
-    def _read_all(self, url: str) -> bytes:
+    async def _call(self, url: str, method: str, **options: Any) -> Any:
+        """A method of the URL's file system."""
         system, path = self._open(url)
-        return system.cat_file(path, **self._limit(system))
-
-    def _match(self, url: str) -> list[str]:
-        system, path = self._open(url)
-        return sorted(map(system.unstrip_protocol, system.glob(path, **self._limit(system))))
+        if system.async_impl:
+            return await getattr(system, f"_{method}")(path, **options)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self.options.requests, thread_name_prefix="dali_mixup remote")
+        act = partial(getattr(system, method), path, **options)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
 
     def _open(self, url: str) -> tuple[Any, str]:
         """The file system of a URL, of which fsspec keeps one per process, and the path in it."""
+        if url in self._opened:
+            return self._opened[url]
         from fsspec.core import url_to_fs  # here, since only URLs need it
 
         options = dict(self.options.storage_options)
         if url.partition("://")[0] in S3:  # of whose connections there would be ten
             config = {"max_pool_connections": self.options.requests, **options.get("config_kwargs", {})}
             options["config_kwargs"] = config
-        return url_to_fs(url, **options)
+        self._opened[url] = url_to_fs(url, **options)
+        return self._opened[url]
 
-    def _limit(self, system: Any) -> Mapping[str, float]:
-        return {"timeout": self.options.timeout} if system.async_impl else {}
+    def _loop(self) -> tuple[asyncio.AbstractEventLoop, asyncio.Semaphore]:
+        """That of fsspec in this process, and how many may ask at once in it."""
+        from fsspec.asyn import get_loop
 
-    def _insist(self, act: Callable[[], T]) -> T:
+        loop = get_loop()
+        if self._places is None or self._places[0] is not loop:  # of a process that was forked
+            self._places, self._threads = (loop, asyncio.Semaphore(self.options.requests)), None
+            self._tasks, self._opened = set(), {}
+        return self._places
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop()[0]).result()
+
+    async def _insist(self, act: Callable[[], Awaitable[T]]) -> T:
         """What it gives, at the first or a further try."""
         tries = self.options.retries + 1
         for count in range(1, tries + 1):
             try:
-                return act()
+                async with asyncio.timeout(self.options.timeout):
+                    return await act()
             except ImportError:  # a library that isn't installed won't be, a moment later
                 raise
-            except Exception as error:  # noqa: BLE001  each file system raises its own
+            except Exception as error:
                 if count == tries:
                     many = f"tried {tries} times" if tries > 1 else "tried once"
                     raise RemoteError(f"{self._why(error)} ({many})") from error
             pause = min(FIRST_PAUSE * 2 ** (count - 1), LONGEST_PAUSE)
-            time.sleep(pause * random.uniform(0.5, 1))  # so that not all threads come back at once
+            await asyncio.sleep(pause * random.uniform(0.5, 1))  # so that not all come back at once
         raise AssertionError("unreachable")
 
     def _why(self, error: BaseException) -> str:
@@ -197,17 +244,10 @@ def protocols_of(system: Any) -> set[str]:
     return {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
 
 
-def _read_s3(system: Any, path: str, etag: str, start: int, stop: int, timeout: float) -> bytes:
+async def _read_s3(system: Any, path: str, etag: str, start: int, stop: int) -> bytes:
     """A range of an object of that tag; s3fs's `cat_file` takes any."""
-    from fsspec.asyn import sync
-
     bucket, key, version = system.split_path(path)
     what = {"Bucket": bucket, "Key": key} | ({"VersionId": version} if version else {})
-    bounds = f"bytes={start}-{stop - 1}"
-
-    async def get() -> bytes:
-        answer = await system._call_s3("get_object", **what, Range=bounds, IfMatch=etag)
-        async with answer["Body"] as body:
-            return await body.read()
-
-    return sync(system.loop, get, timeout=timeout)
+    answer = await system._call_s3("get_object", **what, Range=f"bytes={start}-{stop - 1}", IfMatch=etag)
+    async with answer["Body"] as body:
+        return await body.read()

@@ -15,7 +15,6 @@ from dali_mixup.errors import ReadError
 
 SAMPLES = "samples"  # in the cache folder
 LOOK_AGAIN = 0.2  # seconds between looks whether a sample is still needed
-Bytes = tuple[bytes, OSError | None]  # and why they can't be kept
 
 
 class Place(NamedTuple):
@@ -57,18 +56,22 @@ class RemoteSamples:
             self._digests = [file.digest() for file in files]
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
+        self._unkept: OSError | None = None  # why a sample couldn't be kept
         self._said = False
 
     def __reduce__(self):
         return _open_samples, (self.files, self.options, *self._given.values())
 
-    def start(self, place: Place) -> Future[Bytes] | None:
-        """Begin to fetch a sample; None for one that is kept here."""
-        if self.cache is not None and self.cache.has(self._name(place)):
-            return None
-        return self._threads().submit(self._fetch, place)
+    def start(self, places: Sequence[Place]) -> list[Future[bytes] | None]:
+        """Begin to fetch samples; None for those that are kept here."""
+        if self.cache is None:
+            return [*self.store.start([self._range(place) for place in places])]
+        return [
+            None if self.cache.has(self._name(place)) else self._threads().submit(self._fetch, self.cache, place)
+            for place in places
+        ]
 
-    def take(self, place: Place, started: Future[Bytes] | None, is_dropped: Callable[[], bool]) -> bytes:
+    def take(self, place: Place, started: Future[bytes] | None, is_dropped: Callable[[], bool]) -> bytes:
         """A sample that `start` began to fetch.
 
         Raises:
@@ -80,27 +83,27 @@ class RemoteSamples:
             data = self.cache.read(self._name(place), place.size)
             if data is not None:
                 return data
-            started = self._threads().submit(self._fetch, place)  # it had to leave
-        while not is_dropped():
-            if wait([started], LOOK_AGAIN).done:
-                break
-        else:
-            raise CancelledError
-        data, error = started.result()
-        if error is not None and not self._said:
+            started = self._threads().submit(self._fetch, self.cache, place)  # it had to leave
+        while not started.done():
+            if is_dropped():
+                raise CancelledError
+            wait([started], LOOK_AGAIN)
+        if self._unkept is not None and not self._said:
             self._said = True
             warnings.warn(
-                f"samples can't be kept in {self._given['cache_folder']} ({error.strerror}), and are fetched again "
-                "when they are needed; free some space, or bound them with cache_bytes",
+                f"samples can't be kept in {self._given['cache_folder']} ({self._unkept.strerror}), and are fetched "
+                "again when they are needed; free some space, or bound them with cache_bytes",
                 stacklevel=2,
             )
+        return started.result()
+
+    def _fetch(self, cache: RangeCache, place: Place) -> bytes:
+        data, error = cache.keep(self._name(place), place.size, lambda: self.store.read(*self._range(place)))
+        self._unkept = self._unkept or error
         return data
 
-    def _fetch(self, place: Place) -> Bytes:
-        def fetch() -> bytes:
-            return self.store.read(self.files[place.file], place.start, place.start + place.size)
-
-        return (fetch(), None) if self.cache is None else self.cache.keep(self._name(place), place.size, fetch)
+    def _range(self, place: Place) -> tuple[RemoteFile, int, int]:
+        return self.files[place.file], place.start, place.start + place.size
 
     def _name(self, place: Place) -> str:
         return f"{self._digests[place.file]}/{place.start}"
@@ -137,7 +140,7 @@ class RemoteRead:
     ):
         self._samples, self._places, self._names, self._finish = samples, places, names, finish
         self._dropped = False
-        self._started = [samples.start(place) for place in places]
+        self._started = samples.start(places)
 
     def result(self) -> list[Encoded | str]:
         """What there is to decode, when all have arrived.

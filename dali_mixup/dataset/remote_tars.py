@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 
 from dali_mixup.dataset.remote_files import RemoteFile, RemoteFiles
 from dali_mixup.dataset.tar_files import CHUNK, OpenTar, Stamp
@@ -59,7 +60,7 @@ class RemoteTars:
         bounds = [source.size * k // walks // BLOCK * BLOCK for k in range(walks)] + [source.size]
         stopped = threading.Event()
         with ThreadPoolExecutor(walks, thread_name_prefix="dali_mixup walk") as pool:
-            for start, stop in zip(bounds[1:-1], bounds[2:], strict=True):  # the first one the scan walks itself
+            for start, stop in pairwise(bounds[1:]):  # the first part the scan walks itself
                 pool.submit(source.walk, start, stop, stopped)
             try:
                 yield OpenTar(source, lambda: self.store.ask(path).stamp())

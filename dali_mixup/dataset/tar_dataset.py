@@ -161,7 +161,7 @@ class TarDataset(ReadableDataset):
         kept._describe_index(self._index.subset(chosen), self.classes)
         return kept
 
-    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:  # noqa: ARG002  all of it
+    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
         """See `ReadableDataset`.
 
         Raises:

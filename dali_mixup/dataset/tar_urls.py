@@ -1,4 +1,4 @@
-"""Which tars are meant: paths and URLs, patterns with braces as WebDataset's users write them, glob patterns, folders."""
+"""Which tars are meant: paths and URLs, patterns with braces as in WebDataset, glob patterns, folders."""
 
 import glob
 import os

@@ -4,7 +4,7 @@ from itertools import chain
 
 import numpy as np
 
-from dali_mixup.dataset.dataset import Encoded, Reading, ReadableDataset
+from dali_mixup.dataset.dataset import Encoded, ReadableDataset, Reading
 from dali_mixup.dataset.orientation import UPRIGHT
 from dali_mixup.plan.plan import BatchPlan
 

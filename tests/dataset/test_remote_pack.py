@@ -124,8 +124,8 @@ def test_what_stays_unreachable_is_named_and_the_loader_goes_on(server, here, tm
     server.fault = on(rf"shard-00000{dataset._shard[7]}\.tar bytes={start}-", fault)
     begin = time.monotonic()
     name = re.escape(dataset.name(7))
-    with pytest.raises(dm.ReadError, match=rf"^{name}: {server.url}/pack/shard-\d+\.tar can't be read: .*tried 2 times"):
-        [*made]
+    with pytest.raises(dm.ReadError, match=rf"^{name}: http://.*/shard-\d+\.tar can't be read: .*tried 2 times"):
+        list(made)
     assert time.monotonic() - begin < 10
     assert made.bad_samples == []
     assert not [*tmp_path.glob(f"samples/{dataset._remote.files[dataset._shard[7]].digest()}/{start}")]
@@ -143,8 +143,8 @@ def test_a_changed_shard_is_named_and_never_kept(place, here, tmp_path):
         for shard in (tmp_path / "pack").glob("*.tar"):
             shard.write_bytes(shard.read_bytes()[::-1])
             os.utime(shard, ns=(0, 7))
-        with pytest.raises(dm.ReadError, match=r"shard-00000\d\.tar: .*can't be read: it changed since it was looked at"):
-            [*loader(dataset)]
+        with pytest.raises(dm.ReadError, match=r"shard-00000\d\.tar: .*: it changed since it was looked at"):
+            list(loader(dataset))
         quiet(server)
         assert not [*(tmp_path / "cache" / "samples").glob("*/*")]
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_said_once_and_changes_no_batch(server, here, tmp_path, m
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(range_cache.os, "write", full)
-    with pytest.warns(UserWarning, match=r"samples can't be kept in .* \(No space left on device\).*cache_bytes") as said:
+    with pytest.warns(UserWarning, match=r"samples can't be kept in .* \(No space left on device\)") as said:
         assert same(loader(dataset), here[0])
     assert len(said) == 1
     quiet(server)

@@ -66,7 +66,7 @@ def test_an_object_that_changed_is_an_error_with_the_samples_name(place, s3):
     made = loader(dm.TarDataset("s3://bucket/changing.tar", cache=False, remote=remote))
     system.pipe_file("bucket/changing.tar", data[:-1] + b"\1")
     with pytest.raises(dm.ReadError, match=r"changing\.tar: [ab]/\d\d\.jpg: s3://.* it changed since it was looked at"):
-        [*made]
+        list(made)
 
 
 def test_a_bucket_that_is_missing_is_named(s3):
