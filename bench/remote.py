@@ -126,8 +126,8 @@ def describe(report: Report) -> str:
     columns = ["data set", "s to open", "images/s", "x here", "ms of cores per image", "x here"]
     return (
         f"{format_table(columns, rows)}\n\n{settings['images']} files of {settings['bytes'] / 1e6:.0f} MB; answers "
-        f"after {1000 * settings['latency']:.0f} ms; {settings['requests'][0]} requests at once unless a row says otherwise. "
-        f"Median of {settings['rounds']} rounds; ratios are taken within a round."
+        f"after {1000 * settings['latency']:.0f} ms; {settings['requests'][0]} requests at once unless a row says "
+        f"otherwise. Median of {settings['rounds']} rounds; ratios are taken within a round."
     )
 
 
