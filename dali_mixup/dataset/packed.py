@@ -132,7 +132,7 @@ class PackedDataset(ReadableDataset):
         """See `ReadableDataset`; without a cache a sample is fetched up to the last row of its window."""
         assert self._remote is not None  # noqa: S101  only then `ahead` isn't 0
         chosen = np.array(numbers, np.int64)
-        sizes = np.minimum(self.sizes.file_size[chosen], self._most_bytes(chosen))
+        sizes = np.array([self._length(number) for number in numbers], np.int64)
         places = np.flatnonzero((self._segments.header[chosen] > 0) & (windows is not None))
         cuts = None
         if windows is not None and len(places):
@@ -152,14 +152,15 @@ class PackedDataset(ReadableDataset):
         wanted = [Place(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
         return RemoteRead(self._remote, wanted, [self.name(number) for number in numbers], finish)
 
-    def _most_bytes(self, chosen: np.ndarray) -> np.ndarray:
-        return most_bytes(self.heights[chosen].astype(np.int64), self.widths[chosen].astype(np.int64))
+    def _length(self, number: int) -> int:
+        """How much of a sample is read."""
+        limit = most_bytes(int(self.heights[number]), int(self.widths[number]))
+        return min(int(self.sizes.file_size[number]), limit)
 
     def _read_whole(self, fd: int, offset: int, number: int) -> Encoded | str:
-        size = int(self.sizes.file_size[number])
-        limit = most_bytes(int(self.heights[number]), int(self.widths[number]))
-        data = os.pread(fd, min(size, limit), offset)
-        return Encoded(data) if len(data) == min(size, limit) else "truncated"
+        length = self._length(number)
+        data = os.pread(fd, length, offset)
+        return Encoded(data) if len(data) == length else "truncated"
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"

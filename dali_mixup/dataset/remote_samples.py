@@ -154,7 +154,7 @@ class RemoteRead:
                 found.append(self._samples.take(place, started, lambda: self._dropped))
             except (OSError, CancelledError) as error:
                 url = self._samples.files[place.file].url
-                raise ReadError(f"{name}: {url} can't be read: {error or 'given up'}") from error
+                raise ReadError(f"{name}: {url} can't be read: {str(error) or 'given up'}") from error
         return self._finish(found)
 
     def drop(self) -> None:

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import command, fuzz_files, fuzz_probe, machine, measure, pack, report, scaling, throughput
+from bench import command, fuzz_files, fuzz_probe, machine, measure, pack, remote, report, scaling, throughput
 from bench import feed as feeds
 from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
@@ -490,6 +490,18 @@ def test_scaling_fits_how_cost_grows(flat_folder, tmp_path, capsys):
     assert all(timing.peak_bytes and timing.peak_bytes > 0 for result in read.results for timing in result.timings)
     assert set(read.derived) == {"batch"}
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_far_away_is_timed_beside_what_is_here(flat_folder, tmp_path, capsys):
+    options = ["--rounds", "1", "--batch-size", "4", "--size", "32", "--latency", "0.01", "--requests", "8"]
+    paths = [str(tmp_path / name) for name in ("remote.json", "remote.png")]
+    assert remote.main([str(flat_folder), *options, "--json", paths[0], "--plot", paths[1]]) == 0
+    read = report.read_json(paths[0])
+    names = [f"{kind}, {place}" for place in ("here", "late", "http", "late, cached") for kind in ("pack", "tar")]
+    assert [result.name for result in read.results] == names
+    assert [*read.derived["ms of cores"]] == names
+    assert "ms of cores per image" in capsys.readouterr().out
+    assert Image.open(paths[1]).format == "PNG"
 
 
 def test_a_pack_is_timed_beside_its_files(flat_folder, tmp_path, capsys):
