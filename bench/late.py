@@ -32,6 +32,7 @@ class LateFileSystem(AsyncFileSystem):
     def __init__(self, latency: float = 0.05, **options: Any):
         super().__init__(**options)
         self.latency = latency
+        self._opened: dict[str, int] = {}  # which stay open
 
     async def _info(self, path: str, **_: Any) -> dict[str, Any]:
         await asyncio.sleep(self.latency)
@@ -40,9 +41,10 @@ class LateFileSystem(AsyncFileSystem):
 
     async def _cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         await asyncio.sleep(self.latency)
-        with open(path, "rb") as file:
-            begin = start or 0
-            return os.pread(file.fileno(), (os.fstat(file.fileno()).st_size if end is None else end) - begin, begin)
+        if path not in self._opened:
+            self._opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd, begin = self._opened[path], start or 0
+        return os.pread(fd, (os.fstat(fd).st_size if end is None else end) - begin, begin)
 
 
 def register() -> None:

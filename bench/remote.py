@@ -2,8 +2,8 @@
 
 The files of a folder are packed, and written to a tar. One Loader each, with a random resized crop, flip and mixup,
 walks through whole epochs in turns, in this process: of the pack and the tar here; at a store that answers each request
-after `--latency`, with 64 requests at once and with fewer; and of that store behind a cache folder that is full. `late`
-is a file system of fsspec's in this process: it shows what the waiting costs. `http` is a server on this machine,
+after `--latency`, with 128 requests at once and with fewer; and of that store behind a cache folder that is full.
+`late` is a file system of fsspec's in this process: it shows what the waiting costs. `http` is a server on this machine,
 which shares its cores with the Loader, as one that is really far away doesn't: it shows what the protocol costs, too.
 
 Examples:
@@ -43,7 +43,7 @@ class Options:
     batch_size: int = option(64, "images per batch")
     size: int = option(224, "height and width of the output in pixels")
     latency: float = option(0.05, "seconds until a store answers")
-    requests: tuple[int, ...] = option((64, 8), "requests at once; the first is that of all rows but its own")
+    requests: tuple[int, ...] = option((128, 64, 8), "requests at once; the first is that of all rows but its own")
     rounds: int = option(7, "timed rounds, an epoch of each")
 
 

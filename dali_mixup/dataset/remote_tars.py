@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 
+from dali_mixup.dataset.header import look
 from dali_mixup.dataset.remote_files import RemoteFile, RemoteFiles
 from dali_mixup.dataset.tar_files import CHUNK, OpenTar, Stamp
 from dali_mixup.dataset.tar_members import BLOCK, after_header
@@ -78,28 +79,33 @@ class _WalkedSource:
         self._lock = threading.Lock()
 
     def read_at(self, at: int, count: int) -> bytes:
-        """See `Source`."""
+        """See `Source`; what lies well before is dropped."""
+        with self._lock:
+            passed = self._starts[: max(0, bisect_right(self._starts, at) - 2)]
+            del self._starts[: len(passed)]
+            for start in passed:
+                del self._chunks[start]
+        return self.peek(at, count)
+
+    def peek(self, at: int, count: int) -> bytes:
+        """Like `read_at`, and drops nothing."""
         count = max(0, min(count, self.size - at))
         with self._lock:
             k = bisect_right(self._starts, at)
             start = self._starts[k - 1] if k else 0
             chunk = self._chunks.get(start, b"")
-            for passed in self._starts[: max(0, k - 2)]:
-                del self._chunks[passed]
-            del self._starts[: max(0, k - 2)]
         if at + count > start + len(chunk):
             start, chunk = at, self._fetch(at, max(count, CHUNK))
             self._keep(start, chunk)
         return chunk[at - start : at - start + count]
 
     def walk(self, start: int, stop: int, stopped: threading.Event) -> None:
-        """Fetch the chunks that begin with the headers from `start` to `stop`."""
-        at, begin, chunk = self._find_header(start, stop, stopped), 0, b""
+        """Fetch what a scan reads from `start` to `stop`: headers, and of images as much as tells their size."""
+        at = self._find_header(start, stop, stopped)
         while at is not None and at < stop and not stopped.is_set():
-            if at + BLOCK > begin + len(chunk):
-                begin, chunk = at, self._fetch(at, CHUNK)
-                self._keep(begin, chunk)
-            at = after_header(chunk[at - begin : at - begin + BLOCK], at)
+            begin, at = at + BLOCK, after_header(self.peek(at, BLOCK), at)
+            if at is not None and at - begin > CHUNK:
+                look(_Member(self, begin, at - begin))
 
     def _find_header(self, start: int, stop: int, stopped: threading.Event) -> int | None:
         for window in range(start, min(stop, start + MOST_WINDOWS * WINDOW), WINDOW):
@@ -119,3 +125,13 @@ class _WalkedSource:
             if start not in self._chunks:
                 self._starts.insert(bisect_right(self._starts, start), start)
             self._chunks[start] = chunk
+
+
+class _Member:
+    """A file in a tar, as far as a walk knows."""
+
+    def __init__(self, source: _WalkedSource, start: int, size: int):
+        self._source, self._start, self.size = source, start, size
+
+    def read_at(self, at: int, count: int) -> bytes:
+        return self._source.peek(self._start + at, max(0, min(count, self.size - at)))
