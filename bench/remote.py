@@ -3,8 +3,8 @@
 The files of a folder are packed, and written to a tar. One Loader each, with a random resized crop, flip and mixup,
 walks through whole epochs in turns, in this process: of the pack and the tar here; at a store that answers each request
 after `--latency`, with 128 requests at once and with fewer; and of that store behind a cache folder that is full.
-`late` is a file system of fsspec's in this process: it shows what the waiting costs. `http` is a server on this machine,
-which shares its cores with the Loader, as one that is really far away doesn't: it shows what the protocol costs, too.
+`late` is a file system of fsspec's in this process: it shows what the waiting costs. `http` is a server on this
+machine, which shares its cores with the Loader, as one far away doesn't: it shows what the protocol costs, too.
 
 Examples:
     python -m bench.remote path/to/images
