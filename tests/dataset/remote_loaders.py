@@ -1,8 +1,12 @@
 """Loaders to compare, and options that don't wait long."""
 
+import contextlib
+import fcntl
+
 import torch
 
 import dali_mixup as dm
+from dali_mixup.dataset import range_cache
 
 QUICK = dm.Remote(timeout=1, retries=2)
 
@@ -16,3 +20,14 @@ def loader(dataset, **options):
 def same(first, second):
     """Whether an epoch of each is equal, bit for bit."""
     return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True))
+
+
+def kept_bytes(folder):
+    """The bytes of all whole pieces in a cache with a limit, while nobody drops one or is given room."""
+    with open(folder / range_cache.COUNTER, "a") as counter:
+        fcntl.flock(counter, fcntl.LOCK_EX)
+        sizes = []
+        for path in folder.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes += [] if path.name.endswith(range_cache.PART) else [path.stat().st_size]
+        return sum(sizes)

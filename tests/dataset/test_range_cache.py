@@ -1,8 +1,6 @@
 """Pieces are whole or not there, fetched once by all who ask, and the least recently used ones leave."""
 
-import contextlib
 import errno
-import fcntl
 import multiprocessing
 import os
 import threading
@@ -13,6 +11,7 @@ import pytest
 
 from dali_mixup.dataset import range_cache
 from dali_mixup.dataset.range_cache import RangeCache
+from tests.dataset.remote_loaders import kept_bytes
 
 SIZE = 1000
 
@@ -133,17 +132,6 @@ def test_the_least_recently_used_leave_and_the_limit_holds(tmp_path):
     assert kept(tmp_path) == set("adefg")
 
 
-def used(folder):
-    """The bytes of all pieces, while nobody drops one or is given room."""
-    with open(folder / range_cache.COUNTER, "a") as counter:
-        fcntl.flock(counter, fcntl.LOCK_EX)
-        sizes = []
-        for path in folder.glob("*/?"):
-            with contextlib.suppress(FileNotFoundError):
-                sizes.append(path.stat().st_size)
-        return sum(sizes)
-
-
 def test_the_limit_holds_over_processes(tmp_path):
     most = 20 * SIZE
     context = multiprocessing.get_context("fork")
@@ -158,7 +146,7 @@ def test_the_limit_holds_over_processes(tmp_path):
         worker.start()
     largest = 0
     while any(worker.is_alive() for worker in workers):
-        largest = max(largest, used(tmp_path))
+        largest = max(largest, kept_bytes(tmp_path))
         time.sleep(0.005)
     assert [worker.exitcode for worker in workers] == [0] * 4
     assert 10 * SIZE < largest <= most
