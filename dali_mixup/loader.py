@@ -47,6 +47,7 @@ from dali_mixup.stats import LoaderStats
 from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
+CUT = ("batch_size", "rank", "world_size", "views")  # of a state, what its checkpoint of DALI belongs to
 SHOWN = 8  # images that a notebook shows of a Loader
 
 Value = TypeVar("Value")
@@ -424,7 +425,7 @@ class Loader:
         if self._user_sampler is not None:
             self._user_sampler.load_state_dict(state["sampler_state"])
         self._cursor = self._next_start = cursor
-        self._checkpoint_cut = {name: state.get(name) for name in self._cut()}
+        self._checkpoint_cut = {name: state[name] for name in CUT if name in state}
 
     def _identity(self) -> dict[str, Any]:
         """What a state must share with this Loader."""
@@ -447,9 +448,10 @@ class Loader:
         return any(pipeline.decode == "scaled" for pipeline in chain.from_iterable(each))
 
     def _cut(self) -> dict[str, int]:
-        """What cuts the positions into this rank's batches."""
+        """What cuts the positions into this rank's batches, and each image into views."""
         rank, world = self.shard
-        return {"batch_size": self.plan.batch_size, "rank": rank, "world_size": world}
+        cut = {"batch_size": self.plan.batch_size, "rank": rank, "world_size": world}
+        return cut if self.views is None else {**cut, "views": self.views}
 
     def _as_cut_here(self, cursor: Cursor) -> Cursor:
         """Without DALI's state where that belongs to other batches: random operators start anew."""
