@@ -41,13 +41,39 @@ POLL_S = 0.5  # between looks at what a part has written
 GRACE_S = 5.0  # for a part to end by itself when it is told to
 LEAST_S = 5.0  # a part that would get less is not begun
 SHOWN_LINES = 4  # of the log of a part that failed
-NAMES = ("smoke", "throughput", "stage", "tests", "pack", "sweeps", "memory", "memory_hints", "cifar10")
-TESTS = "-m pytest -m gpu -v --color=no --no-header -W default -p no:cacheprovider --tb=short"
-SMALL_TESTS = "tests/gpu/test_gpu_decoding.py -k cmyk"
-SMALL_THROUGHPUT = "--batch-sizes=4 --threads=1 --loads=0 --workers=1 --batches=1 --rounds=1 --size=64"
-SWEEP = "--sweep --seconds=38 --batch-sizes 256 64 1024 --rounds=2 --batches=8 --threads 4 8 16"
-SMALL_MEMORY = "--steps=3 --batch-size=2 --files=4"
 RECORDS = "records.jsonl"
+SMALL_THROUGHPUT = "--batch-sizes=4 --threads=1 --loads=0 --workers=1 --batches=1 --rounds=1 --size=64"
+SMALL_MEMORY = "--steps=3 --batch-size=2 --files=4"
+PARTS = (  # name, limit in seconds, module and what it gets, on a GPU besides, on a CPU besides
+    ("smoke", 50, "bench.gpu_smoke {photos} {packed}", "", "--batches=2 --batch-size=4 --size=32"),
+    ("throughput", 75, "bench.gpu_throughput {photos}", "--seconds=60", SMALL_THROUGHPUT),
+    ("stage", 25, "bench.gpu_stage", "--batch-sizes 1024 256 64", "--batch-sizes=2 --size=16 --rounds=1"),
+    (
+        "tests",
+        70,
+        "pytest -m gpu -v --color=no --no-header -W default -p no:cacheprovider --tb=short",
+        "tests",
+        "tests/gpu/test_gpu_decoding.py -k cmyk",
+    ),
+    (
+        "pack",
+        25,
+        "bench.pack {photos} {packed}",
+        "--images=2048 --batch-size=64 --rounds=3",
+        "--images=8 --batch-size=4 --rounds=1 --size=32",
+    ),
+    (
+        "sweeps",
+        45,
+        "bench.gpu_throughput {photos} --sweep",
+        "--seconds=38 --batch-sizes 256 64 1024 --rounds=2 --batches=8 --threads 4 8 16",
+        f"--seconds=30 {SMALL_THROUGHPUT}",
+    ),
+    ("memory", 12, "bench.gpu_memory", "--steps=300", SMALL_MEMORY),
+    ("memory_hints", 12, "bench.gpu_memory --size-hints", "--steps=300", SMALL_MEMORY),
+    ("cifar10", 45, "bench.gpu_cifar10 {cifar10}", "", "--epochs=1 --seeds=0 --batch-size=8 --images=16"),
+)
+NAMES = tuple(name for name, *_ in PARTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,42 +144,23 @@ class Place:
 
 
 def make_parts(options: Options, scratch: Path) -> list[Part]:
-    """The parts, small ones for the CPU. Their limits together are just below 6 minutes."""
-    photos, on_gpu = str(options.photos), options.on_gpu
-    packs, cifar = options.photos.parent / "packs", options.photos.parent / "cifar10"
-    made = options.photos.name == "photos" and packs.is_dir()
-    packed = (f"--packed={packs}",) if made else ()
-    without = "" if made else f"{options.data} holds no packs: it wasn't made by `prepare`"
-    no_cifar = "" if made and cifar.is_dir() else f"{options.data} holds no CIFAR-10: it wasn't made by `prepare`"
-
-    def bench(name: str, seconds: float, module: str, *words: str, small: str, skipped: str = "") -> Part:
-        sized = () if on_gpu else ("--device=cpu", *small.split())
-        arguments = ("-m", f"bench.{module}", *words, *sized, f"--json={scratch / name}.json")
-        return Part(name=name, arguments=arguments, seconds=seconds, skipped=skipped)
-
-    pack = ("--batch-size=64", "--images=2048", "--rounds=3")
-    return [
-        bench("smoke", 50, "gpu_smoke", photos, *packed, small="--batches=2 --batch-size=4 --size=32"),
-        bench("throughput", 75, "gpu_throughput", photos, "--seconds=60", small=SMALL_THROUGHPUT),
-        bench(
-            "stage", 25, "gpu_stage", "--batch-sizes", "1024", "256", "64", small="--batch-sizes=2 --size=16 --rounds=1"
-        ),
-        Part(name="tests", arguments=(*f"{TESTS} {'tests' if on_gpu else SMALL_TESTS}".split(),), seconds=70),
-        bench(
-            "pack",
-            25,
-            "pack",
-            photos,
-            *packed,
-            *pack,
-            small="--batch-size=4 --images=8 --size=32 --rounds=1",
-            skipped=without,
-        ),
-        bench("sweeps", 45, "gpu_throughput", photos, *SWEEP.split(), small=f"{SMALL_THROUGHPUT} --seconds=30"),
-        bench("memory", 12, "gpu_memory", small=SMALL_MEMORY),
-        bench("memory_hints", 12, "gpu_memory", "--size-hints", small=SMALL_MEMORY),
-        bench("cifar10", 45, "gpu_cifar10", str(cifar), small="--epochs=1 --seeds=0 --batch-size=8", skipped=no_cifar),
-    ]
+    """The parts, small ones for the CPU."""
+    beside = options.photos.parent
+    needed = {"pack": beside / "packs", "cifar10": beside / "cifar10"}
+    missing = {name for name, folder in needed.items() if not (options.photos.name == "photos" and folder.is_dir())}
+    places = {
+        "photos": str(options.photos),
+        "packed": "" if "pack" in missing else f"--packed={needed['pack']}",
+        "cifar10": str(needed["cifar10"]),
+    }
+    parts = []
+    for name, seconds, common, large, small in PARTS:
+        words = [word.format(**places) for word in f"-m {common} {large if options.on_gpu else small}".split()]
+        if name != "tests":
+            words += [f"--device={options.device}", f"--json={scratch / name}.json"]
+        skipped = f"{options.data} has no {needed[name].name}/: it wasn't made by `prepare`" if name in missing else ""
+        parts.append(Part(name=name, arguments=tuple(filter(None, words)), seconds=seconds, skipped=skipped))
+    return parts
 
 
 def run_part(part: Part, place: Place, limit_s: float, keep: Callable[[Outcome], object]) -> Outcome:
@@ -234,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["prepare"]:
-        return gpu_data.main(arguments[1:])
+        return gpu_data.run(arguments[1:])
     parser = build_parser(Options, "gpu_check", __doc__)
     options = make_options(Options, parser, vars(parser.parse_args(arguments)))
     out = Path(options.out).resolve()

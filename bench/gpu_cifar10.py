@@ -28,12 +28,14 @@ class Options:
     seeds: tuple[int, ...] = option((0, 1), "one training each; the first one also compiles")
     batch_size: int = option(Recipe().batch_size, "images per step")
     alpha: float = option(0.2, "of mixup")
+    images: int | None = option(None, "so many of each split, evenly over the classes (default all)")
     device: str = option(best_device, "where the images lie")
 
 
 def measure(options: Options) -> Iterator[Found]:
     """One training after the other."""
-    train_images, test_images = (read_sheet(Path(options.data) / split, options.device) for split in SPLITS)
+    root = Path(options.data)
+    train_images, test_images = (read_sheet(root / split, options.device, options.images) for split in SPLITS)
     runs = []
     for seed in options.seeds:
         mixup = dm.MixUp(alpha=options.alpha)

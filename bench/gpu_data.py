@@ -44,7 +44,7 @@ class Options:
             raise ValueError(f"{self.out} exists; remove it, or name another folder")
 
 
-def main(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str]) -> int:
     """The command line of `prepare`."""
     parser = build_parser(Options, "gpu_check prepare", __doc__)
     options = make_options(Options, parser, vars(parser.parse_args(arguments)))
@@ -98,14 +98,15 @@ def write_sheet(files: dm.ImageFolder, folder: Path) -> None:
     np.save(folder / "labels.npy", files.targets.astype(np.uint8))
 
 
-def read_sheet(folder: Path, device: str) -> dm.ArrayDataset:
-    """The images (N, 32, 32, 3) and labels that `write_sheet` wrote, the images on a device."""
+def read_sheet(folder: Path, device: str, limit: int | None = None) -> dm.ArrayDataset:
+    """The images (N, 32, 32, 3) and labels that `write_sheet` wrote, or some of each class; the images on a device."""
     labels = np.load(folder / "labels.npy").astype(np.int64)
+    chosen = slice(None, None, -(-len(labels) // (limit or len(labels))))
     with Image.open(folder / "sheet.jpg") as image:
         sheet = np.asarray(image.convert("RGB")).reshape(-1, SIDE, PER_ROW, SIDE, 3)
     images = sheet.swapaxes(1, 2).reshape(-1, SIDE, SIDE, 3)[: len(labels)]
     classes = [str(number) for number in range(labels.max() + 1)]
-    return dm.ArrayDataset(torch.from_numpy(np.ascontiguousarray(images)).to(device), labels, classes)
+    return dm.ArrayDataset(torch.from_numpy(np.ascontiguousarray(images[chosen])).to(device), labels[chosen], classes)
 
 
 def _size(folder: Path) -> int:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from bench import gpu_check, gpu_smoke, gpu_throughput
+from bench import gpu_check, gpu_smoke, gpu_throughput, machine
+from bench.command import build_parser
 from bench.feed import Feed
 from bench.gpu_check import NAMES, Options, Part, Place, limit_of, make_parts, run_part
 from bench.gpu_cifar10 import describe, time_to
@@ -102,6 +104,9 @@ def test_what_is_prepared_holds_all_photos_their_packs_and_cifar10(prepared):
     for number in range(26):
         difference = images.pixels(number).astype(int) - original.pixels(number)
         assert abs(difference).mean() < 4  # another image would be tens off
+    few = read_sheet(prepared / "cifar10" / "train", "cpu", 13)
+    assert few.targets.tolist() == original.targets.tolist()[::2]
+    assert (few.pixels(3) == images.pixels(6)).all()
 
 
 def test_prepare_takes_photos_evenly_up_to_a_size_and_overwrites_nothing(tmp_path, capsys):
@@ -246,6 +251,19 @@ def test_figures_are_kept_after_each_round(folder):
     assert next(iter(seen[0])) == "batch 4: DALI without mixup"
 
 
+def test_without_psutil_the_whole_machine_counts_as_this_process(monkeypatch):
+    """So that a turn ends when its worker processes have filled their queues."""
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    before = machine.read_cpu()
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    time.sleep(0.5)
+    busy = machine.read_cpu()
+    child.kill()
+    child.wait()
+    assert busy.tree - before.tree > 0.05
+    assert machine.cores_of_others(before, busy) == 0
+
+
 def test_limits_stay_below_six_minutes_and_saved_time_goes_on(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_check.torch.cuda, "is_available", lambda: True)
     parts = make_parts(Options(data=str(prepared), out=""), tmp_path)
@@ -257,6 +275,13 @@ def test_limits_stay_below_six_minutes_and_saved_time_goes_on(prepared, tmp_path
     assert limit_of(first, later, total) == first.seconds
     assert limit_of(first, later, total + 9) == first.seconds + 9
     assert limit_of(parts[-1], [], 42) == 42
+    for part in parts:  # none of which can run here: at least each benchmark takes its arguments
+        _, module, *arguments = part.arguments
+        if module != "pytest":
+            parser = build_parser(import_module(module).bench.options, module, "")
+            parser.add_argument("--json")
+            given = parser.parse_args(arguments)
+            assert (given.device, given.json) == ("cuda", str(tmp_path / f"{part.name}.json"))
 
 
 def measured(**changes):
