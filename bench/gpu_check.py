@@ -186,9 +186,8 @@ def run_part(part: Part, place: Place, limit_s: float, keep: Callable[[Outcome],
                 log = place.log.read_bytes()[begin:].decode(errors="replace")
                 before, found = found, place.read(part, log)
                 if process.returncode is not None:
-                    state, error = (
-                        ("failed", _in_words(process.returncode, log)) if process.returncode else ("done", "")
-                    )
+                    error = _in_words(process.returncode, log)
+                    state = "failed" if error else "done"
                 elif left <= 0:
                     state, error = CUT, f"stopped at its limit of {limit_s:.0f} s"
                 elif found != before:
@@ -263,7 +262,9 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def _in_words(status: int, log: str) -> str:
-    """Why a part failed."""
+    """Why a part failed, "" if it did not."""
+    if status == 0:
+        return ""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     end = "; ".join(lines[-SHOWN_LINES:])[-500:]
     how = f"exit status {status}" if status > 0 else f"killed by {signal.Signals(-status).name}"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
@@ -411,6 +412,13 @@ def test_tests_that_did_not_run_any_more_count_against_the_aim(tmp_path, line):
     text = (tmp_path / "gpu_check.md").read_text()
     assert "1 passed, 1 failed, 2 not run\n\n- `tests/a.py::two`" in text
     assert re.search(r"^photos +0\.000 +0\.250 +3$", text, re.MULTILINE)
+
+
+def test_figures_that_no_table_can_show_stop_nothing(tmp_path):
+    stage = {"benchmark": "gpu_stage", "unit": "", "stamp": asdict(make_stamp()), "results": [], "derived": {}}
+    write_report(make_report(make_stamp(), {}, [Outcome(name="stage", state="running", found=stage)]), tmp_path)
+    assert "KeyError: 'shares'; the figures stand in gpu_check.json" in (tmp_path / "gpu_check.md").read_text()
+    assert read_json(tmp_path / "gpu_check.json").derived["parts"]["stage"]["found"] == stage
 
 
 def test_the_time_to_an_accuracy():
