@@ -45,8 +45,8 @@ RECORDS = "records.jsonl"
 SMALL_THROUGHPUT = "--batch-sizes=4 --threads=1 --loads=0 --workers=1 --batches=1 --rounds=1 --size=64"
 SMALL_MEMORY = "--steps=3 --batch-size=2 --files=4"
 PARTS = (  # name, limit in seconds, module and what it gets, on a GPU besides, on a CPU besides
-    ("smoke", 50, "bench.gpu_smoke {photos} {packed}", "", "--batches=2 --batch-size=4 --size=32"),
-    ("throughput", 75, "bench.gpu_throughput {photos}", "--seconds=60", SMALL_THROUGHPUT),
+    ("smoke", 60, "bench.gpu_smoke {photos} {packed}", "", "--batches=2 --batch-size=4 --size=32"),
+    ("throughput", 70, "bench.gpu_throughput {photos}", "--seconds=56", SMALL_THROUGHPUT),
     ("stage", 25, "bench.gpu_stage", "--batch-sizes 1024 256 64", "--batch-sizes=2 --size=16 --rounds=1"),
     (
         "tests",
@@ -64,9 +64,9 @@ PARTS = (  # name, limit in seconds, module and what it gets, on a GPU besides, 
     ),
     (
         "sweeps",
-        45,
+        40,
         "bench.gpu_throughput {photos} --sweep",
-        "--seconds=38 --batch-sizes 256 64 1024 --rounds=2 --batches=8 --threads 4 8 16",
+        "--seconds=33 --batch-sizes 256 64 1024 --rounds=2 --batches=8 --threads 4 8 16",
         f"--seconds=30 {SMALL_THROUGHPUT}",
     ),
     ("memory", 12, "bench.gpu_memory", "--steps=300", SMALL_MEMORY),
