@@ -1,9 +1,11 @@
 """The pages: their examples run, all public names are there, and the site has no dead link."""
 
+import inspect
 import os
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,24 @@ def test_every_public_name_has_its_place_on_the_api_page():
     page = (DOCS / "api.md").read_text()
     shown = re.findall(r"^::: [\w.]+\.(\w+)$", page, re.MULTILINE) + re.findall(r"^`dm\.(\w+) = ", page, re.MULTILINE)
     assert sorted(shown) == sorted(dm.__all__)
+
+
+def described(thing):
+    """The names that the Args of a docstring describe, "lam, partner:" being two of them."""
+    text = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(thing) or "", re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^    ([*\w][\w*, ]*):", text[1], re.MULTILINE) if text else []
+    return [name.strip() for line in lines for name in line.split(",")]
+
+
+@pytest.mark.parametrize("name", [name for name in dm.__all__ if described(getattr(dm, name))])
+def test_a_docstring_describes_all_arguments_and_no_others(name):
+    """Or says which of them are a Loader's."""
+    taken = list(signature(getattr(dm, name)).parameters)
+    told = described(getattr(dm, name))
+    passed_on = re.search(r"\*\*options: (.*?) of `Loader`", inspect.getdoc(getattr(dm, name)), re.DOTALL)
+    if passed_on:
+        told[told.index("**options") :] = re.split(r",\s+|\s+and\s+", passed_on[1])
+    assert sorted(told) == sorted(taken)
 
 
 def test_every_page_has_its_place_in_the_navigation():
