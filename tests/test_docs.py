@@ -83,12 +83,19 @@ def test_every_page_has_its_place_in_the_navigation():
     assert sorted(named) == sorted(path.name for path in DOCS.glob("*.md"))
 
 
+def test_every_example_has_its_place_on_the_page_of_examples():
+    named = re.findall(r"\(\.\./examples/(\w+\.py)\)", (DOCS / "examples.md").read_text())
+    assert sorted(named) == sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+
+
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no_type" not in (tmp_path / "site" / "api" / "index.html").read_text()
+    assert "<math" in (tmp_path / "site" / "mixing" / "index.html").read_text()
+    assert 'id="timm_recipe"' in (tmp_path / "site" / "examples" / "index.html").read_text()
 
 
 def test_each_way_to_images_has_an_example_that_runs():
