@@ -81,13 +81,13 @@ def test_ctrl_c_does_not_wait_for_the_rest(tars, monkeypatch):
 
 def test_a_bar_tells_how_far_it_is(tars, monkeypatch):
     err, disabled = io.StringIO(), []
-    original = tar_index.tqdm
+    original = tar_index.progress_bar
 
     def bar(**options):
         disabled.append(options["disable"])
         return original(**{**options, "file": err, "delay": 0})
 
-    monkeypatch.setattr(tar_index, "tqdm", bar)
+    monkeypatch.setattr(tar_index, "progress_bar", bar)
     scan_tars(tars, LAYOUT, None, progress=True)
     assert "scanning tars" in err.getvalue()
     scan_tars(tars, LAYOUT, None, progress=False)
