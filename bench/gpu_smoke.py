@@ -72,13 +72,16 @@ class Kind:
         dataset: its images.
         pipeline: what happens to them.
         options: of the Loader.
-        compared: whether the CPU's images are the same.
     """
 
     dataset: ImageDataset
     pipeline: dm.ImagePipeline
     options: dict[str, Any]
-    compared: bool = True
+
+    @property
+    def compared(self) -> bool:
+        """Whether the CPU's images are the same: what DALI draws at random needn't be."""
+        return self.pipeline.augment is None
 
 
 def noisy(images: Any) -> Any:
@@ -109,6 +112,7 @@ def list_kinds(options: Options, folder: Path) -> dict[str, Kind]:
         ),
         "bfloat16": (files, train, {"mixup": mixup, "dtype": torch.bfloat16}),
         "validation": (files, imagenet.val(options.size), {"shuffle": False}),
+        "augment": (files, replace(train, augment=noisy), {"mixup": mixup}),
         "finetune": (files, finetune.train(options.size), {"mixup": mixup}),
         "transforms": (files, replace(train, transforms=transforms), {"mixup": mixup}),
         "trivial augment": (files, replace(train, transforms=(dm.TrivialAugmentWide(),)), {"mixup": mixup}),
@@ -122,13 +126,10 @@ def list_kinds(options: Options, folder: Path) -> dict[str, Kind]:
     if options.packed:
         for name in ("lossless", "shrunk"):
             kinds[f"{name} pack"] = (dm.PackedDataset(Path(options.packed) / name), train, {"mixup": mixup})
-    made = {name: Kind(dataset=data, pipeline=line, options=more) for name, (data, line, more) in kinds.items()}
-    augmented = replace(train, augment=noisy)
-    made["augment"] = Kind(dataset=files, pipeline=augmented, options={"mixup": mixup}, compared=False)
     if torch.device(options.device).type == "cuda":
         there = dm.ArrayDataset(torch.from_numpy(levels).to(options.device), np.arange(256) % 10)
-        made["arrays on the GPU"] = Kind(dataset=there, pipeline=cifar10.train(), options={"mixup": mixup})
-    return made
+        kinds["arrays on the GPU"] = (there, cifar10.train(), {"mixup": mixup})
+    return {name: Kind(dataset=data, pipeline=line, options=more) for name, (data, line, more) in kinds.items()}
 
 
 def run_kind(kind: Kind, options: Options) -> dict[str, float]:
