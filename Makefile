@@ -37,7 +37,7 @@ demo: setup
 	$(BIN)/dali-mixup demo $(if $(DATA),--data "$(DATA)")
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 soak: setup
 	$(BIN)/python -m bench.fuzz --minutes 60 --json bench/results/fuzz.json

@@ -13,20 +13,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
 import dali_mixup as dm
 from bench.command import Bench, Found, option
 from bench.feed import draw_jpegs, forever
-from bench.measure import Result, time_calls
-from bench.plots import OURS_COLOR, draw_bars
 from bench.report import GPU_PACKAGES, Report
 from dali_mixup.pipelines import imagenet
 
 SIDES = (64, 1600)  # pixels
 WARM = 0.2  # of the steps, after which memory should no longer grow
+EVERY = 50  # steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ def used_bytes(device: torch.device) -> int:
 
 
 def measure(options: Options) -> Iterator[Found]:
-    """Memory after each step, from what was used before."""
+    """Memory after each step, from what was used before; kept after every `EVERY`."""
     device, seen = torch.device(options.device), []
     if device.type == "cuda":
         torch.zeros(1, device=device)  # the context itself is not the Loader's
@@ -68,29 +66,27 @@ def measure(options: Options) -> Iterator[Found]:
             device=device,
             gpu_decode=dm.GpuDecode(hw_decoder_load=options.load, size_hints=options.size_hints),
         )
-        batches = forever(loader)
-
-        def step() -> None:
+        batches, warm = forever(loader), max(1, int(WARM * options.steps))
+        for step in range(1, options.steps + 1):
             next(batches)
             seen.append(used_bytes(device) - before)
-
-        timing = time_calls(step, calls=options.steps, items=options.batch_size, device=device)
+            if step % EVERY == 0 or step == options.steps:
+                figures = {"peak_bytes": max(seen), "warm_bytes": max(seen[:warm]), "last_bytes": seen[-1]}
+                yield Found(derived=figures | {"whole": step == options.steps, "seen": seen[::EVERY]})
         batches.close()
-    warm = max(1, int(WARM * len(seen)))
-    figures = {"peak_bytes": max(seen), "warm_steps": warm, "warm_bytes": max(seen[:warm]), "last_bytes": seen[-1]}
-    yield Found(results=[Result(name="steps", timings=(timing,))], derived=figures | {"every_50th": seen[::50]})
 
 
 def describe(report: Report) -> str:
     """A line."""
     derived, settings = report.derived, report.settings
     peak, warm, last = (f"{derived[name] / 2**20:.0f} MiB" for name in ("peak_bytes", "warm_bytes", "last_bytes"))
-    hints, last_step = "on" if settings["size_hints"] else "off", f"{settings['steps']} batches"
-    return f"size hints {hints}: peak {peak}; {warm} after {derived['warm_steps']}, {last} after {last_step}"
+    hints = "on" if settings["size_hints"] else "off"
+    return (
+        f"size hints {hints}: peak {peak}; {warm} in the first {WARM:.0%} of {settings['steps']} batches, {last} last"
+    )
 
 
-plot = partial(draw_bars, axis="images/s", colors={"steps": OURS_COLOR})
-bench = Bench("gpu_memory", __doc__, Options, measure, describe, unit="images", plot=plot, packages=GPU_PACKAGES)
+bench = Bench("gpu_memory", __doc__, Options, measure, describe, unit="", packages=GPU_PACKAGES)
 main = bench.main
 
 if __name__ == "__main__":

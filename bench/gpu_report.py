@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from bench import gpu_cifar10, gpu_memory, gpu_smoke, gpu_stage, gpu_throughput,
 from bench.report import Report, Stamp, as_report, format_table, read_json, write_json
 
 TEST_LINE = re.compile(r"^(\S+\.py::.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)
+COLLECTED = re.compile(r"^collect.*?(\d+) (?:selected|items?)$", re.MULTILINE)
+NOT_RUN = "NOT RUN"
 NO_GPU = "**There was no GPU: this run shows that the check works, and its figures mean nothing.**"
-STOPPED = "stopped"  # how the error of a part begins that took too long
+CUT = "cut"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,19 +24,17 @@ class Outcome:
 
     Attributes:
         name: of the part.
-        state: "done", "failed" or "skipped".
+        state: "running", "done", "failed", "cut" (its time was up) or "skipped".
         seconds: that it took.
-        error: why it failed or was skipped.
+        error: why it failed, was cut or was skipped.
         found: the JSON that it wrote, also where it failed later.
-        log: the name of its log.
     """
 
     name: str
     state: str
-    seconds: float
+    seconds: float = 0.0
     error: str = ""
     found: dict[str, Any] | None = None
-    log: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,19 +54,13 @@ class Reach:
         return "reached" if self.value >= self.least else "not reached"
 
 
-def make_report(
-    stamp: Stamp, settings: dict[str, Any], outcomes: Sequence[Outcome], out: Path, *, judged: bool = True
-) -> Report:
+def make_report(stamp: Stamp, settings: dict[str, Any], outcomes: Sequence[Outcome], *, judged: bool = True) -> Report:
     """All that is known after so many parts.
 
     An aim of a part that ran is missed unless it was reached; `judged` is whether the aims mean anything.
     """
-    by_name = {outcome.name: outcome for outcome in outcomes}
-    tests = read_tests(out / "tests.log") if "tests" in by_name else {}
-    whole = bool(tests) and not by_name["tests"].error.startswith(STOPPED)
-    found = {outcome.name: outcome.found for outcome in outcomes if outcome.found}
     ran = {outcome.name for outcome in outcomes if judged and outcome.state != "skipped"}
-    reaches = judge(tests if whole else {}, found)
+    reaches = judge({outcome.name: outcome.found["derived"] for outcome in outcomes if outcome.found})
     return Report(
         benchmark="gpu_check",
         unit="",
@@ -75,8 +69,6 @@ def make_report(
         missing={outcome.name: outcome.error for outcome in outcomes if outcome.error},
         derived={
             "parts": {outcome.name: asdict(outcome) for outcome in outcomes},
-            "tests": tests,
-            "pixels": read_records(out / "records.jsonl"),
             "reaches": [
                 asdict(reach) | {"verdict": reach.verdict, "missed": reach.part in ran and reach.verdict != "reached"}
                 for reach in reaches
@@ -89,7 +81,9 @@ def read_outcomes(report: Path) -> dict[str, Outcome]:
     """By name what became of the parts of an earlier run; none if there was none."""
     if not report.exists():
         return {}
-    return {name: Outcome(**part) for name, part in read_json(report).derived["parts"].items()}
+    outcomes = {name: Outcome(**part) for name, part in read_json(report).derived["parts"].items()}
+    ended = {"state": CUT, "error": "the check ended before it"}
+    return {name: replace(each, **ended) if each.state == "running" else each for name, each in outcomes.items()}
 
 
 def write_report(report: Report, out: Path) -> None:
@@ -100,64 +94,53 @@ def write_report(report: Report, out: Path) -> None:
     os.replace(draft, out / "gpu_check.md")
 
 
-def judge(tests: dict[str, str], found: dict[str, dict[str, Any]]) -> list[Reach]:
-    """Each aim with what was measured of it."""
-    derived = {name: part.get("derived", {}) for name, part in found.items()}
+def judge(derived: dict[str, dict[str, Any]]) -> list[Reach]:
+    """Each aim with what was measured of it, from what the parts derived."""
     kinds = [not kind["error"] for kind in derived.get("smoke", {}).get("kinds", {}).values()]
-    ran = [verdict == "PASSED" for verdict in tests.values() if verdict != "SKIPPED"]
-    ratios = [row for part in ("throughput", "sweeps") for row in derived.get(part, {}).get("ratios", {}).values()]
-    runs = derived.get("cifar10", {}).get("runs", [])
+    ran = [
+        verdict == "PASSED" for verdict in derived.get("tests", {}).get("tests", {}).values() if verdict != "SKIPPED"
+    ]
+    ratios = derived.get("throughput", {}).get("ratios", {}).values()
+    cifar = derived.get("cifar10", {})
+    runs = cifar.get("runs", []) if cifar.get("images") == gpu_cifar10.IMAGES else []
 
     def worst(other: str) -> float | None:
         return min((row[other]["median"] for row in ratios if other in row), default=None)
 
-    def best(figure: Callable[[dict[str, Any]], float]) -> float | None:
-        return max(map(figure, runs), default=None)
-
-    return [
-        Reach(part="smoke", aim="share of the kinds of Loaders that work", least=1.0, value=_share(kinds)),
-        Reach(
-            part="throughput",
-            aim="with mixup, of DALI without it, at the worst batch size",
-            least=0.97,
-            value=worst(gpu_throughput.DALI),
+    aims: list[tuple[str, str, float, float | None]] = [
+        ("smoke", "share of the kinds of Loaders that work", 1.0, _share(kinds)),
+        ("throughput", "with mixup, of DALI without it", 0.97, worst(gpu_throughput.DALI)),
+        ("throughput", "multiple of torchvision's DataLoader with 16 workers", 5.0, worst(gpu_throughput.TORCHVISION)),
+        (
+            "stage",
+            "mixup stage, of the device's copy bandwidth, at the worst dtype and layout",
+            0.7,
+            _worst_stage(derived.get("stage", {})),
         ),
-        Reach(
-            part="throughput",
-            aim="multiple of torchvision's DataLoader with 16 workers",
-            least=5.0,
-            value=worst(gpu_throughput.TORCHVISION),
-        ),
-        Reach(
-            part="stage",
-            aim="mixup stage, of the device's copy bandwidth, at the worst dtype and layout",
-            least=0.7,
-            value=_worst_stage(derived.get("stage", {})),
-        ),
-        Reach(part="tests", aim="share of the gpu tests that pass, of those that ran", least=1.0, value=_share(ran)),
+        ("tests", "share of the gpu tests that pass, but for those that are skipped", 1.0, _share(ran)),
         *(
-            Reach(part=name, aim=f"{name}: of the peak, what the first {share} took", least=0.95, value=value)
-            for name, share, value in _growth(derived)
+            (name, f"{name}: of the peak, what the first {gpu_memory.WARM:.0%} of the batches took", 0.95, value)
+            for name, value in _growth(derived).items()
         ),
-        Reach(
-            part="cifar10",
-            aim="accuracy on CIFAR-10, averaged at test time",
-            least=gpu_cifar10.GOAL,
-            value=best(lambda run: run["outcome"]["averaged"]),
+        (
+            "cifar10",
+            "accuracy on CIFAR-10, averaged at test time",
+            gpu_cifar10.GOAL,
+            max((run["outcome"]["averaged"] for run in runs), default=None),
         ),
-        Reach(
-            part="cifar10",
-            aim="15 s in multiples of the training's time to 94%",
-            least=1.0,
-            value=best(lambda run: 15 / run["seconds_to_goal"] if run["seconds_to_goal"] else 0.0),
+        (
+            "cifar10",
+            "15 s in multiples of the training's time to 94%",
+            1.0,
+            max((15 / run["seconds_to_goal"] if run["seconds_to_goal"] else 0.0 for run in runs), default=None),
         ),
     ]
+    return [Reach(part=part, aim=aim, least=least, value=value) for part, aim, least, value in aims]
 
 
 def as_markdown(report: Report) -> str:
     """The report for people."""
     parts, derived = report.derived["parts"], report.derived
-    found = {name: as_report(part["found"]) for name, part in parts.items() if part["found"]}
     reaches = [
         [reach["aim"], f"{reach['least']:g}", _number(reach["value"]), reach["verdict"]] for reach in derived["reaches"]
     ]
@@ -167,16 +150,30 @@ def as_markdown(report: Report) -> str:
         f"# GPU check\n\n{report.stamp}" + ("" if report.stamp.gpu else f"\n\n{NO_GPU}"),
         _section("Reaches", _table(["aim", "at least", "measured", "verdict"], reaches)),
         _section("Parts", _table(["part", "state", "seconds"], states), "\n".join(why)),
-        _tests(derived["tests"]),
-        _pixels(derived["pixels"]),
-        *(_section(title, _fenced(show(found[name]))) for name, (title, show) in SECTIONS.items() if name in found),
     ]
+    for name, part in parts.items():
+        if name == "tests" and part["found"]:
+            sections += [_tests(part["found"]["derived"]["tests"]), _pixels(part["found"]["derived"]["pixels"])]
+        elif part["found"]:
+            title, show = SECTIONS[name]
+            sections.append(_section(title, _fenced(_shown(show, part["found"]))))
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def read_tests(log: Path) -> dict[str, str]:
-    """By name what became of each test, from pytest's own lines, so that a run that was cut off counts."""
-    return dict(TEST_LINE.findall(log.read_text(errors="replace"))) if log.exists() else {}
+def _shown(show: Callable[[Report], str], found: dict[str, Any]) -> str:
+    """A part's own table; one that can't be drawn must not cost the parts that are still to run."""
+    try:
+        return show(as_report(found))
+    except Exception as error:  # noqa: BLE001  whatever is odd about figures that nobody has seen before
+        return f"{type(error).__name__}: {error}; the figures stand in gpu_check.json"
+
+
+def read_tests(log: str) -> dict[str, str]:
+    """By name what became of each test, from pytest's own lines; those that were to come later count, too."""
+    tests = dict(TEST_LINE.findall(log))
+    collected = COLLECTED.search(log)
+    later = int(collected[1]) - len(tests) if collected else 0
+    return tests | {f"later {number}": NOT_RUN for number in range(1, later + 1)}
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
@@ -189,14 +186,14 @@ def _share(verdicts: Sequence[bool]) -> float | None:
     return sum(verdicts) / len(verdicts) if verdicts else None
 
 
-def _growth(derived: dict[str, dict[str, Any]]) -> list[tuple[str, str, float | None]]:
+def _growth(derived: dict[str, dict[str, Any]]) -> dict[str, float | None]:
     """Of both memory parts: memory may grow while new largest images come, and no longer."""
-    rows = []
+    rows: dict[str, float | None] = {}
     for name in ("memory", "memory_hints"):
         figures = derived.get(name, {})
-        peak = figures.get("peak_bytes")
-        value = None if peak is None else figures["warm_bytes"] / peak if peak else 1.0
-        rows.append((name, f"{gpu_memory.WARM:.0%} of the batches", value))
+        rows[name] = (
+            figures["warm_bytes"] / figures["peak_bytes"] if figures.get("whole") and figures["peak_bytes"] else None
+        )
     return rows
 
 

@@ -27,14 +27,29 @@ from PIL import Image
 
 import dali_mixup as dm
 from bench.command import Bench, Found, argument, best_device, option
-from bench.feed import find_files
+from bench.feed import Feed, find_files
+from bench.peers import raw_dali
 from bench.peers.ours import write_tar
 from bench.report import GPU_PACKAGES, Report, format_table
 from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.pipelines import cifar10, finetune, imagenet
 
 MOST_LEVELS = 2.0  # on average; another window, flip or lam makes tens
-BAD = {3: "truncated", 8: "text", 13: "missing"}
+LOADS = (0.0, 1.0)  # hardware decoder shares: none, all
+
+
+def truncated(content: bytes) -> bytes:
+    """The first half."""
+    return content[: len(content) // 2]
+
+
+BAD: dict[int, Callable[[bytes], bytes | None]] = {
+    3: truncated,
+    5: lambda content: content[: -len(content) // 20],  # near its end
+    8: lambda _: b"no image at all",
+    11: lambda content: truncated(content) + bytes(len(content) - len(content) // 2),  # as a full disk leaves it
+    13: lambda _: None,  # missing
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +72,16 @@ class Kind:
         dataset: its images.
         pipeline: what happens to them.
         options: of the Loader.
-        compared: whether the CPU's images are the same.
     """
 
     dataset: ImageDataset
     pipeline: dm.ImagePipeline
     options: dict[str, Any]
-    compared: bool = True
+
+    @property
+    def compared(self) -> bool:
+        """Whether the CPU's images are the same: what DALI draws at random needn't be."""
+        return self.pipeline.augment is None
 
 
 def noisy(images: Any) -> Any:
@@ -94,6 +112,7 @@ def list_kinds(options: Options, folder: Path) -> dict[str, Kind]:
         ),
         "bfloat16": (files, train, {"mixup": mixup, "dtype": torch.bfloat16}),
         "validation": (files, imagenet.val(options.size), {"shuffle": False}),
+        "augment": (files, replace(train, augment=noisy), {"mixup": mixup}),
         "finetune": (files, finetune.train(options.size), {"mixup": mixup}),
         "transforms": (files, replace(train, transforms=transforms), {"mixup": mixup}),
         "trivial augment": (files, replace(train, transforms=(dm.TrivialAugmentWide(),)), {"mixup": mixup}),
@@ -107,13 +126,10 @@ def list_kinds(options: Options, folder: Path) -> dict[str, Kind]:
     if options.packed:
         for name in ("lossless", "shrunk"):
             kinds[f"{name} pack"] = (dm.PackedDataset(Path(options.packed) / name), train, {"mixup": mixup})
-    made = {name: Kind(dataset=data, pipeline=line, options=more) for name, (data, line, more) in kinds.items()}
-    augmented = replace(train, augment=noisy)
-    made["augment"] = Kind(dataset=files, pipeline=augmented, options={"mixup": mixup}, compared=False)
     if torch.device(options.device).type == "cuda":
         there = dm.ArrayDataset(torch.from_numpy(levels).to(options.device), np.arange(256) % 10)
-        made["arrays on the GPU"] = Kind(dataset=there, pipeline=cifar10.train(), options={"mixup": mixup})
-    return made
+        kinds["arrays on the GPU"] = (there, cifar10.train(), {"mixup": mixup})
+    return {name: Kind(dataset=data, pipeline=line, options=more) for name, (data, line, more) in kinds.items()}
 
 
 def run_kind(kind: Kind, options: Options) -> dict[str, float]:
@@ -142,25 +158,31 @@ def run_kind(kind: Kind, options: Options) -> dict[str, float]:
     return {"seconds": seconds, "mean": mean, "max": most}
 
 
-def run_bad_files(options: Options, folder: Path) -> dict[str, float]:
+def run_bad_files(options: Options, folder: Path, load: float) -> dict[str, float]:
     """Files that are truncated, no image, or gone: named in one mode, replaced in the other, all others as they were.
+
+    Args:
+        options: of the smoke test.
+        folder: for the files.
+        load: hardware decoder share: 1 leaves them to the JPEG engine, which reads headers only.
 
     Raises:
         AssertionError: otherwise.
     """
     originals, _ = find_files(options.data, 24)
-    paths = [folder / f"{number:02}{Path(path).suffix}" for number, path in enumerate(originals)]
+    paths = [folder / f"{load:g} {number:02}.jpg" for number in range(len(originals))]
     for path, original in zip(paths, originals, strict=True):
         shutil.copy(original, path)
     dataset = dm.FileList(paths, list(range(len(paths))), cache=False, progress=False)
-    settings = {"batch_size": 8, "device": options.device, "gpu_decode": dm.GpuDecode(hw_decoder_load=0.0)}
+    settings = {"batch_size": 8, "device": options.device, "gpu_decode": dm.GpuDecode(hw_decoder_load=load)}
     build = partial(dm.Loader, dataset, imagenet.train(options.size), **settings)
     before = [images.cpu() for images, _ in build()]
-    for number, how in BAD.items():
-        content = paths[number].read_bytes()
-        paths[number].write_bytes(content[: len(content) // 2] if how == "truncated" else b"no image at all")
-        if how == "missing":
+    for number, damaged in BAD.items():
+        content = damaged(paths[number].read_bytes())
+        if content is None:
             paths[number].unlink()
+        else:
+            paths[number].write_bytes(content)
     try:
         list(build())
         _require(False, "damaged files raised no error")
@@ -175,6 +197,18 @@ def run_bad_files(options: Options, folder: Path) -> dict[str, float]:
     good = [number for number in range(len(paths)) if number not in BAD]
     _require(torch.equal(torch.cat(after)[good], torch.cat(before)[good]), "a neighbour of a bad file changed")
     return {}
+
+
+def run_decoder_alone(options: Options, folder: Path, load: float) -> dict[str, float]:
+    """What DALI itself makes of a truncated JPEG, which the library never shows it: `raises` 1, or 0 if it delivers."""
+    path = folder / f"{load:g} alone.jpg"
+    path.write_bytes(truncated(Path(find_files(options.data, 1)[0][0]).read_bytes()))
+    size = {"batch_size": 1, "size": options.size, "device": options.device, "threads": 1}
+    try:
+        next(raw_dali.plain_batches(Feed(paths=(str(path),), labels=(0,), classes=1, **size), load))
+    except RuntimeError:
+        return {"raises": 1.0}
+    return {"raises": 0.0}
 
 
 def run_gif(options: Options, folder: Path) -> dict[str, float]:
@@ -193,22 +227,29 @@ def run_gif(options: Options, folder: Path) -> dict[str, float]:
 
 
 def measure(options: Options) -> Iterator[Found]:
-    """One kind after the other."""
-    seen: dict[str, dict[str, Any]] = {}
+    """One kind after the other; those to come stand among the findings from the start."""
     with tempfile.TemporaryDirectory() as made:
-        kinds = list_kinds(options, Path(made))
+        folder = Path(made)
         tries: dict[str, Callable[[], dict[str, float]]] = {
-            name: partial(run_kind, kind, options) for name, kind in kinds.items()
+            name: partial(run_kind, kind, options) for name, kind in list_kinds(options, folder).items()
         }
-        tries["bad files"] = partial(run_bad_files, options, Path(made))
-        tries["a GIF called .jpg"] = partial(run_gif, options, Path(made))
+        for load in LOADS:
+            tries[f"bad files, engine {load:g}"] = partial(run_bad_files, options, folder, load)
+        tries["a GIF called .jpg"] = partial(run_gif, options, folder)
+        for load in LOADS:  # last, since nobody knows what they leave behind
+            tries[f"a truncated file, decoder alone, engine {load:g}"] = partial(
+                run_decoder_alone, options, folder, load
+            )
+        seen: dict[str, dict[str, Any]] = {name: {"error": "didn't run"} for name in tries}
         for name, run in tries.items():
+            seen[name] = {"error": "didn't end"}
+            yield Found(derived={"kinds": dict(seen)}, passed=False)
             try:
                 seen[name] = {"error": "", **run()}
             except Exception as error:  # noqa: BLE001  whatever it is belongs into the report
                 traceback.print_exc()
                 seen[name] = {"error": f"{type(error).__name__}: {error}"[:500]}
-            yield Found(derived={"kinds": dict(seen)}, passed=not any(each["error"] for each in seen.values()))
+        yield Found(derived={"kinds": seen}, passed=not any(each["error"] for each in seen.values()))
 
 
 def describe(report: Report) -> str:
@@ -216,7 +257,8 @@ def describe(report: Report) -> str:
     rows = []
     for name, each in report.derived["kinds"].items():
         figures = [f"{each[key]:.3f}" if key in each else "" for key in ("seconds", "mean", "max")]
-        rows.append([name, *figures, " ".join(each["error"].split()) or "works"])
+        works = {1.0: "it raises", 0.0: "it delivers"}.get(each.get("raises"), "works")
+        rows.append([name, *figures, " ".join(each["error"].split()) or works])
     batches = report.settings["batches"]
     return format_table(["kind", f"s for {batches} batches", "levels off", "at most", "verdict"], rows)
 

@@ -19,7 +19,7 @@ import torch
 
 import dali_mixup as dm
 from bench.command import Bench, Found, option
-from bench.measure import Case, Result, Timing, measure_cases, speedup, spread, time_calls
+from bench.measure import Case, Result, Timing, measure_rounds, speedup, spread, time_calls
 from bench.plots import BOUND_COLOR, OURS_COLOR, draw_bars
 from bench.report import GPU_PACKAGES, Report, format_spread, format_table
 from bench.stage import COPY, DTYPES, LAYOUTS, draw_images, gpu_stage, traffic
@@ -56,8 +56,10 @@ def measure(options: Options) -> Iterator[Found]:
         name = f"{COPY} {batch_size}"
         moved[name] = 2 * source.numel()
         cases.append(_case(name, partial(torch.empty_like(source).copy_, source), moved[name], images.device))
-        results += measure_cases(cases, rounds=options.rounds, progress=sys.stderr.isatty())
-        yield Found(results=results, derived={"shares": shares_of_copy(results), "moved": dict(moved)})
+        before = results
+        for found in measure_rounds(cases, rounds=options.rounds, progress=sys.stderr.isatty()):
+            results = [*before, *found]
+            yield Found(results=results, derived={"shares": shares_of_copy(results), "moved": dict(moved)})
 
 
 def shares_of_copy(results: Sequence[Result]) -> dict[str, float]:

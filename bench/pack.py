@@ -45,7 +45,7 @@ class Options:
     files: int | None = option(None, "take the first so many files (default all)")
     batch_size: int = option(64, "images per batch")
     size: int = option(224, "height and width of the output in pixels")
-    epochs: int = option(1, "of each per round")
+    images: int | None = option(None, "of each per round, files again and again (default each file once)")
     rounds: int = option(7, "timed rounds")
     packed: str | None = option(
         None, "a folder with packs lossless/ and shrunk/ of the images, which are made otherwise"
@@ -76,15 +76,9 @@ def measure(options: Options) -> Iterator[Found]:
         for name, dataset in datasets.items():
             for load in options.loads if on_gpu else (None,):
                 decode = None if load is None else dm.GpuDecode(hw_decoder_load=load)
-                loader = open_loader(feed, dm.MixUp(alpha=ALPHA), decode, dataset=dataset)
+                loader = open_loader(feed, dm.MixUp(alpha=ALPHA), decode, dataset=dataset, images=options.images)
                 label = name if load is None else f"{name}, engine {load:g}"
-                cases.append(
-                    Case(
-                        name=label,
-                        label=label,
-                        run=partial(timed, partial(_walk, loader, options.epochs), options.device),
-                    )
-                )
+                cases.append(Case(name=label, label=label, run=partial(timed, partial(_walk, loader), options.device)))
                 if name != FILES:
                     packing.setdefault(name, {})["bytes read"] = _share_read(loader, files.sizes.file_size)
         settings = {"files": len(files), "bytes": int(files.sizes.file_size.sum())}
@@ -122,8 +116,8 @@ def describe(report: Report) -> str:
     )
 
 
-def _walk(loader: dm.Loader, epochs: int) -> int:
-    return sum(len(images) for _ in range(epochs) for images, _ in loader)
+def _walk(loader: dm.Loader) -> int:
+    return sum(len(images) for images, _ in loader)
 
 
 def _share_read(loader: dm.Loader, sizes: np.ndarray) -> float:

@@ -47,6 +47,7 @@ from dali_mixup.stats import LoaderStats
 from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
+CUT = ("batch_size", "rank", "world_size", "views")  # of a state, what its checkpoint of DALI belongs to
 SHOWN = 8  # images that a notebook shows of a Loader
 
 Value = TypeVar("Value")
@@ -97,6 +98,9 @@ class Loader:
             settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them, or as many where it is busy for
+            longer than DALI. None takes one for each core that this process may use, at most 16, of which the ranks of
+            a machine get equal shares.
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of
@@ -424,7 +428,7 @@ class Loader:
         if self._user_sampler is not None:
             self._user_sampler.load_state_dict(state["sampler_state"])
         self._cursor = self._next_start = cursor
-        self._checkpoint_cut = {name: state.get(name) for name in self._cut()}
+        self._checkpoint_cut = {name: state[name] for name in CUT if name in state}
 
     def _identity(self) -> dict[str, Any]:
         """What a state must share with this Loader."""
@@ -447,9 +451,10 @@ class Loader:
         return any(pipeline.decode == "scaled" for pipeline in chain.from_iterable(each))
 
     def _cut(self) -> dict[str, int]:
-        """What cuts the positions into this rank's batches."""
+        """What cuts the positions into this rank's batches, and each image into views."""
         rank, world = self.shard
-        return {"batch_size": self.plan.batch_size, "rank": rank, "world_size": world}
+        cut = {"batch_size": self.plan.batch_size, "rank": rank, "world_size": world}
+        return cut if self.views is None else {**cut, "views": self.views}
 
     def _as_cut_here(self, cursor: Cursor) -> Cursor:
         """Without DALI's state where that belongs to other batches: random operators start anew."""

@@ -12,9 +12,17 @@ import pytest
 
 from dali_mixup.ahead import run_ahead
 
+BEFORE = set()  # threads of Loaders that other tests have left
+
+
+@pytest.fixture(autouse=True)
+def known_threads():
+    BEFORE.clear()
+    BEFORE.update(threading.enumerate())
+
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("dali_mixup ahead")]
+    return [thread for thread in threading.enumerate() if "ahead" in thread.name and thread not in BEFORE]
 
 
 def test_items_come_in_order_and_the_thread_ends():

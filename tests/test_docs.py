@@ -1,9 +1,11 @@
 """The pages: their examples run, all public names are there, and the site has no dead link."""
 
+import inspect
 import os
 import re
 import subprocess
 import sys
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -58,9 +60,32 @@ def test_every_public_name_has_its_place_on_the_api_page():
     assert sorted(shown) == sorted(dm.__all__)
 
 
+def described(thing):
+    """The names that the Args of a docstring describe, "lam, partner:" being two of them."""
+    text = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", inspect.getdoc(thing) or "", re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^    ([*\w][\w*, ]*):", text[1], re.MULTILINE) if text else []
+    return [name.strip() for line in lines for name in line.split(",")]
+
+
+@pytest.mark.parametrize("name", [name for name in dm.__all__ if described(getattr(dm, name))])
+def test_a_docstring_describes_all_arguments_and_no_others(name):
+    """Or says which of them are a Loader's."""
+    taken = list(signature(getattr(dm, name)).parameters)
+    told = described(getattr(dm, name))
+    passed_on = re.search(r"\*\*options: (.*?) of `Loader`", inspect.getdoc(getattr(dm, name)), re.DOTALL)
+    if passed_on:
+        told[told.index("**options") :] = re.split(r",\s+|\s+and\s+", passed_on[1])
+    assert sorted(told) == sorted(taken)
+
+
 def test_every_page_has_its_place_in_the_navigation():
     named = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+def test_every_example_has_its_place_on_the_page_of_examples():
+    named = re.findall(r"\(\.\./examples/(\w+\.py)\)", (DOCS / "examples.md").read_text())
+    assert sorted(named) == sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 
 
 def test_the_site_builds_without_a_warning(tmp_path):
@@ -69,6 +94,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "no_type" not in (tmp_path / "site" / "api" / "index.html").read_text()
+    assert "<math" in (tmp_path / "site" / "mixing" / "index.html").read_text()
+    assert 'id="timm_recipe"' in (tmp_path / "site" / "examples" / "index.html").read_text()
 
 
 def test_each_way_to_images_has_an_example_that_runs():

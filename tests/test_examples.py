@@ -66,6 +66,12 @@ def test_accelerate(example, folder):
     assert len(re.findall(r"epoch \d: \d\.\d+ of the dominant labels", text)) == 2
 
 
+def test_fastai(example, folder):
+    found = accuracies(example("fastai_learner", folder, folder, *SMALL))
+    assert len(found) == 2
+    assert all(0 <= accuracy <= 1 for accuracy in found)
+
+
 def test_timms_recipe(example, folder):
     small = ["--epochs", "1", "--batch-size", "4", "--size", "32"]
     text = example("timm_recipe", folder, folder, *small, "--model", "test_resnet")
@@ -101,6 +107,9 @@ def test_words(example):
 def test_tables(example):
     rows = example("tables_mix", "--seeds", 2, "--epochs", 3).splitlines()
     assert [row.split(" (")[1].split(")")[0] for row in rows[1:]] == ["classes", "classes", "classes", "regression"]
+    categories = example("tables_mix", "--seeds", 2, "--epochs", 3, "--bins", 4).splitlines()
+    assert len(categories) == len(rows)
+    assert categories != rows
 
 
 def test_two_processes(folder):

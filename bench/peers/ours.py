@@ -6,6 +6,8 @@ import tarfile
 import tempfile
 from collections.abc import Iterable
 
+import numpy as np
+
 from bench.feed import ALPHA, Batches, Feed, forever
 from dali_mixup import FileList, GpuDecode, Loader, MixUp, TarDataset
 from dali_mixup.dataset.dataset import ImageDataset
@@ -50,14 +52,22 @@ def batches(feed: Feed, mixup: MixUp | None, gpu_decode: GpuDecode | None = None
 
 
 def open_loader(
-    feed: Feed, mixup: MixUp | None, gpu_decode: GpuDecode | None = None, *, dataset: ImageDataset | None = None
+    feed: Feed,
+    mixup: MixUp | None,
+    gpu_decode: GpuDecode | None = None,
+    *,
+    dataset: ImageDataset | None = None,
+    images: int | None = None,
 ) -> Loader:
-    """For one epoch at a time, over the feed's files or over what holds them."""
+    """For one epoch at a time, over the feed's files or what holds them; of so many `images`, with repeats."""
+    dataset = dataset or FileList(feed.paths, feed.labels, cache=False, progress=False)
+    order = None if images is None else (np.random.default_rng(feed.seed).permutation(images) % len(dataset)).tolist()
     return Loader(
-        dataset or FileList(feed.paths, feed.labels, cache=False, progress=False),
+        dataset,
         imagenet.train(size=feed.size),
         batch_size=feed.batch_size,
-        shuffle=True,
+        shuffle=order is None,
+        sampler=order,
         drop_last=True,
         mixup=mixup,
         seed=feed.seed,

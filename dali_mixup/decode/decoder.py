@@ -103,7 +103,7 @@ class Decoder:
             return
         self.close()
         self._turns = turns_from(self.plan, cursor)
-        self._checkpoint = cursor.checkpoint
+        self._checkpoint = cursor.checkpoint if self.plan.augments else None  # it may be of another pipeline
         self._largest = self.plan.largest_batch(cursor.sampled)
 
     @property

@@ -1,24 +1,38 @@
 """`bench.gpu_check` as a whole on the CPU, where all but what needs CUDA runs, and how it judges."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dali_mixup as dm
-from bench import gpu_check, gpu_smoke, gpu_throughput
+from bench import gpu_check, gpu_smoke, gpu_throughput, machine
+from bench.command import build_parser
 from bench.feed import Feed
-from bench.gpu_check import NAMES, Part, limit_of, make_parts, run_part
+from bench.gpu_check import NAMES, Options, Part, Place, limit_of, make_parts, run_part
 from bench.gpu_cifar10 import describe, time_to
 from bench.gpu_data import read_sheet
-from bench.gpu_report import Outcome, Reach, judge, make_report, write_report
+from bench.gpu_report import (
+    NOT_RUN,
+    Outcome,
+    Reach,
+    judge,
+    make_report,
+    read_outcomes,
+    read_records,
+    read_tests,
+    write_report,
+)
 from bench.report import Report, make_stamp, read_json, write_json
 from tests.conftest import jpeg_bytes
 
@@ -38,6 +52,21 @@ importlib.machinery.PathFinder.find_spec = classmethod(
 
 def python(code, name="part", seconds=30.0, **options):
     return Part(name=name, arguments=("-c", code), seconds=seconds, **options)
+
+
+def run(part, folder, limit_s=30.0):
+    """The outcome, and those that were kept before it."""
+    kept = []
+    place = Place(scratch=folder, log=folder / "log", environment={})
+    return run_part(part, place, limit_s, kept.append), kept
+
+
+def is_over(process):
+    """Whether a process has ended, or does within some seconds."""
+    status, end = Path("/proc", str(process), "stat"), time.monotonic() + 10
+    while status.exists() and status.read_text().split()[2] != "Z" and time.monotonic() < end:
+        time.sleep(0.05)
+    return not status.exists() or status.read_text().split()[2] == "Z"
 
 
 def run_check(data, out, *options, environment=None):
@@ -76,19 +105,31 @@ def test_what_is_prepared_holds_all_photos_their_packs_and_cifar10(prepared):
     for number in range(26):
         difference = images.pixels(number).astype(int) - original.pixels(number)
         assert abs(difference).mean() < 4  # another image would be tens off
+    few = read_sheet(prepared / "cifar10" / "train", "cpu", 13)
+    assert few.targets.tolist() == original.targets.tolist()[::2]
+    assert (few.pixels(3) == images.pixels(6)).all()
 
 
-def test_prepare_takes_photos_evenly_up_to_a_size_and_overwrites_nothing(prepared, tmp_path, capsys):
-    photos = prepared.parent / "photos"
+def test_prepare_takes_photos_evenly_up_to_a_size_and_overwrites_nothing(tmp_path, capsys):
+    photos, out, noise = tmp_path / "photos", tmp_path / "some", np.random.default_rng(0)
+    for number in range(24):
+        path = photos / "abc"[number // 8] / f"{number:02}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise.integers(0, 256, (200, 700, 3), np.uint8)).save(path)
     size = sum(path.stat().st_size for path in photos.rglob("*.jpg"))
-    gpu_check.main(["prepare", str(photos), "--out", str(tmp_path / "some"), "--megabytes", str(size / 4e6)])
-    taken = [path.name for path in sorted((tmp_path / "some" / "photos").rglob("*.jpg"))]
-    assert len(taken) in (6, 7)
-    assert {name[0] for name in taken} == {"0", "1", "2"}
-    assert not (tmp_path / "some" / "cifar10").exists()
+    assert gpu_check.main(["prepare", str(photos), "--out", str(out), "--megabytes", str(size / 1e6)]) == 0
+    assert re.search(rf"^{out}: \d\.\d MB \(packs \d\.\d, photos \d\.\d\)$", capsys.readouterr().out, re.MULTILINE)
+    assert 0.7 * size < sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) <= size
+    taken = [path.name for path in sorted((out / "photos").rglob("*.jpg"))]
+    assert taken[0] == "00.jpg"
+    assert taken[-1] == "23.jpg"
+    assert len({int(name[:2]) // 8 for name in taken}) == 3
+    assert not (out / "cifar10").exists()
     with pytest.raises(SystemExit, match="2"):
-        gpu_check.main(["prepare", str(photos), "--out", str(tmp_path / "some")])
+        gpu_check.main(["prepare", str(photos), "--out", str(out)])
     assert "exists; remove it" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="--megabytes must be more"):
+        gpu_check.main(["prepare", str(photos), "--out", str(tmp_path / "none"), "--megabytes", "0.001"])
 
 
 def test_the_whole_check_runs_on_a_bare_machine(prepared, tmp_path):
@@ -105,8 +146,10 @@ def test_the_whole_check_runs_on_a_bare_machine(prepared, tmp_path):
     parts = report.derived["parts"]
     assert list(parts) == list(NAMES)
     assert {name: part["state"] for name, part in parts.items()} == dict.fromkeys(NAMES, "done")
-    assert set(report.derived["tests"].values()) == {"PASSED"}
-    assert {record["what"] for record in report.derived["pixels"]} == {"cmyk"}
+    tests = parts["tests"]["found"]["derived"]
+    assert set(tests["tests"].values()) == {"PASSED"}
+    assert {record["what"] for record in tests["pixels"]} == {"cmyk"}
+    assert {path.name for path in out.iterdir()} == {"gpu_check.json", "gpu_check.md", "gpu_check.log"}
     names = {result["name"] for part in ("throughput", "sweeps") for result in parts[part]["found"]["results"]}
     assert names >= {"batch 4: ours", "batch 4: DALI without mixup", "hints: size hints on"}
     assert {kind["error"] for kind in parts["smoke"]["found"]["derived"]["kinds"].values()} == {""}
@@ -132,49 +175,61 @@ def test_a_part_may_be_repeated_beside_what_others_found(folder, tmp_path):
 
 
 def test_a_part_says_in_words_why_it_failed(tmp_path):
-    outcome = run_part(python("import sys; print('one'); sys.exit('the disk is full')"), tmp_path, 30)
+    outcome, _ = run(python("import sys; print('one'); sys.exit('the disk is full')"), tmp_path)
     assert (outcome.state, outcome.error) == ("failed", "exit status 1: one; the disk is full")
-    outcome = run_part(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), tmp_path, 30)
+    outcome, _ = run(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), tmp_path)
     assert outcome.error == "killed by SIGKILL"
-    assert run_part(python("pass"), tmp_path, 1).error == "no time was left for it"
-    assert run_part(python("pass", skipped="no data"), tmp_path, 30).state == "skipped"
+    outcome, _ = run(python("pass"), tmp_path, 1)
+    assert (outcome.state, outcome.error) == ("cut", "no time was left for it")
+    assert run(python("pass", skipped="no data"), tmp_path)[0].state == "skipped"
 
 
-def test_a_part_that_takes_too_long_ends_with_its_children_and_what_it_wrote_counts(tmp_path, monkeypatch):
+def test_a_part_that_hangs_ends_with_its_children_and_what_it_wrote_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_check, "LEAST_S", 0.0)
     code = f"""
 import pathlib, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
 pathlib.Path({str(tmp_path)!r}, "child").write_text(str(child.pid))
 pathlib.Path({str(tmp_path)!r}, "part.json").write_text('{{"half": 1}}')
 time.sleep(100)
 """
-    outcome = run_part(python(code), tmp_path, 2.0)
-    assert (outcome.state, outcome.error, outcome.found) == ("failed", "stopped at its limit of 2 s", {"half": 1})
-    status = Path("/proc", (tmp_path / "child").read_text(), "stat")
-    end = time.monotonic() + 10
-    while status.exists() and status.read_text().split()[2] != "Z" and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not status.exists() or status.read_text().split()[2] == "Z"
+    monkeypatch.setattr(gpu_check, "GRACE_S", 0.2)
+    outcome, kept = run(python(code), tmp_path, 2.0)
+    assert (outcome.state, outcome.error, outcome.found) == ("cut", "stopped at its limit of 2 s", {"half": 1})
+    assert [(each.state, each.found) for each in kept] == [("running", {"half": 1})]
+    assert is_over((tmp_path / "child").read_text())
 
 
-def test_a_file_of_an_earlier_run_does_not_count(tmp_path):
-    (tmp_path / "part.json").write_text('{"old": 1}')
-    assert run_part(python("pass"), tmp_path, 30).found is None
+def test_after_a_part_that_hangs_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check, "LEAST_S", 0.0)
+    parts = [python("import time; time.sleep(100)", "smoke", 1.0), python("pass", "stage", 10.0)]
+    monkeypatch.setattr(gpu_check, "make_parts", lambda options, scratch: parts)
+    out = tmp_path / "out"
+    arguments = [str(tmp_path), "--out", str(out), "--device", "cpu", "--minutes", "0.18"]
+    assert gpu_check.main(arguments) == 1
+    found = read_json(out / "gpu_check.json").derived["parts"]
+    assert {name: part["state"] for name, part in found.items()} == {"smoke": "cut", "stage": "done"}
+    assert "- smoke: stopped at its limit of 1 s" in (out / "gpu_check.md").read_text()
 
 
-def test_a_run_that_is_cut_off_leaves_its_report(folder, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_check_that_is_ended_in_the_middle_leaves_all_measurements(folder, tmp_path, number):
     command = [sys.executable, "-m", "bench.gpu_check", str(folder), "--out", str(tmp_path), "--device", "cpu"]
-    process = subprocess.Popen(
-        [*command, "--part", "stage", "memory"], cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    end = time.monotonic() + 100
-    while not (tmp_path / "gpu_check.json").exists() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
-    process.wait(30)
-    parts = json.loads((tmp_path / "gpu_check.json").read_text())["derived"]["parts"]
-    assert parts["stage"]["state"] == "done"
+    check = subprocess.Popen([*command, "--part", "throughput"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    report, end, part = tmp_path / "gpu_check.json", time.monotonic() + 100, ""
+    while not report.exists() and check.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+        part = Path(f"/proc/{check.pid}/task/{check.pid}/children").read_text().strip() or part
+    check.send_signal(number)
+    check.wait(30)
+    if number == signal.SIGKILL:
+        os.killpg(int(part), number)
+    assert is_over(part)
+    running = read_json(report).derived["parts"]["throughput"]
+    assert running["state"] == "running"
+    assert "batch 4: DALI without mixup" in [result["name"] for result in running["found"]["results"]]
+    assert read_outcomes(report)["throughput"].error == "the check ended before it"
 
 
 def test_figures_are_kept_after_each_round(folder):
@@ -197,8 +252,22 @@ def test_figures_are_kept_after_each_round(folder):
     assert next(iter(seen[0])) == "batch 4: DALI without mixup"
 
 
-def test_limits_stay_below_six_minutes_and_saved_time_goes_on(prepared, tmp_path):
-    parts = make_parts(str(prepared), tmp_path, on_gpu=True)
+def test_without_psutil_the_whole_machine_counts_as_this_process(monkeypatch):
+    """So that a turn ends when its worker processes have filled their queues."""
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    before = machine.read_cpu()
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    time.sleep(0.5)
+    busy = machine.read_cpu()
+    child.kill()
+    child.wait()
+    assert busy.tree - before.tree > 0.05
+    assert machine.cores_of_others(before, busy) == 0
+
+
+def test_limits_stay_below_six_minutes_and_saved_time_goes_on(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check.torch.cuda, "is_available", lambda: True)
+    parts = make_parts(Options(data=str(prepared), out=""), tmp_path)
     assert [part.name for part in parts] == list(NAMES)
     assert not any(part.skipped for part in parts)
     assert sum(part.seconds for part in parts) <= 360
@@ -207,6 +276,13 @@ def test_limits_stay_below_six_minutes_and_saved_time_goes_on(prepared, tmp_path
     assert limit_of(first, later, total) == first.seconds
     assert limit_of(first, later, total + 9) == first.seconds + 9
     assert limit_of(parts[-1], [], 42) == 42
+    for part in parts:  # none of which can run here: at least each benchmark takes its arguments
+        _, module, *arguments = part.arguments
+        if module != "pytest":
+            parser = build_parser(import_module(module).bench.options, module, "")
+            parser.add_argument("--json")
+            given = parser.parse_args(arguments)
+            assert (given.device, given.json) == ("cuda", str(tmp_path / f"{part.name}.json"))
 
 
 def measured(**changes):
@@ -214,25 +290,28 @@ def measured(**changes):
     good = {
         "kinds": {"mixup": {"error": ""}, "tar": {"error": ""}},
         "ratios": {
-            "batch 64": {gpu_throughput.DALI: {"median": 0.98}},
+            "batch 256": {gpu_throughput.DALI: {"median": 0.98}},
             "batch 256, torchvision": {gpu_throughput.TORCHVISION: {"median": 5.5}},
         },
         "shares": {"mixup float32 NCHW 64": 0.2, "mixup float16 NHWC 1024": 0.71, "plain float16 NHWC 1024": 0.1},
-        "warm": 970,
-        "outcome": {"averaged": 0.941},
+        "memory": {"peak_bytes": 1000, "warm_bytes": 970, "whole": True},
+        "averaged": 0.941,
         "seconds": 14.0,
+        "images": 50_000,
         "tests": {"a": "PASSED", "b": "SKIPPED"},
     } | changes
-    memory = {"derived": {"peak_bytes": 1000, "warm_bytes": good["warm"]}}
-    found = {
-        "smoke": {"derived": {"kinds": good["kinds"]}},
-        "throughput": {"derived": {"ratios": good["ratios"]}},
-        "stage": {"derived": {"shares": good["shares"]}},
-        "memory": memory,
-        "memory_hints": memory,
-        "cifar10": {"derived": {"runs": [{"outcome": good["outcome"], "seconds_to_goal": good["seconds"]}]}},
-    }
-    return judge(good["tests"], found)
+    run = {"outcome": {"averaged": good["averaged"]}, "seconds_to_goal": good["seconds"]}
+    return judge(
+        {
+            "smoke": {"kinds": good["kinds"]},
+            "throughput": {"ratios": good["ratios"]},
+            "stage": {"shares": good["shares"]},
+            "tests": {"tests": good["tests"]},
+            "memory": good["memory"],
+            "memory_hints": good["memory"],
+            "cifar10": {"images": good["images"], "runs": [run]},
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -242,31 +321,43 @@ def measured(**changes):
         ("throughput", {"ratios": {"batch 64": {gpu_throughput.DALI: {"median": 0.96}}}}),
         ("throughput", {"ratios": {"batch 64": {gpu_throughput.TORCHVISION: {"median": 4.9}}}}),
         ("stage", {"shares": {"mixup float32 NCHW 1024": 0.8, "mixup float16 NHWC 1024": 0.69}}),
-        ("memory", {"warm": 940}),
-        ("memory_hints", {"warm": 940}),
-        ("cifar10", {"outcome": {"averaged": 0.939}}),
+        ("memory", {"memory": {"peak_bytes": 1000, "warm_bytes": 940, "whole": True}}),
+        ("memory_hints", {"memory": {"peak_bytes": 1000, "warm_bytes": 940, "whole": True}}),
+        ("cifar10", {"averaged": 0.939}),
         ("cifar10", {"seconds": 15.1}),
         ("cifar10", {"seconds": None}),
         ("tests", {"tests": {"a": "PASSED", "c": "FAILED"}}),
+        ("tests", {"tests": {"a": "PASSED", "c": NOT_RUN}}),
     ],
 )
 def test_every_aim_can_be_missed(part, corrupted):
     assert {reach.verdict for reach in measured()} == {"reached"}
-    assert "not reached" in {reach.verdict for reach in measured(**corrupted) if reach.part == part}
-    assert {reach.verdict for reach in judge({}, {})} == {"not measured"}
+    missed = {reach.part for reach in measured(**corrupted) if reach.verdict == "not reached"}
+    assert part in missed
+    assert {reach.verdict for reach in judge({})} == {"not measured"}
     assert {reach.part for reach in measured()} == set(NAMES) - {"pack", "sweeps"}
     assert Reach(part="", aim="", least=1.0, value=1.0).verdict == "reached"
 
 
+@pytest.mark.parametrize(
+    ("part", "partial"),
+    [
+        ("memory", {"memory": {"peak_bytes": 1000, "warm_bytes": 1000, "whole": False}}),
+        ("memory", {"memory": {"peak_bytes": 0, "warm_bytes": 0, "whole": True}}),
+        ("cifar10", {"images": 2000}),
+        ("stage", {"shares": {"plain float16 NHWC 1024": 0.9}}),
+        ("throughput", {"ratios": {}}),
+    ],
+)
+def test_what_was_cut_off_or_has_other_data_is_not_taken_for_a_measurement(part, partial):
+    assert {reach.verdict for reach in measured(**partial) if reach.part == part} == {"not measured"}
+
+
 @pytest.mark.parametrize(("share", "status"), [(0.71, 0), (0.69, 1)])
 def test_the_exit_status_says_whether_an_aim_was_missed(tmp_path, monkeypatch, share, status):
-    def found_before(part, out, limit_s):
-        return Outcome(
-            name=part.name,
-            state="done",
-            seconds=1.0,
-            found={"derived": {"shares": {"mixup float32 NCHW 64": share}}} if part.name == "stage" else None,
-        )
+    def found_before(part, place, limit_s, keep):
+        found = {"derived": {"shares": {"mixup float32 NCHW 64": share}}} if part.name == "stage" else None
+        return Outcome(name=part.name, state="done", found=found)
 
     stamp = make_stamp()
     monkeypatch.setattr(gpu_check.torch.cuda, "is_available", lambda: True)
@@ -302,22 +393,32 @@ def test_a_kind_that_goes_wrong_is_named_and_stops_no_other(folder, monkeypatch,
     assert not found.passed
 
 
-def test_tests_that_were_cut_off_are_shown_and_not_judged(tmp_path):
-    (tmp_path / "tests.log").write_text(
-        "tests/a.py::one[after the index] PASSED [ 3%]\ntests/a.py::two FAILED [ 6%]\ntests/a.py::three"
-    )
-    (tmp_path / "records.jsonl").write_text('{"what": "photos", "load": 0.0, "mean": 0.25, "max": 3}\n{"what": "ph')
-    for error, value in (("stopped at its limit of 9 s", None), ("exit status 1: 1 failed", 0.5)):
-        report = make_report(
-            make_stamp(), {}, [Outcome(name="tests", state="failed", seconds=9.0, error=error)], tmp_path
-        )
-        assert report.derived["tests"] == {"tests/a.py::one[after the index]": "PASSED", "tests/a.py::two": "FAILED"}
-        (reach,) = [each for each in report.derived["reaches"] if each["part"] == "tests"]
-        assert (reach["value"], reach["missed"]) == (value, True)
-        write_report(report, tmp_path)
-        text = (tmp_path / "gpu_check.md").read_text()
-        assert "1 passed, 1 failed\n\n- `tests/a.py::two`" in text
-        assert re.search(r"^photos +0\.000 +0\.250 +3$", text, re.MULTILINE)
+@pytest.mark.parametrize("line", ["collected 4 items", "collecting ... collected 9 items / 5 deselected / 4 selected"])
+def test_tests_that_did_not_run_any_more_count_against_the_aim(tmp_path, line):
+    log = f"{line}\n\ntests/a.py::one[after the index] PASSED [ 3%]\ntests/a.py::two FAILED [ 6%]\ntests/a.py::three"
+    tests = read_tests(log)
+    assert tests == {
+        "tests/a.py::one[after the index]": "PASSED",
+        "tests/a.py::two": "FAILED",
+        "later 1": NOT_RUN,
+        "later 2": NOT_RUN,
+    }
+    (tmp_path / "records").write_text('{"what": "photos", "load": 0.0, "mean": 0.25, "max": 3}\n{"what": "ph')
+    found = {"derived": {"tests": tests, "pixels": read_records(tmp_path / "records")}}
+    report = make_report(make_stamp(), {}, [Outcome(name="tests", state="cut", error="stopped", found=found)])
+    (reach,) = [each for each in report.derived["reaches"] if each["part"] == "tests"]
+    assert (reach["value"], reach["missed"]) == (0.25, True)
+    write_report(report, tmp_path)
+    text = (tmp_path / "gpu_check.md").read_text()
+    assert "1 passed, 1 failed, 2 not run\n\n- `tests/a.py::two`" in text
+    assert re.search(r"^photos +0\.000 +0\.250 +3$", text, re.MULTILINE)
+
+
+def test_figures_that_no_table_can_show_stop_nothing(tmp_path):
+    stage = {"benchmark": "gpu_stage", "unit": "", "stamp": asdict(make_stamp()), "results": [], "derived": {}}
+    write_report(make_report(make_stamp(), {}, [Outcome(name="stage", state="running", found=stage)]), tmp_path)
+    assert "KeyError: 'shares'; the figures stand in gpu_check.json" in (tmp_path / "gpu_check.md").read_text()
+    assert read_json(tmp_path / "gpu_check.json").derived["parts"]["stage"]["found"] == stage
 
 
 def test_the_time_to_an_accuracy():

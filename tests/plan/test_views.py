@@ -293,3 +293,15 @@ def test_a_notebook_shows_the_first_view(dataset):
     for pipeline in (TRAIN, gray):
         plain, viewed = build(dataset, pipeline), build(dataset, pipeline, views=2)
         assert viewed.show_batch(4).tobytes() == plain.show_batch(4).tobytes()
+
+
+@pytest.mark.parametrize(("before", "after"), [({}, {"views": 2}), ({"views": 2}, {}), ({"views": 2}, {"views": 3})])
+@pytest.mark.parametrize("augments", [True, False])
+def test_a_state_of_dalis_operators_goes_on_anew_with_other_views_and_without_them(dataset, before, after, augments):
+    noisy = dm.ImagePipeline(geometry=dm.RandomResizedCrop(24), augment=noise)
+    loader = build(dataset, noisy, indices=True, **before)
+    batches = iter(loader)
+    next(batches)
+    again = build(dataset, noisy if augments else TRAIN, indices=True, **after)
+    again.load_state_dict(loader.state_dict())
+    assert torch.equal(torch.cat([batch[-1] for batch in again]), torch.cat([batch[-1] for batch in batches]))
