@@ -101,7 +101,7 @@ def _pixels() -> list[Case]:
         Case("Grayscale", "3", v1.Grayscale(3)),
         Case("Grayscale", "1", v1.Grayscale(1)),
         Case("Grayscale, ColorJitter", "1, 0.4", v1.Compose([v1.Grayscale(1), v1.ColorJitter(0.4, 0.4, 0.4, 0.1)])),
-        Case("Grayscale, Resize", "1, 100", v1.Compose([v1.Grayscale(1), v1.Resize(100)]), random=False),
+        Case("Grayscale, Resize", "1, 300", v1.Compose([v1.Grayscale(1), v1.Resize(300)]), random=False),
         Case("RandomGrayscale", "0.5", v1.RandomGrayscale(0.5)),
         Case("GaussianBlur", "23", v1.GaussianBlur(23)),
         Case("GaussianBlur", "(5, 9), sigma=1.5", v2.GaussianBlur((5, 9), 1.5)),
