@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from scipy import stats
 
@@ -22,6 +23,18 @@ def draw_mixers(folder: Path) -> None:
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(SIDE, scale=(0.5, 1.0)), flip=0.5)
     for name, mixer in {"mixup": dm.MixUp(alpha=0.4), "cutmix": dm.CutMix(alpha=1.0)}.items():
         draw_preview(dataset, pipeline, mixup=mixer, tiles=4, side=SIDE, seed=4).save(PICTURES / f"{name}.png")
+
+
+def draw_choice(folder: Path) -> None:
+    """A column for each of six batches, each with the mixer whose turn it is."""
+    dataset = dm.ImageFolder(folder / "train", cache=False, progress=False)
+    mixer = dm.RandomChoice([dm.MixUp(alpha=0.8), dm.CutMix(alpha=1.0)])
+    pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(SIDE, scale=(0.5, 1.0)))
+    loader = dm.Loader(dataset, pipeline, batch_size=8, shuffle=True, mixup=mixer, seed=1)
+    batches = list(zip(range(6), loader, strict=False))
+    images = torch.stack([images[:3] for _, (images, _) in batches], 1).flatten(0, 1)
+    targets = torch.stack([targets[:3] for _, (_, targets) in batches], 1).flatten(0, 1)
+    dm.show(images, targets, dataset.classes, columns=6).save(PICTURES / "choice.png")
 
 
 def draw_fold() -> None:
@@ -67,7 +80,9 @@ def main() -> None:
     """All of them."""
     PICTURES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        draw_mixers(write_shapes(Path(folder), train=96, val=8, seed=0))
+        shapes = write_shapes(Path(folder), train=96, val=8, seed=0)
+        draw_mixers(shapes)
+        draw_choice(shapes)
     draw_fold()
     draw_partners()
 
