@@ -10,9 +10,12 @@ import warnings
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dali_mixup as dm
+from bench import questions
+from bench.report import read_json
 from bench.torchvision_fix import import_torchvision
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +118,35 @@ def test_a_docstring_describes_all_arguments_and_no_others(name):
     if passed_on:
         told[told.index("**options") :] = re.split(r",\s+|\s+and\s+", passed_on[1])
     assert sorted(told) == sorted(taken)
+
+
+def figures_of_questions():
+    """All that the page may quote: the command's table, and what each change brought with and without mixup."""
+    report = read_json(ROOT / "bench" / "results" / "questions.json")
+    told = questions.describe(report)
+    rows = {(row.data, row.change): row for row in (questions.Row(**row) for row in report.derived["rows"])}
+    for (data, change), row in rows.items():
+        plain = rows[data, ""]
+        for of in ("without", "mixed"):
+            gain = 100 * (np.array(getattr(row, of)) - np.array(getattr(plain, of)))
+            told += f"  {data} {change} {of} {gain.mean():.2f} ± {gain.std(ddof=1):.2f}"
+    return told
+
+
+def test_figures_of_words_and_tables_are_those_of_the_results():
+    """The others on this page are from CIFAR-10."""
+    page = (DOCS / "questions.md").read_text()
+    told = figures_of_questions()
+    lines = [
+        line for line in page.splitlines() if line.startswith(("| words", "| breast", "| wine", "| dig", "| diab"))
+    ]
+    assert len(lines) == 21
+    for line in lines:
+        for figure in re.findall(r"\d+\.\d+ ± \d+\.\d+", line):
+            assert figure in told
+    rows = dict(re.findall(r"^(\w[\w ,]*?)  .*  +(\d+ of 10)$", told, re.MULTILINE))
+    for data, seeds in re.findall(r"^\| (\w[\w ,]*) \| [\d.]+ ± .* \| (\d+ of 10) \|$", page, re.MULTILINE):
+        assert rows[data] == seeds
 
 
 def test_every_page_has_its_place_in_the_navigation():
