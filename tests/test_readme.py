@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import dali_mixup as dm
+from tests.made_tars import folder_as_files, write_tar
+
 ROOT = Path(__file__).parents[1]
 PAGES_OF_DIFFS = ("README.md", "docs/coming-from.md")
 (EXAMPLE,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -74,15 +77,21 @@ def changed(folder, tmp_path_factory):
     place = tmp_path_factory.mktemp("changes")
     (place / "data").mkdir()
     (place / "data" / "train").symlink_to(folder)
+    images = dm.ImageFolder(folder, progress=False)
+    dm.pack(images, place / "packed", progress=False)
+    files = list(folder_as_files(images).items())
+    (place / "shards").mkdir()
+    for number, part in enumerate((files[:20], files[20:])):
+        write_tar(place / "shards" / f"train-{number:06}.tar", part)
     changes = ["\n".join(line[2:] for line in diff.splitlines() if not line.startswith("-")) for diff in DIFFS]
     (place / "changes.json").write_text(json.dumps(changes))
     done = run(BEFORE + EACH, cwd=place)
     return dict(line.split(" ", 1) for line in done.stdout.splitlines()), done.stderr
 
 
-@pytest.mark.parametrize("number", range(6))
+@pytest.mark.parametrize("number", range(8))
 def test_what_a_reader_changes_when_coming_from_elsewhere_runs(changed, number):
-    assert len(DIFFS) == 6
+    assert len(DIFFS) == 8
     printed, errors = changed
     assert str(number) in printed, errors
     loss, columns, hard = printed[str(number)].split()
