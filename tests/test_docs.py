@@ -63,9 +63,8 @@ def test_the_examples_of_a_page_run_one_after_the_other(page, capsys):
 @pytest.fixture
 def script(place):
     """The script for many ranks, in the file that the page names; it says who ran."""
-    said = (
-        'print("rank", torch.distributed.get_rank(), "of", torch.distributed.get_world_size(), train.shard, flush=True)'
-    )
+    rank = "rank {torch.distributed.get_rank()} of {torch.distributed.get_world_size()} {train.shard}"
+    said = f'print(f"{rank}\\n", end="", flush=True)'  # in one piece, as two ranks write at once
     text = examples(OF_RANKS)[0].replace("batch_size=64", "batch_size=4")
     (place / "train.py").write_text(f"{text}\n{said}\n")
     return place
