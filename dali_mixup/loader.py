@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import fields
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, NamedTuple, TypeVar, Unpack
+from typing import Any, Literal, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -18,16 +18,15 @@ from dali_mixup.ahead import run_ahead
 from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.decode.faults import check_few_are_bad
 from dali_mixup.decode.gpu_decode import GpuDecode
-from dali_mixup.decode.open_decoder import open_decoder
+from dali_mixup.engine import Engine
 from dali_mixup.errors import BadSample, BadSampleError, check_int, must_be
 from dali_mixup.mixing.random_choice import AnyMixer
-from dali_mixup.mixing.targets import Targets
 from dali_mixup.options import LoaderKeywords, LoaderOptions, refuse_unknown, spelled_out
 from dali_mixup.picture import Segment, as_html, draw_grid
-from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard, send
+from dali_mixup.placement import Shard, Sharing, pick_device, pick_shard
 from dali_mixup.plan.epoch_sampler import EpochSampler, InOrderSampler
 from dali_mixup.plan.open_plan import open_plan
-from dali_mixup.plan.plan import BatchPlan, Plan
+from dali_mixup.plan.plan import Plan
 from dali_mixup.plan.sampler import UserSampler
 from dali_mixup.plan.schedule import Phase, Scheduled, check_schedule, map_schedule, phase_at, phases_of
 from dali_mixup.plan.state import STATE_VERSION, Cursor, load_cursor, save_cursor
@@ -41,24 +40,13 @@ from dali_mixup.plan.views import (
 )
 from dali_mixup.settle import settle
 from dali_mixup.show import as_levels, read_targets
-from dali_mixup.stage.cpu import is_busy
-from dali_mixup.stage.open_stage import ViewsStage, open_stage
 from dali_mixup.stats import LoaderStats
-from dali_mixup.threads import split_threads
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
 CUT = ("batch_size", "rank", "world_size", "views")  # of a state, what its checkpoint of DALI belongs to
 SHOWN = 8  # images that a notebook shows of a Loader
 
 Value = TypeVar("Value")
-
-
-class Delivery(NamedTuple):
-    """A finished batch as it is handed out, the position after it, and DALI's state there."""
-
-    batch: tuple[Any, ...]
-    end: int
-    checkpoint: bytes | None
 
 
 class Loader:
@@ -189,10 +177,8 @@ class Loader:
         if chosen.on_bad_sample == "replace":
             check_few_are_bad(dataset, max_pixels=chosen.max_pixels, max_bad_fraction=chosen.max_bad_fraction)
 
-        self._shard: Shard | None = None  # these five are settled by `_start`
-        self._device: torch.device | None = None
+        self._engine: Engine | None = None  # these three are settled by `_start`
         self._phase: Phase | None = None
-        self._plan: Plan | None = None
         self._process: int | None = None
         self._cursor = Cursor(0, 0)  # the next batch to deliver
         self._next_start = Cursor(0, 0)  # where the next `for` begins
@@ -200,43 +186,23 @@ class Loader:
         self._iteration = 0
         self._fingerprint: str | None = None
         self._running: Generator | None = None
-        self._delivered, self._waited, self._decoding, self._staging = 0, 0.0, 0.0, 0.0
-        self._resized = 0.0  # seconds, in earlier phases
+        self._delivered, self._waited = 0, 0.0
+        self._decoding = self._staging = self._resizing = 0.0  # seconds, in earlier phases
 
-    def _start(self, phase: Phase) -> None:
+    def _start(self, phase: Phase) -> Engine:
         """Settle rank and device, and build what depends on them and on the phase, and what has threads."""
-        options, device, shard = self._options, self.device, self.shard
-        is_first, known = self._plan is None, None
-        if not is_first:
-            known = self._faults
-            self._close()
+        device, shard, known = self.device, self.shard, None
+        is_first = self._engine is None
+        if self._engine is not None:
+            known = self._engine.faults
+            self._close(self._engine)
         plan = self._plan_of(phase, shard)
-        pipelines = plan.pipelines
         self._check_epochs_hold_a_batch(plan.world)
-        threads = split_threads(options.num_threads, busy=any(map(is_busy, pipelines)))
-        self._decoder = open_decoder(
-            plan,
-            device=device,
-            num_threads=threads.decode,
-            prefetch=options.prefetch,
-            gpu_decode=options.gpu_decode,
-            max_pixels=options.max_pixels,
-            max_bad_fraction=options.max_bad_fraction if options.on_bad_sample == "replace" else None,
-        )
-        self._faults = self._decoder.faults
-        if known is not None:
-            self._faults.take_over(known)
-        made = {
-            "device": device,
-            "dtype": self.dtype,
-            "memory_format": self.memory_format,
-            "num_threads": threads.stage if self._decoder.takes_cores else threads.decode,
-        }
-        self._stage = open_stage(pipelines[0], **made) if self.views is None else ViewsStage(pipelines, **made)
-        self._shard, self._device, self._plan, self._process = shard, device, plan, os.getpid()
-        self._phase = phase
-        if is_first and isinstance(options.shard, Sharing):
-            options.shard.warn_of_choice()
+        engine = Engine(plan, self._options, device=device, views=self.views, known=known)
+        self._phase, self._process = phase, os.getpid()
+        if is_first and isinstance(self._options.shard, Sharing):
+            self._options.shard.warn_of_choice()
+        return engine
 
     def __reduce__(self):
         """A copy, also by pickle, is a new Loader with the same options; threads and graphs stay behind.
@@ -270,7 +236,7 @@ class Loader:
             "batches": batches,
             "mixup": self.mixup,
             "device": f"{device}, {self.dtype}",
-            "shard": shard if self._plan or settled else f"{shard} until the first batch settles it",
+            "shard": shard if self._engine or settled else f"{shard} until the first batch settles it",
         }
         return "\n".join(["Loader(", *(f"  {name}: {value}" for name, value in lines.items()), ")"])
 
@@ -311,7 +277,8 @@ class Loader:
             shares += share or []
             if len(pictures) >= count:
                 break
-        copy._decoder.close()
+        if copy._engine is not None:
+            copy._engine.close()
         shown = shares[:count] if len(shares) == len(pictures) else None
         return draw_grid(pictures[:count], captions[:count], side=side, columns=columns, shares=shown)
 
@@ -322,12 +289,14 @@ class Loader:
     @property
     def shard(self) -> Shard:
         """Rank and world size: as they were given, or those of this process now, until the first batch settles them."""
-        return self._shard or pick_shard(self._options.shard)
+        if self._engine is not None:
+            return self._engine.plan.rank, self._engine.plan.world
+        return pick_shard(self._options.shard)
 
     @property
     def device(self) -> torch.device:
         """Where batches lie; a GPU that was left to the Loader is settled with the first batch."""
-        return self._device or pick_device(self._options.device)
+        return pick_device(self._options.device) if self._engine is None else self._engine.device
 
     @property
     def seed(self) -> int:
@@ -340,8 +309,8 @@ class Loader:
     @property
     def plan(self) -> Plan:
         """What comes when, on this rank."""
-        if self._plan is not None:
-            return self._plan
+        if self._engine is not None:
+            return self._engine.plan
         return self._plan_of(self._phase_at(self.next_epoch), self.shard)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, Any]]:
@@ -354,7 +323,7 @@ class Loader:
 
         In the dataset's order.
         """
-        return [] if self._plan is None else sorted(self._faults.replaced.values())
+        return [] if self._engine is None else sorted(self._engine.faults.replaced.values())
 
     @property
     def sampler(self) -> Any:
@@ -462,21 +431,20 @@ class Loader:
 
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
-        resize = self._resized + (0.0 if self._plan is None else self._stage.resizing)
+        decode, stage, resize = self._decoding, self._staging, self._resizing
+        if self._engine is not None:
+            decode, stage = decode + self._engine.decoding, stage + self._engine.staging
+            resize += self._engine.resizing
         return LoaderStats(
-            batches=self._delivered,
-            wait=self._waited,
-            decode=self._decoding,
-            resize=resize,
-            stage=self._staging - resize,
+            batches=self._delivered, wait=self._waited, decode=decode, resize=resize, stage=stage - resize
         )
 
-    def _begin(self) -> tuple[Cursor, int]:
+    def _begin(self) -> tuple[Engine, Cursor, int]:
         """Begin the next epoch; an earlier one ends."""
         self._check_process()
         phase = self._phase_at(self.next_epoch)
-        if phase != self._phase:
-            self._start(phase)
+        if self._engine is None or phase != self._phase:
+            self._engine = self._start(phase)
         start = self._as_cut_here(self._next_start)
         self._checkpoint_cut = self._cut()
         if self._user_sampler is not None and start.sampled is None:
@@ -486,13 +454,13 @@ class Loader:
         self._iteration += 1
         if self._running is not None:
             self._running.close()
-        return start, self._iteration
+        return self._engine, start, self._iteration
 
     def _deliver(self) -> Iterator[tuple[torch.Tensor, Any]]:
         """One epoch; it begins with its first batch, since trainers call iter() just to see, then set the epoch."""
-        cursor, iteration = self._begin()
+        engine, cursor, iteration = self._begin()
         count = sum(1 for _ in self.plan.steps(cursor.position, cursor.sampled))
-        batches = self._batches(cursor, count)
+        batches = engine.batches(cursor, count)
         if self.device.type == "cpu":
             batches = run_ahead(batches, ahead=1)
         self._running = batches
@@ -533,12 +501,14 @@ class Loader:
             world=world,
         )
 
-    def _close(self) -> None:
-        """End the last phase's graph; its threads and buffers go with the objects that hold them."""
+    def _close(self, engine: Engine) -> None:
+        """End a phase."""
         if self._running is not None:
             self._running.close()
-        self._decoder.close()
-        self._resized += self._stage.resizing
+        engine.close()
+        self._decoding += engine.decoding
+        self._staging += engine.staging
+        self._resizing += engine.resizing
 
     def _check_epochs_hold_a_batch(self, ranks: int) -> None:
         """With `drop_last` a batch must be no larger than what comes to a rank."""
@@ -563,39 +533,6 @@ class Loader:
                 f"along to process {os.getpid()}; "
                 "build the Loader in the process that uses it"
             )
-
-    def _batches(self, cursor: Cursor, count: int) -> Generator[Delivery, None, None]:
-        """Decode and finish the next `count` batches."""
-        if count:
-            self._decoder.seek(cursor)
-        for _ in range(count):
-            start = time.perf_counter()
-            batch, images, checkpoint = self._decoder.next()
-            decoded = time.perf_counter()
-            delivery = self._finish(batch, images, checkpoint)
-            self._decoder.release()
-            self._decoding += decoded - start
-            self._staging += time.perf_counter() - decoded
-            del images
-            yield delivery
-            del delivery
-
-    def _send(self, targets: Targets) -> Targets:
-        """Targets on the device."""
-        if isinstance(targets, torch.Tensor):
-            return send(targets, self.device)
-        labels, lam = targets
-        return send(labels, self.device), send(lam, self.device)
-
-    def _finish(self, batch: BatchPlan, images: Any, checkpoint: bytes | None) -> Delivery:
-        """Targets, and the batch stage."""
-        targets: Targets = torch.from_numpy(self.dataset.targets[batch.indices])
-        if self.plan.mixup is not None and batch.draw is not None:
-            targets = self.plan.mixup.mix_labels(targets, batch.draw)
-        made = (self._stage(images, batch), self._send(targets))
-        if self.indices:
-            made = (*made, send(torch.from_numpy(batch.indices), self.device))
-        return Delivery(made, batch.step.end, checkpoint)
 
 
 def _check_type(name: str, value: object, expected: type, rule: str) -> None:

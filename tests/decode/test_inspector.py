@@ -91,7 +91,7 @@ def test_what_an_epoch_scanned_is_remembered_for_the_next_run(files, scanned, au
     pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), augment=augment)
     first = loader(files, pipeline, prefetch=prefetch)
     list(first)
-    first._decoder.close()  # as its end would do, and waits for the thread
+    first._engine._decoder.close()  # as its end would do, and waits for the thread
     assert len(scanned) == COUNT - 1  # of one the header says enough
     scanned.clear()
     second = loader(files, pipeline)
@@ -105,7 +105,7 @@ def test_what_an_epoch_scanned_is_remembered_for_the_next_run(files, scanned, au
 def test_what_was_learnt_of_a_file_is_dropped_when_it_changes(files, scanned):
     made = loader(files)
     list(made)
-    made._decoder.close()
+    made._engine._decoder.close()
     scanned.clear()
     files[2].write_bytes(jpeg_bytes(40, 50, seed=99))
     picture(40, 50, seed=7).save(files[3], "GIF")
@@ -119,7 +119,7 @@ def test_what_was_learnt_of_a_file_that_changed_meanwhile_is_not_kept(files, sca
     made = loader(files)
     files[2].write_bytes(jpeg_bytes(40, 50, seed=99))
     list(made)
-    made._decoder.close()
+    made._engine._decoder.close()
     scanned.clear()
     list(loader(files))
     assert scanned == [files[2].read_bytes()]
@@ -128,7 +128,7 @@ def test_what_was_learnt_of_a_file_that_changed_meanwhile_is_not_kept(files, sca
 def test_without_a_cache_nothing_is_remembered(files, cache_folder):
     made = dm.Loader(dm.FileList(files, [0] * COUNT, cache=False), WINDOWS, batch_size=5, device="cpu")
     list(made)
-    made._decoder.close()
+    made._engine._decoder.close()
     assert list(cache_folder.iterdir()) == []
 
 

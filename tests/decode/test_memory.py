@@ -61,7 +61,7 @@ def deliver(case, policy, count):
             path.write_bytes(jpeg_bytes(40, 50, seed=i))
         made = _loader(paths[:1], geometry)
         list(made)  # what DALI and torch need themselves
-        made._decoder.close()  # it reads ahead, and had seen another file than the one that now comes
+        made._engine._decoder.close()  # it reads ahead, and had seen another file than the one that now comes
         make(paths[0])
         reset_peak()
         before = peak_memory()

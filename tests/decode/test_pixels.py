@@ -30,7 +30,7 @@ def loader(dataset, pipeline=CROP, **options):
 
 def started(made):
     """With a decoder, as the first batch makes it."""
-    made._start(made._phase_at(0))
+    made._engine = made._start(made._phase_at(0))
     return made
 
 
@@ -69,7 +69,7 @@ def test_large_images_that_lie_on_the_gpu_are_gathered_there():
 
 @pytest.mark.parametrize(("pipeline", "kind"), [(CROP, PixelDecoder), (RESIZE, PixelDecoder), (AUGMENT, Decoder)])
 def test_pixels_that_do_not_need_dali_pass_it_by(pipeline, kind):
-    assert type(started(loader(dm.ArrayDataset(pixels(), range(COUNT)), pipeline))._decoder) is kind
+    assert type(started(loader(dm.ArrayDataset(pixels(), range(COUNT)), pipeline))._engine._decoder) is kind
 
 
 @pytest.mark.parametrize("pipeline", [CROP, RESIZE, AUGMENT])
@@ -83,7 +83,7 @@ def test_a_tensor_on_a_gpu_gives_the_batches_of_an_array(pipeline):
 
 
 def test_a_tensor_on_the_gpu_is_cut_when_its_batch_is_asked_for_in_the_consumers_stream():
-    made = started(loader(on_gpu(pixels())))._decoder
+    made = started(loader(on_gpu(pixels())))._engine._decoder
     assert isinstance(made, PixelDecoder)
     assert made._cuts == []
 
@@ -99,17 +99,17 @@ def test_a_tensor_on_another_device_is_brought_to_the_host(monkeypatch):
 def test_the_next_epoch_is_prepared_while_one_ends(pipeline):
     made = loader(dm.ArrayDataset(pixels(), range(COUNT)), pipeline)
     list(made)
-    assert made._decoder._taken
-    assert {turn.epoch for turn in made._decoder._taken} <= {1}
+    assert made._engine._decoder._taken
+    assert {turn.epoch for turn in made._engine._decoder._taken} <= {1}
 
 
 def test_batches_that_are_kept_are_never_written_to_again():
     made = started(loader(dm.ArrayDataset(pixels(), range(COUNT)), memory_format=torch.channels_last, mixup=None))
-    made._decoder.seek(made._cursor)
-    kept = [made._decoder.next().images for _ in range(5)]
+    made._engine._decoder.seek(made._cursor)
+    kept = [made._engine._decoder.next().images for _ in range(5)]
     before = [images.clone() for images in kept]
     for _ in range(20):
-        made._decoder.next()
+        made._engine._decoder.next()
     assert all(torch.equal(first, second) for first, second in zip(kept, before, strict=True))
 
 

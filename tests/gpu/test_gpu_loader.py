@@ -156,13 +156,15 @@ def test_decoded_memory_is_not_used_again_while_the_stage_still_reads_it(real):
     """The stage waits long behind other work on its stream, while the host goes on and drops DALI's outputs."""
     expected, _ = epoch(loader(real, gpu_decode=EXACT))
     made = loader(real, gpu_decode=EXACT)
-    stage = made._stage
+    next(iter(made))  # builds the stage
+    stage = made._engine._stage
 
     def late(images, draw):
         torch.cuda._sleep(20_000_000)  # cycles: about ten milliseconds
         return stage(images, draw)
 
-    made._stage = late
+    made._engine._stage = late
+    made.set_epoch(0)
     batches = [images for images, _ in made]
     torch.cuda.synchronize()
     assert torch.equal(torch.cat(batches).cpu(), expected)

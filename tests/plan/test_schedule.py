@@ -122,10 +122,10 @@ def test_what_is_known_of_bad_files_is_kept(folder, tmp_path):
 def test_what_is_over_takes_no_memory_and_no_threads(dataset):
     loader = build(dataset, {first: SMALL if first % 2 else LARGE for first in range(7)}, mixup=dm.MixUp())
     epoch(loader)
-    stages, threads = [weakref.ref(loader._stage)], threading.active_count()
+    stages, threads = [weakref.ref(loader._engine._stage)], threading.active_count()
     for _ in range(5):
         epoch(loader)
-        stages.append(weakref.ref(loader._stage))
+        stages.append(weakref.ref(loader._engine._stage))
     gc.collect()
     assert [stage() is not None for stage in stages] == [False] * 5 + [True]
     end = time.monotonic() + 10
