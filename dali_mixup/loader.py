@@ -177,7 +177,8 @@ class Loader:
         if chosen.on_bad_sample == "replace":
             check_few_are_bad(dataset, max_pixels=chosen.max_pixels, max_bad_fraction=chosen.max_bad_fraction)
 
-        self._engine: Engine | None = None  # these three are settled by `_start`
+        self._engine: Engine | None = None  # these four are settled by `_start`
+        self._shard: Shard | None = None
         self._phase: Phase | None = None
         self._process: int | None = None
         self._cursor = Cursor(0, 0)  # the next batch to deliver
@@ -199,7 +200,7 @@ class Loader:
         plan = self._plan_of(phase, shard)
         self._check_epochs_hold_a_batch(plan.world)
         engine = Engine(plan, self._options, device=device, views=self.views, known=known)
-        self._phase, self._process = phase, os.getpid()
+        self._phase, self._shard, self._process = phase, shard, os.getpid()
         if is_first and isinstance(self._options.shard, Sharing):
             self._options.shard.warn_of_choice()
         return engine
@@ -289,9 +290,7 @@ class Loader:
     @property
     def shard(self) -> Shard:
         """Rank and world size: as they were given, or those of this process now, until the first batch settles them."""
-        if self._engine is not None:
-            return self._engine.plan.rank, self._engine.plan.world
-        return pick_shard(self._options.shard)
+        return self._shard or pick_shard(self._options.shard)
 
     @property
     def device(self) -> torch.device:

@@ -100,6 +100,9 @@ def test_ranks_with_distributed_samplers_share_the_data_and_no_crops(numbered):
     (images, targets), (others, other_targets) = (next(iter(made)) for made in same)
     assert not torch.equal(images, others)
     assert not torch.equal(targets[:, 2], other_targets[:, 2])
+    for rank, made in enumerate((one, other)):
+        assert made.shard == (rank, 2)
+        assert (made.state_dict()["rank"], made.state_dict()["world_size"]) == (rank, 2)
 
 
 def test_set_epoch_reaches_a_sampler_inside_of_a_batch_sampler(numbered):
