@@ -46,7 +46,14 @@ class PackedDataset(ImageDataset):
 
     leave_out = "leave them out when packing (skip_bad, --skip-bad)"
 
-    def __new__(cls, folder: str | os.PathLike[str] = "", **_: Any) -> "PackedDataset":
+    def __new__(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,  # noqa: ARG004  these are `__init__`'s
+        cache_bytes: int | None = None,  # noqa: ARG004
+        remote: Remote | None = None,  # noqa: ARG004
+    ) -> "PackedDataset":
         """A pack of the kind that the folder holds."""
         if cls is not PackedDataset:  # also when it is unpickled
             return super().__new__(cls)
@@ -81,6 +88,9 @@ class PackedDataset(ImageDataset):
         self._complete = "" if about["bad"] else about["settings"]["fingerprint"]
         self.targets, self.classes = arrays["targets"], about["classes"]
         self._take(arrays)
+
+    def __getnewargs__(self) -> tuple[str | Path]:
+        return (self.folder,)
 
     def _take(self, arrays: dict[str, np.ndarray]) -> None:
         """Keep what a kind of pack needs of the index."""
