@@ -219,7 +219,8 @@ def _write_index(dataset: ImageDataset, folder: Path, settings: dict[str, Any]) 
         "starts": np.concatenate([piece["starts"] for piece in pieces]),
         "targets": dataset.targets[numbers],
     }
-    names = PathList(_names(dataset)[number] for number in numbers.tolist())
+    known = _names(dataset)
+    names = PathList(known[number] for number in numbers.tolist())
     arrays |= {"names": names.blob, "name_ends": names.ends}
     about = {
         "classes": dataset.classes,

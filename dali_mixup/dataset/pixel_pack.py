@@ -46,12 +46,15 @@ class PixelPack(PixelDataset, PackedDataset):
         """See `PixelDataset`."""
         shape = int(self.heights[0]), int(self.widths[0]), 3
         image = np.dtype((np.void, shape[0] * shape[1] * 3))  # which numpy copies at once
-        images = np.empty(len(numbers), image)
         shards, starts = self._shard[numbers], self._start[numbers]
-        for shard in np.unique(shards).tolist():
-            rows, levels = shards == shard, self._map(shard)
-            anywhere = np.ndarray(len(levels) - image.itemsize + 1, image, levels, strides=(1,))
-            images[rows] = anywhere[starts[rows]]
+        first = int(shards[0])
+        if (shards == first).all():
+            images = self._anywhere(first, image)[starts]
+        else:
+            images = np.empty(len(numbers), image)
+            for shard in np.unique(shards).tolist():
+                rows = shards == shard
+                images[rows] = self._anywhere(shard, image)[starts[rows]]
         return images.view(np.uint8).reshape(-1, *shape)
 
     def cut(self, numbers: np.ndarray, windows: Windows) -> list[np.ndarray]:
@@ -67,6 +70,11 @@ class PixelPack(PixelDataset, PackedDataset):
         shape = int(self.heights[number]), int(self.widths[number]), 3
         image = np.ndarray(shape, np.uint8, self._map(int(self._shard[number])), int(self._start[number]))
         return turn(image, int(self._orientations[number])) if self._turned else image
+
+    def _anywhere(self, shard: int, image: np.dtype) -> np.ndarray:
+        """What may begin at each byte of a shard, as one-dimensional items that overlap."""
+        levels = self._map(shard)
+        return np.ndarray(len(levels) - image.itemsize + 1, image, levels, strides=(1,))
 
     def _map(self, shard: int) -> np.ndarray:
         """The bytes of a shard."""

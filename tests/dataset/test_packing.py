@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageFilter
 
 import dali_mixup as dm
+from dali_mixup.dataset import packing
 
 COUNT = 12
 
@@ -282,6 +283,17 @@ def test_a_full_disk_leaves_no_half_pack_and_can_be_gone_on_from(many, tmp_path,
     assert not (tmp_path / "out").exists()
     assert wait_for(pack_in_a_fork(many, tmp_path / "out", pixels=pixels)) == 0
     assert len(dm.PackedDataset(tmp_path / "out")) == len(many)
+
+
+@pytest.mark.parametrize("names", [None, [f"{number}.png" for number in range(300)]])
+def test_its_time_grows_as_the_samples_do(tmp_path, monkeypatch, names):
+    """The names of all samples are gathered a few times, not once for each of them."""
+    arrays = dm.ArrayDataset(np.zeros((300, 1, 1, 3), np.uint8), range(300), names=names)
+    asked = []
+    gather = packing._names
+    monkeypatch.setattr(packing, "_names", lambda dataset: asked.append(dataset) or gather(dataset))
+    dm.pack(arrays, tmp_path / "out", pixels=True, progress=False)
+    assert 0 < len(asked) <= 3
 
 
 def test_two_at_once_do_not_mix(files, tmp_path):
