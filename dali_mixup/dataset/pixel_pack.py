@@ -44,18 +44,15 @@ class PixelPack(PixelDataset, PackedDataset):
 
     def whole(self, numbers: np.ndarray) -> np.ndarray:
         """See `PixelDataset`."""
-        shape = int(self.heights[0]), int(self.widths[0]), 3
-        image = np.dtype((np.void, shape[0] * shape[1] * 3))  # which numpy copies at once
         shards, starts = self._shard[numbers], self._start[numbers]
         first = int(shards[0])
         if (shards == first).all():
-            images = self._anywhere(first, image)[starts]
-        else:
-            images = np.empty(len(numbers), image)
-            for shard in np.unique(shards).tolist():
-                rows = shards == shard
-                images[rows] = self._anywhere(shard, image)[starts[rows]]
-        return images.view(np.uint8).reshape(-1, *shape)
+            return self._anywhere(first)[starts]
+        images = np.empty((len(numbers), int(self.heights[0]), int(self.widths[0]), 3), np.uint8)
+        for shard in np.unique(shards).tolist():
+            rows = shards == shard
+            images[rows] = self._anywhere(shard)[starts[rows]]
+        return images
 
     def cut(self, numbers: np.ndarray, windows: Windows) -> list[np.ndarray]:
         """See `PixelDataset`."""
@@ -71,10 +68,11 @@ class PixelPack(PixelDataset, PackedDataset):
         image = np.ndarray(shape, np.uint8, self._map(int(self._shard[number])), int(self._start[number]))
         return turn(image, int(self._orientations[number])) if self._turned else image
 
-    def _anywhere(self, shard: int, image: np.dtype) -> np.ndarray:
-        """What may begin at each byte of a shard, as one-dimensional items that overlap."""
-        levels = self._map(shard)
-        return np.ndarray(len(levels) - image.itemsize + 1, image, levels, strides=(1,))
+    def _anywhere(self, shard: int) -> np.ndarray:
+        """The image that would begin at each byte of a shard, (bytes, H, W, 3), all of one memory."""
+        levels, height, width = self._map(shard), int(self.heights[0]), int(self.widths[0])
+        count = len(levels) - 3 * height * width + 1
+        return np.ndarray((count, height, width, 3), np.uint8, levels, strides=(1, 3 * width, 3, 1))
 
     def _map(self, shard: int) -> np.ndarray:
         """The bytes of a shard."""
