@@ -197,8 +197,14 @@ def test_nobody_waits_for_ever_for_another_one(tmp_path):
         assert first.result() == (content("a"), None)
 
 
-def test_pieces_that_many_write_at_once_stay_within_the_limit(tmp_path):
-    most = 3 * SIZE
+def test_pieces_that_many_write_at_once_stay_within_the_limit(tmp_path, monkeypatch):
+    most, write = 3 * SIZE, os.write
+
+    def slowly(fd, data):
+        time.sleep(0.01)
+        return write(fd, data)
+
+    monkeypatch.setattr(range_cache.os, "write", slowly)
     cache = open_cache(tmp_path, most_bytes=most)
     together, found = threading.Barrier(16), []
 
