@@ -26,6 +26,9 @@ from dali_mixup.translation.dataset import Found, read_dataset
 from dali_mixup.translation.from_torchvision import translate
 from dali_mixup.translation.prefetcher import read_prefetcher
 
+# Whose classes of DataLoaders give what torch's gives: StatefulDataLoader, and MultiEpochsDataLoader, which keeps its
+# workers.
+SAME = ("torchdata.", "timm.data.loader")
 BUILD = "dm.Loader(dataset, dm.from_torchvision(transform), batch_size=64, shuffle=True)"
 Order = Literal["in order", "shuffled", "sampled"]
 
@@ -184,7 +187,7 @@ def _check_kind(loader: DataLoader) -> None:
     kind = type(loader)
     for name in ("__iter__", "__len__", "_get_iterator"):
         own = getattr(kind, name) is not getattr(DataLoader, name)
-        if own and not kind.__module__.startswith("torchdata."):  # whose StatefulDataLoader gives the same
+        if own and not kind.__module__.startswith(SAME):
             rule = f"a DataLoader without an {name} of its own, whose work would be lost"
             remedy = "pass the DataLoader that is inside of it, before accelerator.prepare or another wrapper"
             raise TypeError(must_be("loader", rule, kind.__name__, remedy))
@@ -213,7 +216,8 @@ def _draw_seed() -> int:
 
 def _shard_of_sampler(loader: DataLoader) -> Shard | None:
     """The rank of a distributed sampler."""
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    own_batches = loader.batch_size is None
+    sampler = getattr(loader.batch_sampler, "sampler", None) if own_batches else loader.sampler
     rank, world = getattr(sampler, "rank", None), getattr(sampler, "num_replicas", None)
     return (rank, world) if isinstance(rank, int) and isinstance(world, int) else None
 
