@@ -29,6 +29,7 @@ from dali_mixup.translation.prefetcher import read_prefetcher
 # Whose classes of DataLoaders give what torch's gives: StatefulDataLoader, and MultiEpochsDataLoader, which keeps its
 # workers.
 SAME = ("torchdata.", "timm.data.loader")
+OF_FILES = "dm.Loader(dm.FileList(paths, labels), dm.from_torchvision(transform), batch_size=64, shuffle=True)"
 BUILD = "dm.Loader(dataset, dm.from_torchvision(transform), batch_size=64, shuffle=True)"
 Order = Literal["in order", "shuffled", "sampled"]
 
@@ -103,7 +104,8 @@ def from_dataloader(
         options.setdefault("device", prefetcher.device)
         options.setdefault("dtype", prefetcher.dtype)
     if not isinstance(loader, DataLoader):
-        raise TypeError(must_be("loader", "a torch.utils.data.DataLoader, or what timm's create_loader gives", loader))
+        rule = "a torch.utils.data.DataLoader, or what timm's create_loader gives"
+        raise TypeError(must_be("loader", rule, loader, f"build a Loader of its files: {OF_FILES}"))
     _check_kind(loader)
     given = None if targets is None or isinstance(targets, str) else targets
     form = targets if isinstance(targets, str) else None

@@ -97,3 +97,30 @@ def train(model, criterion, batches):
         optimizer.step()
         losses.append(loss.item())
     return losses
+
+
+class Replayed:
+    """What a trainer takes for a loader: the batches of one epoch after the other."""
+
+    def __init__(self, epochs):
+        self.epochs, self.following = epochs, 0
+
+    def __len__(self):
+        return len(self.epochs[0])
+
+    def __iter__(self):
+        self.following += 1  # first, since a trainer that knows the length doesn't run into the end
+        yield from self.epochs[self.following - 1]
+
+
+def mix_as_torchvision(mixer, images, labels, draw):
+    """What v2.MixUp makes of a batch with this weight and these partners.
+
+    It mixes with the image before, so each of the batch gets its partner there.
+    """
+    assert (draw.lam == draw.lam[0]).all()
+    both = [torch.stack([each[draw.partner], each], 1).flatten(0, 1) for each in (images, labels)]
+    with mock.patch.object(mixer, "_dist") as distribution:
+        distribution.sample.return_value = draw.lam[0]
+        mixed, targets = mixer(*both)
+    return mixed[1::2], targets[1::2]

@@ -1,9 +1,11 @@
 """DeiT's script: repeated augmentation, timm's transforms, Mixup with a switch to CutMix, SoftTargetCrossEntropy."""
 
 import math
+import random
 
 import pytest
 import torch
+from PIL import ImageOps
 from torch.utils.data import DataLoader, SequentialSampler
 
 import dali_mixup as dm
@@ -146,3 +148,24 @@ def test_validation_is_the_scripts(place):
     for (images, targets), (expected, labels) in zip(swap(theirs), theirs, strict=True):
         assert torch.equal(targets, labels)
         assert differences(images, expected, STD).max() < 0.01
+
+
+class Solarization:
+    """One of the three of DeiT III's own augment.py."""
+
+    def __init__(self, p=0.2):
+        self.p = p
+
+    def __call__(self, image):
+        return ImageOps.solarize(image) if random.random() < self.p else image
+
+
+def test_the_three_transforms_of_its_successor_are_refused_and_timms_string_stands_for_them():
+    steps = [v1.RandomResizedCrop(SIZE, interpolation=v1.InterpolationMode.BICUBIC), v1.RandomHorizontalFlip()]
+    ends = [v1.ToTensor(), v1.Normalize(MEAN, STD)]
+    choice = v1.RandomChoice([v1.Grayscale(3), Solarization(p=1.0), v1.GaussianBlur(5)])
+    with pytest.raises(TypeError, match=r"got <.*Solarization object .* leave it out and add it to the result"):
+        dm.from_torchvision(v1.Compose([*steps, choice, *ends]))
+    three = create_transform(SIZE, is_training=True, auto_augment="3a", color_jitter=0.3, interpolation="bicubic")
+    found = [type(each).__name__ for each in dm.from_torchvision(three, strict=True).transforms]
+    assert found == ["TimmAutoAugment", "ColorJitter"]

@@ -151,8 +151,14 @@ def test_workers_that_are_kept_over_epochs_change_nothing(photos):
 
 
 def test_split_augmentations_are_refused_with_the_way_out(photos):
-    with pytest.raises((TypeError, ValueError), match=r"loader.*"):
-        swap(build_loader(photos, num_aug_splits=2))
+    """Of AugMix, whose loss compares several versions of an image."""
+    dataset = timm.AugMixDataset(timm.create_dataset("", root=str(photos), is_training=True), num_splits=2)
+    options = {"num_workers": 0, "persistent_workers": False, "device": torch.device("cpu")}
+    theirs = timm.create_loader(dataset, SIZE, 8, is_training=True, num_aug_splits=2, **options)
+    with pytest.raises(
+        ValueError, match=r"a AugMixDataset, must be \(transform\(image\), target\).*files=paths, targets="
+    ):
+        swap(theirs)
 
 
 def test_validation_is_the_scripts(photos):
