@@ -52,7 +52,7 @@ from dali_mixup.transforms.transforms import (
 from dali_mixup.translation.from_dataloader import from_dataloader
 from dali_mixup.translation.from_torchvision import from_torchvision
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "IMAGENET_MEAN",
