@@ -27,8 +27,9 @@ def swap(loader: DataLoader, folder: dm.ImageFolder, pipeline: dm.ImagePipeline)
 
 
 def test_every_public_name_has_a_type():
-    command = [BIN / "pyright", "--pythonpath", sys.executable, "--verifytypes", "dali_mixup", "--ignoreexternal"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # where pyright looks for the package
+    command = [BIN / "pyright", "--verifytypes", "dali_mixup", "--ignoreexternal"]
+    # pyright asks the first python for its packages, ours among them
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{BIN}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert f'Package directory: "{ROOT / "dali_mixup"}"' in done.stdout, done.stdout + done.stderr
     assert "Type completeness score: 100%" in done.stdout, done.stdout[done.stdout.index("Symbols used") :]

@@ -48,6 +48,8 @@ class PackedDataset(ReadableDataset):
     PackedDataset(1 sample in 1 shard)
     """
 
+    folder: str | Path
+    names: PathList | None
     leave_out = "leave them out when packing (skip_bad, --skip-bad)"
 
     def __init__(
@@ -69,7 +71,7 @@ class PackedDataset(ReadableDataset):
                 cache_folder=cache_folder,
                 cache_bytes=cache_bytes,
             )
-            self.ahead = store.options.requests
+            self.ahead: int = store.options.requests
         else:
             self.folder, self._remote = Path(folder), None
             about = read_about(self.folder)

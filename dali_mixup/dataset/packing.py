@@ -25,7 +25,7 @@ from dali_mixup.dataset.repack import JPEGTRAN, Packed, Shrink, repack
 from dali_mixup.dataset.verdict import Verdict, most_bytes, why_unreadable
 from dali_mixup.errors import BadSample, BadSampleError, DatasetError, check_int, must_be
 
-COLUMNS = {
+COLUMNS: dict[str, type[np.integer[Any]]] = {
     "number": np.int64,  # in the data set
     "offset": np.int64,  # of the image in its shard
     "size": np.int64,  # bytes
