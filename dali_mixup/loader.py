@@ -39,7 +39,7 @@ from dali_mixup.plan.views import (
     spread_pipelines,
 )
 from dali_mixup.settle import settle
-from dali_mixup.show import as_levels, read_targets
+from dali_mixup.showing import as_levels, read_targets
 from dali_mixup.stats import LoaderStats
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
