@@ -5,6 +5,7 @@
 # make soak    20,000 batches in each of six ways, and two hours of fuzzing: about two hours and a half
 # make lint    what CI checks
 # make docs    the pages of docs/ as a site in build/site; make pictures draws their pictures
+# make dist    wheel and sdist into dist/, each installed into an empty environment and used there
 # make gpu-check PHOTOS=folder   on a machine with a GPU: all that needs one, into gpu-check/; CIFAR=folder trains on CIFAR-10, too
 # make clean   remove everything that the other targets made
 
@@ -13,7 +14,7 @@ BIN := .venv/bin
 # torch first and pinned, so that what depends on it can't bring another build of it.
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
-.PHONY: setup demo test soak lint docs pictures gpu-check clean turbojpeg
+.PHONY: setup demo test soak lint docs pictures dist gpu-check clean turbojpeg
 
 setup: .venv/.stamp turbojpeg
 
@@ -54,6 +55,9 @@ docs: setup
 
 pictures: setup
 	$(BIN)/python docs/draw.py
+
+dist: setup
+	$(BIN)/python tests/scripts/dist.py
 
 OUT ?= gpu-check
 gpu-check: setup

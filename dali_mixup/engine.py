@@ -43,6 +43,9 @@ class Engine:
         staging: seconds of the batch stage, resizes among them.
     """
 
+    decoding: float
+    staging: float
+
     def __init__(
         self, plan: Plan, options: LoaderOptions, *, device: torch.device, views: int | None, known: Faults | None
     ):
@@ -60,7 +63,7 @@ class Engine:
             max_pixels=options.max_pixels,
             max_bad_fraction=options.max_bad_fraction if options.on_bad_sample == "replace" else None,
         )
-        self.faults = self._decoder.faults
+        self.faults: Faults = self._decoder.faults
         if known is not None:
             self.faults.take_over(known)
         made = {

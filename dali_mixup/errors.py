@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,10 +38,13 @@ class BadSampleError(RuntimeError):
         samples: a `BadSample` (number, path, reason) per file.
     """
 
+    headline: str
+    leave_out: str
+
     def __init__(
         self, samples: Iterable[tuple[int, str, str]], headline: str = "", *, leave_out: str = "leave them out"
     ):
-        self.samples = [BadSample(*sample) for sample in samples]
+        self.samples: list[BadSample] = [BadSample(*sample) for sample in samples]
         self.headline, self.leave_out = headline, leave_out
         many = "s" if len(self.samples) > 1 else ""
         named = self.samples[:NAMED_IN_MESSAGE] if headline else self.samples
@@ -54,7 +57,7 @@ class BadSampleError(RuntimeError):
         lines += [f"  and {more} more"] if more else []
         super().__init__("\n".join([headline or of_batch, *lines]))
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return partial(type(self), leave_out=self.leave_out), (self.samples, self.headline)
 
 

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import fields
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, TypeVar, Unpack
+from typing import Any, Literal, NoReturn, TypeVar, Unpack
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ from dali_mixup.plan.views import (
     spread_pipelines,
 )
 from dali_mixup.settle import settle
-from dali_mixup.show import as_levels, read_targets
+from dali_mixup.showing import as_levels, read_targets
 from dali_mixup.stats import LoaderStats
 from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
@@ -128,7 +128,7 @@ class Loader:
     multiprocessing_context = None
     persistent_workers = False
     prefetch_factor = None
-    collate_fn = staticmethod(refuse_to_collate)
+    collate_fn: Callable[[object], NoReturn] = staticmethod(refuse_to_collate)
     worker_init_fn = None  # which Lightning sets, to be run in worker processes
 
     # What a Loader was built with; `__setattr__` keeps it so.
@@ -205,7 +205,7 @@ class Loader:
             self._options.shard.warn_of_choice()
         return engine
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         """A copy, also by pickle, is a new Loader with the same options; threads and graphs stay behind.
 
         Rank and device that were left to it are asked for anew.

@@ -1,9 +1,10 @@
 """The options of a `Loader`: checked once, and the same ones for `from_dataloader`."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 import torch
@@ -18,6 +19,8 @@ from dali_mixup.plan.schedule import Scheduled, check_schedule
 from dali_mixup.randomness import check_seed
 
 DEFAULT_GPU_DECODE = GpuDecode()
+# What stands before the names of our own types and of the standard library's.
+MODULES = re.compile(r"\b(?:dali_mixup|collections\.abc|typing|pathlib|os)(?:\.[a-z_]+)*\.(?=[A-Z])")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -141,6 +144,21 @@ def refuse_unknown(options: Iterable[str], function: str, keywords: type) -> Non
             raise TypeError(f"{function} has no option {name!r}: {remedy}")
 
 
+class ReadableSignature(Signature):
+    """A signature that `help` shows with a line per parameter, and types by their short names."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for each in self.parameters.values():
+            if each.kind == Parameter.KEYWORD_ONLY and "*," not in lines:
+                lines.append("*,")
+            lines.append(f"{each},")
+        answer = str(Signature(return_annotation=self.return_annotation)).removeprefix("()")
+        return MODULES.sub("", "\n    ".join(["(", *lines]) + f"\n){answer}")
+
+
 def spelled_out(keywords: type) -> Callable[[Function], Function]:
     """Show, in `help` and notebooks, the options in `keywords` by name and default in the place of `**options`."""
     shown = [option for name, option in signature(LoaderOptions).parameters.items() if name in keywords.__annotations__]
@@ -148,7 +166,8 @@ def spelled_out(keywords: type) -> Callable[[Function], Function]:
     def spell(function: Function) -> Function:
         written = signature(function)
         own = [each for each in written.parameters.values() if each.kind != Parameter.VAR_KEYWORD]
-        vars(function)["__signature__"] = written.replace(parameters=[*own, *shown])
+        spelled = ReadableSignature([*own, *shown], return_annotation=written.return_annotation)
+        vars(function)["__signature__"] = spelled
         return function
 
     return spell

@@ -49,7 +49,7 @@ class Translation:
     """
 
     lines: tuple[Line, ...]
-    parts: tuple
+    parts: tuple[Any, ...]
 
 
 def together(lines: Sequence[Line], ours: Any) -> Line:

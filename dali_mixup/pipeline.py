@@ -107,7 +107,7 @@ class ImagePipeline:
         return as_html("ImagePipeline", [(each.name, getattr(self, each.name)) for each in told])
 
     @property
-    def parts(self) -> tuple:
+    def parts(self) -> tuple[Any, ...]:
         """All that the pipeline does."""
         own = (self.geometry, self.flip, self.augment, self.transforms, self.mean, self.std, self.channels)
         return *own, self.decode, self.orient, self.after

@@ -113,8 +113,8 @@ def test_dataclasses_are_frozen_and_slotted():
     assert not [each for each in dataclasses if not {"frozen=True", "slots=True"} <= set(re.split(r"[(), ]+", each[2]))]
 
 
-def test_importing_the_library_imports_neither_dali_nor_what_it_only_reads():
-    code = "import sys, dali_mixup.pipelines, dali_mixup.__main__\n"
+def test_importing_all_of_the_library_imports_neither_dali_nor_what_it_only_reads():
+    code = "import sys, dali_mixup.pipelines, dali_mixup.__main__\nfrom dali_mixup import *\n"
     code += "print(*{'nvidia', 'torchvision', 'timm', 'datasets', 'pyarrow'} & sys.modules.keys())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)

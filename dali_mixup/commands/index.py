@@ -15,7 +15,7 @@ from dali_mixup.dataset.quarantine import write_quarantine
 from dali_mixup.errors import BadSample, DatasetError, describe, must_be
 
 CLASSES_SHOWN = 20
-QUANTILES = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
+QUANTILES: dict[str, float] = {"min": 0, "25%": 0.25, "median": 0.5, "75%": 0.75, "max": 1}
 BAD = 1  # exit code
 
 PURPOSE = "count files per class, measure their sizes, name bad files"

@@ -52,6 +52,9 @@ class ArrayDataset(PixelDataset):
     (torch.Size([10, 3, 32, 32]), torch.Size([10, 3]))
     """
 
+    heights: np.ndarray
+    widths: np.ndarray
+
     def __init__(
         self,
         images: Pixels | Sequence[Pixels],
@@ -68,10 +71,10 @@ class ArrayDataset(PixelDataset):
             raise DatasetError(must_be("images", "at least one image", images))
         if names is not None and len(names) != count:
             raise DatasetError(must_be("names", f"one per image ({count} images)", names))
-        self.targets = check_targets(targets, count, classes)
-        self.classes = None if classes is None else list(classes)
-        self.names = None if names is None else PathList(names)
-        self.bad_files = {}
+        self.targets: np.ndarray = check_targets(targets, count, classes)
+        self.classes: list[str] | None = None if classes is None else list(classes)
+        self.names: PathList | None = None if names is None else PathList(names)
+        self.bad_files: dict[int, str] = {}
         self._stack = None if apart else _as_rgb("images", images)
         self._apart = [_as_rgb(f"images[{i}]", image, one=True) for i, image in enumerate(images)] if apart else []
         if self._stack is None:

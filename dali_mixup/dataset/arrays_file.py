@@ -19,7 +19,7 @@ import numpy as np
 T = TypeVar("T")
 DIGEST_BYTES, LENGTH_BYTES = 32, 8
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def load_arrays(file: Path, magic: bytes, parse: Callable[[Mapping[str, np.ndarray]], T]) -> T | None:

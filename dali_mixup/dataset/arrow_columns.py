@@ -27,15 +27,15 @@ class ImageColumn:
 
     def __init__(self, dataset: Any, column: str):
         self._dataset, self._column = dataset, column
-        self.rows = find_rows(dataset)
+        self.rows: np.ndarray = find_rows(dataset)
         kind = dataset.data.column(column).type
         parts = [chunk.flatten() for chunk in dataset.data.column(column).chunks]
         self._bytes = [part[kind.get_field_index("bytes")] for part in parts]
         self._paths = [part[kind.get_field_index("path")] for part in parts]
         self._starts = np.cumsum([0, *map(len, self._bytes)]).tolist()
-        self.are_files = all(chunk.null_count == len(chunk) for chunk in self._bytes)
+        self.are_files: bool = all(chunk.null_count == len(chunk) for chunk in self._bytes)
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """The data set knows how to pickle itself: by its files, where it has some."""
         return type(self), (self._dataset, self._column)
 

@@ -58,7 +58,7 @@ class BytesDataset(ReadableDataset):
         if names is not None and len(names) != len(targets):
             raise DatasetError(must_be("names", f"one per target ({len(targets)} targets)", names))
         self._read = read
-        self.names = None if names is None else PathList(names)
+        self.names: PathList | None = None if names is None else PathList(names)
         checked = check_targets(targets, len(targets), classes)
         self._describe(checked, classes, probe_sizes(self._probe, len(checked), progress=progress))
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.verdict import Verdict
 
 MAGIC = b"dali_mixup sizes 2\n"  # the version counts up with each change of the columns or their meaning
-COLUMNS = {
+COLUMNS: dict[str, type[np.integer[Any]]] = {
     "height": np.int32,
     "width": np.int32,
     "file_size": np.int64,

@@ -149,6 +149,11 @@ class EncodedDataset(ImageDataset):
         sizes: `Sizes` of all samples, with the length of each in bytes, and who decodes it.
     """
 
+    targets: np.ndarray
+    classes: list[str] | None
+    heights: np.ndarray
+    widths: np.ndarray
+    bad_files: dict[int, str]
     sizes: Sizes
     _orientations: np.ndarray | None = None
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -64,6 +65,7 @@ class FileList(EncodedDataset):
     dali_mixup.errors.DatasetError: paths must be at least one file, got []
     """
 
+    paths: PathList
     leave_out = "leave them out with exclude="
     root: str | None = None
 
@@ -87,8 +89,8 @@ class FileList(EncodedDataset):
             self.paths, checked = PathList(self.paths.encoded(i).tobytes() for i in keep), checked[keep]
             if not len(keep):
                 raise DatasetError("paths must hold at least one file that isn't excluded, got none")
-        self.names = self.paths
-        self.cache_folder = default_cache_folder() if cache else None
+        self.names: PathList | None = self.paths
+        self.cache_folder: Path | None = default_cache_folder() if cache else None
         self._describe(checked, classes, read_sizes(self.paths, cache_folder=self.cache_folder, progress=progress))
 
     @property
@@ -185,15 +187,16 @@ class ImageFolder(FileList):
         cache: bool = True,
         progress: bool = True,
     ):
-        self.root = os.fspath(root)
-        classes = _find_classes(self.root)
-        files = [_find_files(os.path.join(self.root, name)) for name in classes]
+        place = os.fspath(root)
+        self.root: str | None = place
+        classes = _find_classes(place)
+        files = [_find_files(os.path.join(place, name)) for name in classes]
         empty = [name for name, found in zip(classes, files, strict=True) if not found]
         if empty:
             raise DatasetError(
                 f"each class folder must hold an image ({' '.join(EXTENSIONS)}), but "
                 f"{name_some(map(repr, empty), len(empty))} of "
-                f"{self.root!r} hold none; remove or fill them"
+                f"{place!r} hold none; remove or fill them"
             )
         targets = np.repeat(np.arange(len(classes)), [len(found) for found in files])
         super().__init__(

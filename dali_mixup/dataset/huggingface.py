@@ -82,7 +82,7 @@ class HFDataset(ReadableDataset):
         paths = self._images.paths() if names is None or self._images.are_files else None
         self._files = PathList(paths) if paths and self._images.are_files else None
         own = paths if names is None else names
-        self.names = None if own is None else PathList(own)
+        self.names: PathList | None = None if own is None else PathList(own)
         self._cache_folder = default_cache_folder() if cache else None
         key = self._images.key() if self._cache_folder else ""
         rows = PathList(map(str, self._images.rows))

@@ -5,6 +5,7 @@ import resource
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 MOST_OPEN = 4096
 SHARE = 4  # no more than a quarter of the files that this process may open
@@ -27,7 +28,7 @@ class OpenFiles:
 
         self._opened = lru_cache(most_open())(open_one)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.paths,)
 
     @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from dali_mixup.dataset.sizes import Kept, Sizes, warn_of_unkept
 
 MAGIC = b"dali_mixup orientations 1\n"  # the version counts up with each change of the columns or their meaning
 UNKNOWN = 0
-COLUMNS = {"file_size": np.int64, "mtime_ns": np.int64, "orientation": np.uint8}
+COLUMNS: dict[str, type[np.integer[Any]]] = {"file_size": np.int64, "mtime_ns": np.int64, "orientation": np.uint8}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,14 @@ import os
 import tarfile
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from dali_mixup.dataset.repack import Packed
 from dali_mixup.errors import BadSample
 
-COLUMNS = {
+COLUMNS: dict[str, type[np.integer[Any]]] = {
     "number": np.int64,  # in the data set
     "offset": np.int64,  # of the image in its shard
     "size": np.int64,  # bytes

@@ -44,6 +44,8 @@ class PackedDataset(ImageDataset):
     PackedDataset(1 sample in 1 shard)
     """
 
+    folder: str | Path
+    names: PathList | None
     leave_out = "leave them out when packing (skip_bad, --skip-bad)"
 
     def __new__(

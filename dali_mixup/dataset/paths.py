@@ -20,6 +20,8 @@ class PathList(Sequence[str]):
     (2, 'b/2.jpg', ['b/2.jpg'])
     """
 
+    blob: np.ndarray
+    ends: np.ndarray
     __slots__ = ("blob", "ends")
 
     def __init__(self, paths: Iterable[str | bytes | os.PathLike[str]]):

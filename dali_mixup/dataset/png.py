@@ -16,7 +16,7 @@ MAX_CHUNKS = 1 << 16
 MOST_DEFLATE = 1032  # bytes out of one byte of a deflate stream
 ANY = range(1 << 31)
 # The chunks of a plain file, with the lengths that they may have. Compressed ones (iCCP, zTXt, iTXt) Pillow may refuse.
-PLAIN = {
+PLAIN: dict[bytes, range | tuple[int, ...]] = {
     b"PLTE": range(3, 769, 3),
     b"IDAT": ANY,
     b"IEND": (0,),

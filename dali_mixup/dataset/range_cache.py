@@ -31,6 +31,10 @@ class RangeCache:
         patience: seconds to wait for another process that fetches the same piece.
     """
 
+    folder: Path
+    most_bytes: int | None
+    patience: float
+
     def __init__(self, folder: Path, *, most_bytes: int | None, patience: float):
         self.folder, self.most_bytes, self.patience = folder, most_bytes, patience
 

@@ -77,7 +77,7 @@ class RemoteFiles:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened: dict[str, tuple[Any, str]] = {}  # by URL
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.options,)
 
     def ask(self, url: str) -> RemoteFile:

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dali_mixup.dataset.dataset import Encoded
 from dali_mixup.dataset.range_cache import RangeCache
@@ -43,12 +43,16 @@ class RemoteSamples:
         cache_bytes: of which they may take so many; None for no limit.
     """
 
+    files: Sequence[RemoteFile]
+    options: Remote
+    cache: RangeCache | None
+
     def __init__(
         self, files: Sequence[RemoteFile], options: Remote, *, cache_folder: Path | None, cache_bytes: int | None
     ):
         self.files, self.options = files, options
         self._given = {"cache_folder": cache_folder, "cache_bytes": cache_bytes}
-        self.store = RemoteFiles(options)
+        self.store: RemoteFiles = RemoteFiles(options)
         self.cache = None
         if cache_folder is not None:
             patience = (options.retries + 1) * (options.timeout + LONGEST_PAUSE)
@@ -59,7 +63,7 @@ class RemoteSamples:
         self._unkept: OSError | None = None  # why a sample couldn't be kept
         self._said = False
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _open_samples, (self.files, self.options, *self._given.values())
 
     def start(self, places: Sequence[Place]) -> list[Future[bytes] | None]:

@@ -36,7 +36,7 @@ class RemoteTars:
 
     def __init__(self, store: RemoteFiles, urls: Sequence[str]):
         self.store = store
-        self.threads = min(TARS_AT_ONCE, store.options.requests)
+        self.threads: int = min(TARS_AT_ONCE, store.options.requests)
         self._walks = store.options.requests // min(self.threads, len(urls))
         with ThreadPoolExecutor(min(store.options.requests, len(urls))) as pool:
             self._asked: dict[str, Future[RemoteFile]] = {url: pool.submit(store.ask, url) for url in urls}

@@ -31,6 +31,10 @@ class FileSource:
         start: the first one.
     """
 
+    fd: int
+    size: int
+    start: int
+
     def __init__(self, fd: int, size: int, start: int = 0):
         self.fd, self.size, self.start = fd, size, start
 
@@ -41,6 +45,9 @@ class FileSource:
 
 class BytesSource:
     """Bytes in memory, or in a file that is mapped to it."""
+
+    data: bytes | memoryview
+    size: int
 
     def __init__(self, data: bytes | memoryview):
         self.data, self.size = data, len(data)

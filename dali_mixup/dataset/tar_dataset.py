@@ -82,6 +82,8 @@ class TarDataset(ReadableDataset):
     >>> folder.cleanup()
     """
 
+    tars: PathList
+    names: PathList | None
     leave_out = "leave them out with subset()"
 
     def __init__(
@@ -126,7 +128,7 @@ class TarDataset(ReadableDataset):
             self._remote = RemoteSamples(
                 list(files), self._tar_files.store.options, cache_folder=folder, cache_bytes=cache_bytes
             )
-            self.ahead = self._remote.options.requests
+            self.ahead: int = self._remote.options.requests
         index = make_index(paths, scans, None if isinstance(target, str) else target, self._tar_files)
         checked = check_targets(index.targets, len(index.names), classes)
         self._describe_index(replace(index, targets=checked), classes)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from dali_mixup.dataset.verdict import Finding, Verdict, bad, most_bytes
 
 LONGEST_CLASS = 18  # digits and the space around them
 MEMBERS_PER_MOVE = 256
-COLUMNS = {
+COLUMNS: dict[str, type[np.integer[Any]]] = {
     "start": np.int64,
     "file_size": np.int64,
     "height": np.int32,

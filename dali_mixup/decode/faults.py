@@ -50,6 +50,9 @@ class Faults:
         replaced: bad files by their number; at least one window of them gave way to another sample.
     """
 
+    plan: Plan
+    inspector: SizeInspector
+
     def __init__(self, plan: Plan, inspector: SizeInspector, *, device_id: int | None, max_bad_fraction: float | None):
         self.plan, self.inspector = plan, inspector
         self.device_id = device_id

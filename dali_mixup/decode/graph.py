@@ -80,7 +80,7 @@ def build_graph(
         names.append({name: name_of_view(name, view) for name in own})
         kinds |= {name_of_view(name, view): kind for name, kind in own.items()}
 
-    def inputs_in_order(info: types.BatchInfo) -> tuple:
+    def inputs_in_order(info: types.BatchInfo) -> tuple[Any, ...]:
         batch = source(info)
         return tuple(batch[name] for name in kinds)
 

@@ -51,11 +51,12 @@ class SizeInspector:
         ahead: how many samples to `start` before they are looked at.
     """
 
+    max_pixels: int
     ahead = 0
 
     def __init__(self, dataset: ImageDataset, *, max_pixels: int):
         self._sized, self.max_pixels = dataset, max_pixels
-        self.hopeless = are_hopeless(dataset.heights, dataset.widths, max_pixels)
+        self.hopeless: np.ndarray = are_hopeless(dataset.heights, dataset.widths, max_pixels)
 
     def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
         """Look at the samples of these rows."""
@@ -130,6 +131,10 @@ class Inspector(SizeInspector):
         turns: (N,) uint8, EXIF orientations by which images are turned before anything else; None turns none. What is
             turned is Pillow's.
     """
+
+    dataset: EncodedDataset
+    num_threads: int
+    ahead: int
 
     def __init__(
         self,

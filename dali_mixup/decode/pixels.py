@@ -59,6 +59,12 @@ class PixelDecoder:
         takes_cores: whether it takes cores from the stage.
     """
 
+    plan: Plan
+    dataset: PixelDataset
+    faults: Faults
+    device: torch.device
+    prefetch: int
+
     def __init__(
         self,
         plan: Plan,
@@ -71,7 +77,7 @@ class PixelDecoder:
     ):
         self.plan, self.dataset, self.faults = plan, dataset, faults
         self.device, self.prefetch = device, prefetch
-        self.takes_cores = all(are_gathered(dataset, pipeline, device) for pipeline in plan.pipelines)
+        self.takes_cores: bool = all(are_gathered(dataset, pipeline, device) for pipeline in plan.pipelines)
         if self.takes_cores:
             num_threads = max(1, num_threads // 2)
         pool = single_threaded_pool(num_threads, "pixels")

@@ -20,6 +20,9 @@ class ReadAhead:
         num_threads: that take what was read, each its own rows.
     """
 
+    dataset: ReadableDataset
+    num_threads: int
+
     def __init__(self, dataset: ReadableDataset, turns: np.ndarray, *, num_threads: int):
         self.dataset, self.num_threads = dataset, num_threads
         self._turns = turns

@@ -4,6 +4,8 @@ What is left of each block are its low frequencies, so the result is near the ex
 how near, and checks that large photos differ by less than `MOST_IN_MEAN`.
 """
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -46,7 +48,7 @@ class ScaledDecoder:
 
     def __init__(self, size: tuple[int, int]):
         self.size = size
-        self.jpeg = open_turbojpeg()
+        self.jpeg: Any = open_turbojpeg()
 
     def decode(self, data: bytes, corner: tuple[int, int], windows: Windows, row: int, scale: int) -> np.ndarray | None:
         """A window, resized.

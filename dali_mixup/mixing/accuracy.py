@@ -41,6 +41,10 @@ class MixUpAccuracy:
     Accuracy(dominant=tensor(0.6667), weighted=tensor(0.6667))
     """
 
+    topk: int
+    ignore_index: int
+    sums: torch.Tensor
+
     def __init__(self, topk: int = 1, ignore_index: int = -100):
         check_int("topk", topk, at_least=1)
         if isinstance(ignore_index, bool) or not isinstance(ignore_index, int):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import UnionType
 from typing import ClassVar
 
 import numpy as np
@@ -45,7 +46,7 @@ class CutMix(PairMixer[CutMixDraw]):
     (torch.Size([4, 3, 8, 8]), torch.Size([4, 10]))
     """
 
-    draws: ClassVar = CutMixDraw
+    draws: ClassVar[type | UnionType] = CutMixDraw
     alpha: float = 1.0
 
     @property

@@ -10,7 +10,7 @@ from dali_mixup.errors import check_choice, check_int, must_be
 from dali_mixup.mixing.apply import batch_size_of, plain_labels
 from dali_mixup.mixing.cutmix import CutMix
 from dali_mixup.mixing.mixup import MixUp
-from dali_mixup.mixing.random_choice import RandomChoice
+from dali_mixup.mixing.random_choice import AnyMixer, RandomChoice
 from dali_mixup.randomness import Purpose, check_seed, keyed_generator
 
 Pair = tuple[torch.Tensor, Any]
@@ -46,6 +46,12 @@ class MixUpIterator:
     ...     print(images.shape, targets.shape)
     torch.Size([4, 3, 8, 8]) torch.Size([4, 3])
     """
+
+    source: Any
+    mixup: AnyMixer | None
+    seed: int
+    keys: tuple[str, str] | None
+    epoch: int
 
     def __init__(
         self,

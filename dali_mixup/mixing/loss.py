@@ -14,9 +14,12 @@ from dali_mixup.mixing.targets import Targets, is_labels, unstack_pairs
 
 # Below a vector's width torch's CPU kernel over the last dimension takes four times as long as the one over the first.
 FEW_CLASSES = 15
-MODULES_OF = {functional.cross_entropy: nn.CrossEntropyLoss, functional.nll_loss: nn.NLLLoss}
+MODULES_OF: dict[Callable[..., torch.Tensor], type[nn.CrossEntropyLoss | nn.NLLLoss]] = {
+    functional.cross_entropy: nn.CrossEntropyLoss,
+    functional.nll_loss: nn.NLLLoss,
+}
 WeightedMean = nn.NLLLoss | nn.CrossEntropyLoss  # torch's other losses average over the samples
-DENSE_ONLY = {
+DENSE_ONLY: set[type[nn.Module]] = {
     *(nn.BCELoss, nn.BCEWithLogitsLoss, nn.MultiLabelSoftMarginLoss, nn.MultiLabelMarginLoss, nn.SoftMarginLoss),
     *(nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.KLDivLoss, nn.PoissonNLLLoss),
 }
@@ -101,6 +104,9 @@ class FunctionLoss(nn.Module):
         function: any, such as a `functools.partial`.
         reduction: its own.
     """
+
+    function: Callable[..., torch.Tensor]
+    reduction: str
 
     def __init__(self, function: Callable[..., torch.Tensor], reduction: str):
         super().__init__()

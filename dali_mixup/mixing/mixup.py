@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from types import UnionType
 from typing import ClassVar
 
 import numpy as np
@@ -41,7 +42,7 @@ class MixUp(PairMixer[MixUpDraw]):
     (torch.Size([4, 3, 8, 8]), torch.Size([4, 3]))
     """
 
-    draws: ClassVar = MixUpDraw
+    draws: ClassVar[type | UnionType] = MixUpDraw
     alpha: float = 0.4
     _: KW_ONLY
     fold: bool = True

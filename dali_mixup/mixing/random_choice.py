@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import UnionType
 from typing import ClassVar
 
 import numpy as np
@@ -36,7 +37,7 @@ class RandomChoice(Mixer):
     (torch.Size([4, 3, 8, 8]), torch.Size([4, 3]))
     """
 
-    draws: ClassVar = MixUpDraw | CutMixDraw
+    draws: ClassVar[type | UnionType] = MixUpDraw | CutMixDraw
     mixers: Sequence[MixUp | CutMix]
     p: Sequence[float] | None = None
 

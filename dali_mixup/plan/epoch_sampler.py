@@ -18,6 +18,10 @@ class EpochSampler(Sampler[int]):
         set_epoch: sets it.
     """
 
+    plan: Plan
+    next_epoch: Callable[[], int]
+    set_epoch: Callable[[int], None]
+
     def __init__(self, plan: Plan, next_epoch: Callable[[], int], set_epoch: Callable[[int], None]):
         self.plan, self.next_epoch, self.set_epoch = plan, next_epoch, set_epoch
 

@@ -51,9 +51,12 @@ class UserSampler:
         TypeError: something that can't be walked through in every epoch, or has no length.
     """
 
+    batch_size: int
+    drop_last: bool
+
     def __init__(self, sampler: Any, batch_sampler: Any, *, batch_size: int | None, drop_last: bool):
-        self.in_batches = batch_sampler is not None
-        self.source = batch_sampler if self.in_batches else sampler
+        self.in_batches: bool = batch_sampler is not None
+        self.source: Any = batch_sampler if self.in_batches else sampler
         self.name = "batch_sampler" if self.in_batches else "sampler"
         self.batch_size, self.drop_last = batch_size or 1, drop_last
         if not hasattr(self.source, "__iter__") or not hasattr(self.source, "__len__"):

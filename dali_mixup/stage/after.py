@@ -14,7 +14,7 @@ from dali_mixup.placement import send
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.stage.cpu import CpuStage
 from dali_mixup.stage.whole_batch import WholeBatchStage
-from dali_mixup.transforms.after import apply_after
+from dali_mixup.transforms.after import After, apply_after
 
 
 class AfterStage:
@@ -30,6 +30,11 @@ class AfterStage:
         keep: output buffers to keep for later batches.
     """
 
+    stage: CpuStage | WholeBatchStage
+    after: tuple[After, ...]
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
     def __init__(
         self,
         stage: CpuStage | WholeBatchStage,
@@ -41,7 +46,7 @@ class AfterStage:
     ):
         self.stage, self.after = stage, pipeline.after
         self.dtype, self.memory_format = dtype, memory_format
-        self.buffers = BufferPool(keep)
+        self.buffers: BufferPool = BufferPool(keep)
 
     @property
     def resizing(self) -> float:

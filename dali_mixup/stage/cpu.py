@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from dali_mixup.buffers import BufferPool
+from dali_mixup.geometry.geometry import Border
 from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.plan import BatchPlan
@@ -35,6 +36,11 @@ class CpuStage:
         keep: output buffers to keep for later batches.
     """
 
+    size: tuple[int, int]
+    dtype: torch.dtype
+    levels: torch.Tensor
+    resizing: float
+
     def __init__(
         self,
         pipeline: ImagePipeline,
@@ -46,20 +52,20 @@ class CpuStage:
     ):
         self.size = height, width = pipeline.size
         self.dtype, self.channels = dtype, pipeline.channels
-        self.planar = memory_format == torch.contiguous_format
+        self.planar: bool = memory_format == torch.contiguous_format
         self.num_threads = num_threads
         self.pool: ThreadPoolExecutor = single_threaded_pool(num_threads, "stage")
-        self.buffers = BufferPool(keep)
+        self.buffers: BufferPool = BufferPool(keep)
         self.resizing = 0.0  # seconds so far
-        self.border = pipeline.geometry.border
+        self.border: Border | None = pipeline.geometry.border
         with torch.inference_mode(False):  # what is allocated here is written in threads, which are never in that mode
-            self.parts = split_image(pipeline, planar=self.planar)
+            self.parts: Sequence[Plane | Rows] = split_image(pipeline, planar=self.planar)
             # an image in memory: planes, or rows of pixels
             channels = self.channels
-            self.shape = (channels, height * width) if self.planar else (1, height, width * channels)
-            self.small = SmallImages(pipeline, planar=self.planar)
+            self.shape: tuple[int, ...] = (channels, height * width) if self.planar else (1, height, width * channels)
+            self.small: SmallImages = SmallImages(pipeline, planar=self.planar)
             self.levels = torch.empty(0, dtype=torch.uint8)
-            self.scratch = [Scratch(self.shape, self.size) for _ in range(num_threads)]
+            self.scratch: list[Scratch] = [Scratch(self.shape, self.size) for _ in range(num_threads)]
 
     def __call__(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
         """Finish a batch.
@@ -240,8 +246,8 @@ class Scratch:
     """
 
     def __init__(self, shape: tuple[int, ...], size: tuple[int, int]):
-        self.levels = torch.empty(3, *shape[1:], dtype=torch.float32)
-        self.pixels = torch.empty(1, *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+        self.levels: torch.Tensor = torch.empty(3, *shape[1:], dtype=torch.float32)
+        self.pixels: torch.Tensor = torch.empty(1, *size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
 
 
 class Plane:
@@ -250,7 +256,7 @@ class Plane:
     def __init__(self, scale: float, shift: float, width: int):
         self.width = width
         self.scale = scale
-        self.shift = torch.tensor(
+        self.shift: torch.Tensor = torch.tensor(
             shift, dtype=torch.float32
         )  # as a number it would be made a tensor in each call, in a microsecond
 
@@ -276,8 +282,11 @@ class Plane:
 class Rows:
     """All rows of an image, of pixels with all their channels; (H, W * channels)."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, scale: torch.Tensor, shift: torch.Tensor, width: int):
-        self.channels = len(scale)
+        self.channels: int = len(scale)
         self.scale, self.shift = scale.repeat(width), shift.repeat(width)
 
     def normalize(self, own: torch.Tensor, out: torch.Tensor) -> None:

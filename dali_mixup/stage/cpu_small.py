@@ -27,6 +27,12 @@ class SmallImages:
         group: images per call.
     """
 
+    size: tuple[int, int]
+    serve: bool
+    group: int
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, pipeline: ImagePipeline, *, planar: bool):
         self.size = height, width = pipeline.size
         self.planar = planar

@@ -27,7 +27,12 @@ class WholeBatchStage(ABC):
         device: of the images.
     """
 
-    resizing = 0.0  # seconds so far: DALI resizes
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+    device: torch.device
+    scale: Any
+    shift: Any
+    resizing: float = 0.0  # seconds so far: DALI resizes
 
     def __init__(
         self,
@@ -38,7 +43,7 @@ class WholeBatchStage(ABC):
         device: torch.device,
     ):
         self.dtype, self.memory_format, self.device = dtype, memory_format, device
-        self.gray = pipeline.channels == 1
+        self.gray: bool = pipeline.channels == 1
         self.scale, self.shift = self.prepare(pipeline)
 
     def __call__(self, images: torch.Tensor, batch: BatchPlan) -> torch.Tensor:

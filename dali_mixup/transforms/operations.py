@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class Operation(NamedTuple):
 
     function: Callable[..., torch.Tensor]
     numbers: tuple[float, ...] = ()
-    fixed: tuple = ()
+    fixed: tuple[Any, ...] = ()
     chains: "tuple[tuple[Operation, ...], ...]" = ()
 
 

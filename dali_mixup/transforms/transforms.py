@@ -74,7 +74,7 @@ class RandomHorizontalFlip(OneOperation):
     """
 
     p: float = 0.5
-    operation: ClassVar = Operation(pixels.flip_horizontally)
+    operation: ClassVar[Operation] = Operation(pixels.flip_horizontally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class RandomVerticalFlip(OneOperation):
     """Top and bottom swapped with probability `p`."""
 
     p: float = 0.5
-    operation: ClassVar = Operation(pixels.flip_vertically)
+    operation: ClassVar[Operation] = Operation(pixels.flip_vertically)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class RandomGrayscale(OneOperation):
     """All three channels the same grey with probability `p`; 1 is torchvision's `Grayscale(3)`."""
 
     p: float = 0.1
-    operation: ClassVar = Operation(pixels.grayscale)
+    operation: ClassVar[Operation] = Operation(pixels.grayscale)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,11 @@ class Reading:
         gray_first: whether that is before anything else is done to them.
     """
 
+    gray: bool
+    gray_first: bool
+    mirrored: str
+    flip: float
+
     def __init__(self, *, tensor: bool = False, gray: bool = False):
         self.lines: list[Line] = []
         self.resize: Resize | ResizeKeepRatio | None = None
@@ -50,7 +55,7 @@ class Reading:
         self.transforms: list[Transform] = []
         self.tensor = tensor
         self.floating = self.normalized = False
-        self.values = Values(ZERO, LEVEL)
+        self.values: Values = Values(ZERO, LEVEL)
         self.gray, self.gray_first = gray, False
 
     def pipeline(self, after: Sequence[After]) -> ImagePipeline:

@@ -55,8 +55,13 @@ def test_variants_count_what_is_decoded(folder, tmp_path, outputs, capsys):
     assert decoded == {"in the batch": 1, "two loaders": 2}
 
 
-def test_startup_indexes_as_many_files_as_asked_for(folder, tmp_path, outputs, capsys):
-    assert startup.main([str(folder), "--files", "30", "60", "--batch-size", "8", *outputs]) == 0
-    assert "bytes kept per file" in capsys.readouterr().out
-    assert set(written(tmp_path)["derived"]) == {"30", "60"}
+def test_startup_tells_the_steps_for_as_many_files_as_asked_for(folder, tmp_path, outputs, capsys):
+    assert startup.main([str(folder), "--files", "30", "60", "--batch-size", "8", "--rounds", "1", *outputs]) == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("import DALI", "listing", "index", "60, full cache", "x import torch"))
+    found = written(tmp_path)
+    assert set(found["derived"]) == {"30", "60"}
+    assert all(
+        seconds > 0 for both in found["derived"].values() for steps in both.values() for seconds in steps.values()
+    )
     assert not list(folder.parent.glob(".linked-*"))

@@ -7,7 +7,7 @@ from PIL import Image
 
 import dali_mixup as dm
 from dali_mixup.picture import GAP, INK, OWN, PARTNER
-from dali_mixup.show import as_levels, read_targets
+from dali_mixup.showing import as_levels, read_targets
 
 CLASSES = ["cat", "dog", "bird", "bus"]
 
