@@ -111,7 +111,7 @@ def plot(report: Report, path: str) -> None:
     panels = [
         Panel(
             x="files",
-            y=f"seconds to the first batch, {cache}",
+            y=f"seconds, {cache}",
             points=[(int(count), sum(both[cache].values())) for count, both in report.derived.items()],
         )
         for cache in CACHES

@@ -1,5 +1,6 @@
 """Each example runs on tiny data, and is short."""
 
+import math
 import os
 import re
 import runpy
@@ -7,11 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
+from moto.server import ThreadedMotoServer
 
+import dali_mixup as dm
 from bench.torchvision_fix import import_torchvision
+from tests.made_tars import folder_as_files, write_tar
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -85,6 +90,56 @@ def test_tars_are_written_and_trained_on(example, folder, tmp_path):
     text = example("tar_shards", "train", tmp_path / "shards" / "train-{000000..000002}.tar", *SMALL)
     assert "23 samples in 3 tars" in text
     assert len(re.findall(r"epoch \d: loss \d", text)) == 2
+
+
+@pytest.fixture
+def store(monkeypatch):
+    """The address of moto's S3 with a bucket, and the keys in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    fsspec.filesystem("s3", endpoint_url=endpoint).makedirs("bucket", exist_ok=True)
+    yield endpoint
+    server.stop()
+
+
+def test_shards_are_put_on_s3_and_trained_on_from_there(example, folder, tmp_path, store):
+    assert "23 images are at" in example("s3_shards", "put", folder, "s3://bucket/train", "--endpoint", store)
+    arguments = ["train", "s3://bucket/train", "--endpoint", store, *SMALL]
+    text = example("s3_shards", *arguments, "--cache", tmp_path / "kept")
+    assert len(re.findall(r"epoch \d: loss \d.*waiting", text)) == 2
+    assert len(list((tmp_path / "kept").rglob("samples/*/*"))) == 23
+    assert re.findall(r"loss \d\.\d+", example("s3_shards", *arguments)) != []
+
+
+def test_webdatasets_tars_on_s3_are_trained_on(example, folder, tmp_path, store):
+    files = folder_as_files(dm.ImageFolder(folder, progress=False))
+    write_tar(tmp_path / "train-000000.tar", files)
+    fsspec.filesystem("s3", endpoint_url=store).put_file(str(tmp_path / "train-000000.tar"), "bucket/train-000000.tar")
+    text = example("s3_shards", "train", "s3://bucket/train-{000000..000000}.tar", "--endpoint", store, *SMALL)
+    assert len(re.findall(r"epoch \d: loss \d", text)) == 2
+
+
+def test_simclr(example, folder, tmp_path):
+    text = example("simclr", folder, *SMALL)
+    assert len(re.findall(r"epoch \d: loss \d\.\d+, \d+\.\d% of the views found", text)) == 2
+    assert "0.weight" in torch.load(tmp_path / "encoder.pt", weights_only=True)
+
+
+def test_simclrs_loss_is_the_papers():
+    """Formula 1, term by term, on features that are no unit vectors."""
+    nt_xent = runpy.run_path(str(ROOT / "examples" / "simclr.py"))["nt_xent"]
+    first, second = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    both, total = [*first, *second], 0.0
+    similar = [[torch.cosine_similarity(a, b, dim=0).item() / 0.5 for b in both] for a in both]
+    for i in range(10):
+        others = sum(math.exp(similar[i][k]) for k in range(10) if k != i)
+        total -= math.log(math.exp(similar[i][(i + 5) % 10]) / others) / 10
+    loss, _ = nt_xent(first, second, 0.5)
+    assert loss.item() == pytest.approx(total, rel=1e-12)
+    assert nt_xent(first, first, 0.5)[1] == 1
 
 
 def test_a_killed_training_goes_on_with_the_losses_of_one_that_never_was(example, folder):
