@@ -34,8 +34,8 @@ class ShardWriter:
     """A tar that is being written, and what the index is to know of it."""
 
     def __init__(self, folder: Path, number: int):
-        self.path = folder / f"shard-{number:06}.tar"
-        self.file = open(self._temporary, "wb")  # noqa: SIM115  open until `finish`
+        self.path: Path = folder / f"shard-{number:06}.tar"
+        self.file: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115  open until `finish`
         self.rows: list[dict[str, int]] = []
         self.starts: list[np.ndarray] = []
         self.bad: list[BadSample] = []

@@ -46,6 +46,8 @@ class PackedDataset(ImageDataset):
 
     folder: str | Path
     names: PathList | None
+    targets: np.ndarray
+    classes: list[str] | None
     leave_out = "leave them out when packing (skip_bad, --skip-bad)"
 
     def __new__(
@@ -110,7 +112,7 @@ class PackedDataset(ImageDataset):
             raise DatasetError(must_be("folder", "a folder, of a pack of pixels", url, remedy))
         shards = ask_shards(store, url, about["shards"])
         self._remote = RemoteSamples(shards, store.options, cache_folder=cache_folder, cache_bytes=cache_bytes)
-        self.ahead = store.options.requests
+        self.ahead: int = store.options.requests
         return about, arrays
 
     def name(self, number: int) -> str:

@@ -19,6 +19,10 @@ class PixelPack(PixelDataset, PackedDataset):
     uses it ends that program.
     """
 
+    heights: np.ndarray
+    widths: np.ndarray
+    bad_files: dict[int, str]
+
     def _take(self, arrays: dict[str, np.ndarray]) -> None:
         self.heights, self.widths, self.bad_files = arrays["height"], arrays["width"], {}
         self._start = self._offset + arrays["size"] - 3 * self.heights.astype(np.int64) * self.widths
