@@ -15,6 +15,7 @@ from dali_mixup.dataset.repack import Shrink
 from dali_mixup.dataset.tar_dataset import TarDataset
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
+from dali_mixup.geometry.corner_crop import CornerCrop
 from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
 from dali_mixup.geometry.keep_ratio import CropOrPad, ResizeKeepRatio
 from dali_mixup.geometry.pad import Pad
@@ -67,6 +68,7 @@ __all__ = [
     "BytesDataset",
     "CenterCrop",
     "ColorJitter",
+    "CornerCrop",
     "CropOrPad",
     "CropPad",
     "CutMix",
