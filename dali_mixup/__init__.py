@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what type checkers, editors and the API page read; below it
     from dali_mixup.dataset.tar_dataset import TarDataset
     from dali_mixup.decode.gpu_decode import GpuDecode
     from dali_mixup.errors import BadFileWarning, BadSample, BadSampleError, DatasetError, ReadError
+    from dali_mixup.geometry.corner_crop import CornerCrop
     from dali_mixup.geometry.crops import CenterCrop, CropPad, KeepSize, RandomCrop, ResizeCenterCrop
     from dali_mixup.geometry.keep_ratio import CropOrPad, ResizeKeepRatio
     from dali_mixup.geometry.pad import Pad
@@ -72,6 +73,7 @@ __all__ = [
     "BytesDataset",
     "CenterCrop",
     "ColorJitter",
+    "CornerCrop",
     "CropOrPad",
     "CropPad",
     "CutMix",
@@ -146,6 +148,7 @@ _HOMES = {
     "dataset.tar_dataset": "TarDataset",
     "decode.gpu_decode": "GpuDecode",
     "errors": "BadFileWarning BadSample BadSampleError DatasetError ReadError",
+    "geometry.corner_crop": "CornerCrop",
     "geometry.crops": "CenterCrop CropPad KeepSize RandomCrop ResizeCenterCrop",
     "geometry.keep_ratio": "CropOrPad ResizeKeepRatio",
     "geometry.pad": "Pad",

@@ -31,18 +31,19 @@ def show(
     `wandb.log({"batch": wandb.Image(picture)})`.
 
     Args:
-        images: (B, 3, H, W), normalized floats, or uint8 levels from 0 to 255.
+        images: (B, 3, H, W), or gray (B, 1, H, W), normalized floats, or uint8 levels from 0 to 255.
         targets: of a Loader: labels (B,) int64, stacked (B, 3), split ((B, 2) int64, lam (B,)) or dense (B, C); None
             draws no captions.
         classes: class names.
-        mean: of the normalization, which is undone; per channel, of values in [0, 1].
+        mean: of the normalization of floats, which is undone; per channel, of values in [0, 1]: of gray images one
+            number, such as `pipeline.mean` of their pipeline.
         std: likewise.
         columns: images per row, at least 1.
         side: of an image in the picture, in pixels, at least 16.
 
     Raises:
-        TypeError: images aren't a tensor (B, 3, H, W).
-        ValueError: an option out of range, or another number of targets.
+        TypeError: images aren't a tensor (B, 3, H, W) or (B, 1, H, W).
+        ValueError: an option out of range, mean or std of another number of channels, or another number of targets.
 
     >>> import torch, dali_mixup as dm
     >>> dm.show(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]), ["cat", "dog"], side=64).size
@@ -50,8 +51,8 @@ def show(
     """
     check_int("columns", columns, at_least=1)
     check_int("side", side, at_least=16)
-    if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] != 3 or not len(images):
-        raise TypeError(must_be("images", "a tensor (B, 3, H, W) with B of at least 1", images))
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise TypeError(must_be("images", "a tensor (B, 3, H, W) or (B, 1, H, W) with B of at least 1", images))
     captions: list[list[Segment]] = [[] for _ in images]
     shares = None
     if targets is not None:
@@ -64,6 +65,10 @@ def show(
 def as_levels(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> list[np.ndarray]:
     """Images (B, 3, H, W), or gray (B, 1, H, W), without their normalization, uint8 (H, W, 3) each."""
     pixels = images.detach().cpu().permute(0, 2, 3, 1)
+    for name, values in (("mean", mean), ("std", std)):
+        if pixels.dtype != torch.uint8 and len(values) != pixels.shape[3]:
+            rule = f"one number per channel ({pixels.shape[3]})"
+            raise ValueError(must_be(name, rule, values, f"pass the pipeline's: {name}=pipeline.{name}"))
     if pixels.dtype != torch.uint8:
         values = pixels.float() * torch.tensor(std) + torch.tensor(mean)
         pixels = (255 * values).round().clamp(0, 255).to(torch.uint8)

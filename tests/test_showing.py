@@ -80,9 +80,31 @@ def test_the_bar_is_as_long_as_the_share():
     assert (bar == partner).all(1).sum() == 25
 
 
+def test_gray_batches_are_shown_with_three_equal_channels_as_by_show_batch(dataset):
+    pipeline = dm.ImagePipeline(geometry=dm.CenterCrop(32), channels=1, mean=(0.4,), std=(0.2,))
+    loader = dm.Loader(dataset, pipeline, batch_size=8, mixup=dm.MixUp(), device="cpu")
+    images, targets = next(iter(loader))
+    picture = np.asarray(dm.show(images, targets, dataset.classes, mean=(0.4,), std=(0.2,)))
+    loader.set_epoch(0)
+    assert (picture == np.asarray(loader.show_batch(8))).all()
+    levels = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    shown = np.asarray(dm.show(levels, side=32))[GAP : GAP + 32, GAP : GAP + 32]
+    assert (shown == levels[0].permute(1, 2, 0).numpy()).all()
+
+
+def test_gray_floats_need_a_mean_and_a_std_of_one_number():
+    gray = torch.zeros(2, 1, 8, 8)
+    with pytest.raises(ValueError, match=r"mean must be one number per channel \(1\), got \(0.485, 0.456, 0.406\)"):
+        dm.show(gray)
+    with pytest.raises(ValueError, match=r"std must be one number per channel \(3\), got \(0.2,\)"):
+        dm.show(torch.zeros(2, 3, 8, 8), std=(0.2,))
+    assert dm.show(gray.byte()).size == dm.show(gray, mean=(0.5,), std=(0.5,)).size
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
+        ((torch.zeros(2, 2, 4, 4),), {}, TypeError, r"images must be a tensor \(B, 3, H, W\) or \(B, 1, H, W\)"),
         ((np.zeros((2, 3, 4, 4)),), {}, TypeError, r"images must be a tensor \(B, 3, H, W\)"),
         ((torch.zeros(3, 4, 4),), {}, TypeError, r"images must be a tensor \(B, 3, H, W\)"),
         ((torch.zeros(0, 3, 4, 4),), {}, TypeError, "B of at least 1"),

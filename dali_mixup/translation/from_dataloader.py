@@ -20,10 +20,11 @@ from dali_mixup.options import SharedKeywords, refuse_unknown, spelled_out
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing
 from dali_mixup.plan.schedule import Scheduled, map_schedule
+from dali_mixup.plan.views import Pipelines, map_pipelines
 from dali_mixup.transforms.after import After, check_after
 from dali_mixup.translation.collate import find_mixup, holds_mixup, read_mixer
 from dali_mixup.translation.dataset import Found, read_dataset
-from dali_mixup.translation.from_torchvision import translate
+from dali_mixup.translation.from_torchvision import translate_views
 from dali_mixup.translation.prefetcher import read_prefetcher
 
 # Whose classes of DataLoaders give what torch's gives: StatefulDataLoader, and MultiEpochsDataLoader, which keeps its
@@ -63,6 +64,9 @@ def from_dataloader(
     Of timm's `create_loader` the prefetcher's normalization, random erasing, dtype and device are taken over, and a
     FastCollateMixup with its switch to CutMix; its label smoothing goes into the criterion. timm rounds mixed images to
     levels, erases after mixing, and mixes with the image at the mirrored place of the batch instead of any other.
+
+    A FiveCrop or TenCrop becomes a list of pipelines, one per view (see `from_torchvision`): each batch holds a list of
+    5 or 10 batches of images.
 
     A RandomSampler over all samples becomes `shuffle=True`. Any other sampler goes on deciding the order (see
     `Loader`).
@@ -116,7 +120,7 @@ def from_dataloader(
     found = _find_images(loader.dataset, files, given, transform)
     dataset, transform = found.images, found.transform
     if isinstance(transform, ImagePipeline):
-        pipeline = replace(transform, after=(*transform.after, *check_after(after)))
+        pipeline: Pipelines = replace(transform, after=(*transform.after, *check_after(after)))
     else:
         pipeline = _translate(found, strict, after)
     if mixup is None and (files is None or holds_mixup(loader.collate_fn)):
@@ -125,7 +129,7 @@ def from_dataloader(
         read = partial(read_mixer, num_classes=count_classes(dataset), smooth=form == "stacked")
         mixup = map_schedule(mixup, read)
     if prefetcher is not None and not isinstance(transform, ImagePipeline):
-        pipeline = prefetcher.finish(pipeline, mixed=mixup is not None, strict=strict)
+        pipeline = map_pipelines(pipeline, partial(prefetcher.finish, mixed=mixup is not None, strict=strict))
     order = "sampled" if own_batches else _find_order(loader.sampler, len(dataset))
     seed = _find_seed(loader) if seed is None else seed
     if options.get("shard") is None:
@@ -169,9 +173,11 @@ def _find_images(source: Any, files: Any, targets: Any, transform: Any) -> Found
     return Found(dataset, found)
 
 
-def _translate(found: Found, strict: bool, after: Sequence[After]) -> ImagePipeline:
+def _translate(found: Found, strict: bool, after: Sequence[After]) -> Pipelines:
+    options: dict[str, Any] = {"strict": strict, "tensors": found.tensors, "gray": found.gray, "after": after}
     try:
-        return translate(found.transform, strict=strict, tensors=found.tensors, gray=found.gray, after=after)
+        made = translate_views(found.transform, **options)
+        return made if len(made) > 1 else made[0]
     except (TypeError, ValueError) as error:
         error.add_note("from_dataloader takes another transform, or an ImagePipeline, by transform=")
         raise

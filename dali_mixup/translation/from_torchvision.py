@@ -4,11 +4,13 @@ Neither package is imported.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
+from dali_mixup.errors import check_bool
 from dali_mixup.parity import Parity
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.transforms.after import After
+from dali_mixup.translation.corners import count_crops, without_stacks
 from dali_mixup.translation.options import AS_AUGMENT, name_of, text_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.reading import Reading
@@ -21,7 +23,17 @@ AS_AFTER = (
 )
 
 
-def from_torchvision(transform: Any, *, strict: bool = False, after: Sequence[After] = ()) -> ImagePipeline:
+@overload
+def from_torchvision(
+    transform: Any, *, strict: bool = False, after: Sequence[After] = (), views: Literal[False] = False
+) -> ImagePipeline: ...
+@overload
+def from_torchvision(
+    transform: Any, *, strict: bool = False, after: Sequence[After] = (), views: Literal[True]
+) -> list[ImagePipeline]: ...
+def from_torchvision(
+    transform: Any, *, strict: bool = False, after: Sequence[After] = (), views: bool = False
+) -> ImagePipeline | list[ImagePipeline]:
     """Translate a `Compose`, an `nn.Sequential`, the preset of a torchvision model's weights, or a single transform.
 
     `print` of the result shows what became of each transform and how close that comes, by itself, to torchvision on PIL
@@ -42,6 +54,9 @@ def from_torchvision(transform: Any, *, strict: bool = False, after: Sequence[Af
             `ImagePipeline`. A transform of yours that takes one tensor becomes
             `lambda images: torch.stack([cutout(image) for image in images])`; it comes as close to torchvision as what
             stands before it.
+        views: give a list of pipelines, one for each image that FiveCrop or TenCrop makes, as `Loader` takes it; of any
+            other transform a list of one. A Lambda that makes tensors of the crops and stacks them is read through: a
+            Loader gives a list of batches, of which `torch.stack(images, 1)` makes (B, 5, 3, H, W).
 
     Raises:
         TypeError: a transform that has no translation.
@@ -51,18 +66,40 @@ def from_torchvision(transform: Any, *, strict: bool = False, after: Sequence[Af
     >>> print(from_torchvision(torch.nn.Sequential(torch.nn.Identity())))
     Identity() -> nothing (exact)
     """
-    return translate(transform, strict=strict, tensors=False, after=after)
+    check_bool("views", views)
+    if views:
+        return translate_views(transform, strict=strict, after=after)
+    return translate(transform, strict=strict, after=after)
+
+
+def translate_views(
+    transform: Any, *, strict: bool, tensors: bool = False, gray: bool = False, after: Sequence[After] = ()
+) -> list[ImagePipeline]:
+    """The pipelines of all images that a transform makes of each; see `translate`."""
+    steps = list(_flatten(transform))
+    count = count_crops(steps)
+    options: dict[str, Any] = {"strict": strict, "tensors": tensors, "gray": gray, "after": after}
+    if count is None:
+        return [translate(steps, **options)]
+    steps = without_stacks(steps)
+    return [translate(steps, view=view, **options) for view in range(count)]
 
 
 def translate(
-    transform: Any, *, strict: bool, tensors: bool, gray: bool = False, after: Sequence[After] = ()
+    transform: Any,
+    *,
+    strict: bool,
+    tensors: bool = False,
+    gray: bool = False,
+    after: Sequence[After] = (),
+    view: int | None = None,
 ) -> ImagePipeline:
     """See `from_torchvision`.
 
     `tensors` says whether the transform gets uint8 tensors in the place of PIL images, `gray` whether images of one
-    channel.
+    channel, `view` which of several crops is meant.
     """
-    reading = Reading(tensor=tensors, gray=gray)
+    reading = Reading(tensor=tensors, gray=gray, view=view)
     steps = list(_flatten(transform))
     for number, step in enumerate(steps):
         _read(reading, step, steps[number + 1 :])

@@ -39,14 +39,16 @@ class Reading:
         values: what pixels are worth.
         gray: whether images have one channel, which is carried as three equal ones to the end.
         gray_first: whether that is before anything else is done to them.
+        view: which of several crops this is about; None where an image stays one.
     """
 
     gray: bool
     gray_first: bool
+    view: int | None
     mirrored: str
     flip: float
 
-    def __init__(self, *, tensor: bool = False, gray: bool = False):
+    def __init__(self, *, tensor: bool = False, gray: bool = False, view: int | None = None):
         self.lines: list[Line] = []
         self.resize: Resize | ResizeKeepRatio | None = None
         self.crop: Geometry | None = None
@@ -56,7 +58,7 @@ class Reading:
         self.tensor = tensor
         self.floating = self.normalized = False
         self.values: Values = Values(ZERO, LEVEL)
-        self.gray, self.gray_first = gray, False
+        self.gray, self.gray_first, self.view = gray, False, view
 
     def pipeline(self, after: Sequence[After]) -> ImagePipeline:
         """All that was read, and functions of the finished batch."""

@@ -70,9 +70,7 @@ def _follow(
     """A batch with probability p as `rule` mixes it with the one that is moved on by a place."""
     targets = torch.nn.functional.one_hot(labels, int(value.num_classes)).to(images.dtype)
     if torch.rand(1).item() < value.p:
-        alpha = torch.tensor([float(value.alpha)] * 2)
-        lam = torch._sample_dirichlet(alpha)[0]  # pyright: ignore[reportPrivateImportUsage]  as the scripts draw it
-        rule(images, targets, float(lam))
+        rule(images, targets, torch.distributions.Dirichlet(torch.full((2,), float(value.alpha))).sample()[0].item())
     return images, targets
 
 

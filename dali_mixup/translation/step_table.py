@@ -17,6 +17,7 @@ from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.parity import Line, Parity, together
+from dali_mixup.translation.corners import read_crops
 from dali_mixup.translation.options import (
     are_whole,
     as_levels,
@@ -301,17 +302,20 @@ def _nothing(_reading: Reading, _step: Any) -> Line:
 GEOMETRIES = (
     "CenterCrop",
     "CenterCropOrPad",
+    "FiveCrop",
     "ImageClassification",
     "RandomCrop",
     "RandomCropOrPad",
     "RandomResizedCrop",
     "RandomResizedCropAndInterpolation",
     "Resize",
+    "TenCrop",
 )
 STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "CenterCrop": _center_crop,
     "CenterCropOrPad": _crop_or_pad,
     "ConvertImageDtype": _to_dtype,
+    "FiveCrop": read_crops,
     "Grayscale": _grayscale,
     "Identity": _nothing,
     "ImageClassification": _preset,
@@ -328,6 +332,7 @@ STEPS: dict[str, Callable[[Reading, Any], Line]] = {
     "RandomZoomOut": _zoom_out,
     "Resize": _resize,
     "ResizeKeepRatio": _keep_ratio,
+    "TenCrop": read_crops,
     "ToDtype": _to_dtype,
     "ToImage": _to_uint8_tensor,
     "ToNumpy": _to_uint8_tensor,

@@ -35,11 +35,20 @@ def _held_by(value: Any) -> list[Any]:
         return [value.__func__, value.__self__]
     if isinstance(value, types.FunctionType):
         variables = inspect.getclosurevars(value)
+        nested = [value.__globals__[name] for name in _nested_names(value.__code__) if name in value.__globals__]
         defaults = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-        return [*variables.nonlocals.values(), *variables.globals.values(), *defaults]
+        return [*variables.nonlocals.values(), *variables.globals.values(), *nested, *defaults]
     if isinstance(value, type | types.ModuleType) or not hasattr(value, "__dict__"):
         return []
     return [*vars(value).values(), *([type(value).__call__] if callable(value) else [])]
+
+
+def _nested_names(code: types.CodeType, depth: int = DEPTH) -> Iterator[str]:
+    """What the comprehensions and functions within a function refer to, which `inspect` leaves out."""
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType) and depth:
+            yield from inner.co_names
+            yield from _nested_names(inner, depth - 1)
 
 
 @contextmanager

@@ -205,6 +205,8 @@ def list_geometries(dm) -> Iterator[tuple[str, object]]:
             yield f"CenterCrop {interpolation}", dm.CenterCrop(SIDE, dm.Resize(110, interpolation=interpolation))
     yield "CenterCrop larger", dm.CenterCrop(SIDE, dm.Resize(64), fill=(9, 80, 200))
     yield "CenterCrop whole", dm.CenterCrop(700, fill=33)
+    if hasattr(dm, "CornerCrop"):  # which an older checkout lacks
+        yield "CornerCrop", dm.CornerCrop(SIDE, "bottom left", dm.Resize(110), "horizontal")
     yield "RandomCrop", dm.RandomCrop((SIDE, 80))
     yield "RandomCrop if needed", dm.RandomCrop(700, pad_if_needed=True, fill=7)
     yield "CropPad reflect", dm.CropPad(SIDE, 9)
