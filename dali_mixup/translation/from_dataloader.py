@@ -129,7 +129,8 @@ def from_dataloader(
         read = partial(read_mixer, num_classes=count_classes(dataset), smooth=form == "stacked")
         mixup = map_schedule(mixup, read)
     if prefetcher is not None and not isinstance(transform, ImagePipeline):
-        pipeline = map_pipelines(pipeline, partial(prefetcher.finish, mixed=mixup is not None, strict=strict))
+        mixed = mixup is not None and holds_mixup(loader.collate_fn)  # a loop mixes after the prefetcher
+        pipeline = map_pipelines(pipeline, partial(prefetcher.finish, mixed=mixed, strict=strict))
     order = "sampled" if own_batches else _find_order(loader.sampler, len(dataset))
     seed = _find_seed(loader) if seed is None else seed
     if options.get("shard") is None:

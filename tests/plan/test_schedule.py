@@ -1,9 +1,12 @@
 """Pipelines and mixers by epoch: each epoch is that of a Loader which never had another."""
 
 import gc
+import os
+import resource
 import threading
 import time
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import dali_mixup as dm
 from bench.torchvision_fix import import_torchvision
 from dali_mixup.plan.schedule import at_epoch, map_schedule, phase_at
 from tests.conftest import noise
+from tests.decode.own_process import run
 
 SMALL = dm.ImagePipeline(geometry=dm.RandomResizedCrop(24), flip=0.5)
 LARGE = dm.ImagePipeline(geometry=dm.RandomResizedCrop(32), flip=0.5, transforms=(dm.ColorJitter(0.4, 0.4),))
@@ -133,6 +137,49 @@ def test_what_is_over_takes_no_memory_and_no_threads(dataset):
         time.sleep(0.01)
     assert threading.active_count() <= threads
     assert loader.stats().batches == 30
+
+
+def count_threads():
+    """DALI's and the stage's among them, which Python doesn't count."""
+    return len(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.parametrize("way", ["files", "augment"])
+def test_graphs_and_native_threads_of_what_is_over_are_gone(dataset, way):
+    augment = noise if way == "augment" else None
+    pipelines = {
+        first: dm.ImagePipeline(geometry=dm.RandomResizedCrop(24 + first), augment=augment) for first in range(9)
+    }
+    loader = build(dataset, pipelines, mixup=dm.MixUp(), num_threads=3)
+    epoch(loader), epoch(loader)
+    graphs, threads = [weakref.ref(loader._engine._decoder._graph)], count_threads()
+    for _ in range(6):
+        epoch(loader)
+        graphs.append(weakref.ref(loader._engine._decoder._graph))
+    gc.collect()
+    assert [graph() is not None for graph in graphs] == [False] * 6 + [True]
+    end = time.monotonic() + 10
+    while count_threads() > threads and time.monotonic() < end:
+        time.sleep(0.01)
+    assert count_threads() <= threads
+
+
+def grow(folder, changes):
+    """How many bytes a Loader whose pipeline changes after each epoch has grown by, after some of them."""
+    pipelines = {first: dm.ImagePipeline(geometry=dm.RandomResizedCrop(64 + first % 2)) for first in range(changes)}
+    loader = build(dm.ImageFolder(folder, progress=False), pipelines, mixup=dm.MixUp(), num_threads=2)
+    found = []
+    for _ in range(changes):
+        for batch in loader:
+            del batch
+        gc.collect()
+        found.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+    return found[-1] - found[changes // 3]
+
+
+def test_memory_stays_where_it_is_over_many_changes(folder):
+    """A graph alone holds several megabytes; in a process of its own, since others' garbage would count, too."""
+    assert run(grow, folder, 36) < 24 * 2 * (1 << 20)
 
 
 def test_many_ranks_share_each_phase(dataset):

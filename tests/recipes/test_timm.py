@@ -108,7 +108,7 @@ def test_mixup_ends_with_the_epoch_that_the_script_names(swapped):
 
 @pytest.mark.parametrize("mode", ["const", "rand", "pixel"])
 def test_the_prefetchers_erasing_comes_before_mixing(photos, mode):
-    """timm's comes after it, in boxes that hold nothing of either image."""
+    """As where timm's Mixup mixes in the loop; behind FastCollateMixup it erases in mixed images."""
     options = {"re_prob": 1.0, "re_mode": mode, "re_count": 2, "color_jitter": 0.0}
     ours = swap(build_loader(photos, **options), indices=True, seed=3)
     erasing = ours.pipeline.transforms[-1]
@@ -122,6 +122,14 @@ def test_the_prefetchers_erasing_comes_before_mixing(photos, mode):
             assert batch.images.permute(0, 2, 3, 1)[changed].abs().max() < 0.01
         expected, _ = dm.MixUp(1.0)(batch.images, batch.targets, draw=both.plan.draw)
         torch.testing.assert_close(both.images, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_only_behind_a_collate_fn_that_mixes_is_erasing_approximate(photos):
+    options, mixup = {"re_prob": 1.0, "re_mode": "const"}, dm.MixUp(0.8)
+    in_the_loop, in_collate = build_loader(photos, **options), build_loader(photos, build_mixup(), **options)
+    assert swap(in_the_loop, mixup=mixup, strict=True).mixup == mixup
+    with pytest.raises(ValueError, match="the prefetcher must not erase with strict=True: timm's prefetcher erases in"):
+        swap(in_collate, mixup=mixup, strict=True)
 
 
 @pytest.fixture
