@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 
-def main() -> None:
+def run() -> None:
     """Print a dict of seconds by step as JSON."""
     root, batch_size, started = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
     steps: dict[str, float] = {"Python": time.monotonic() - started}
@@ -66,4 +66,4 @@ def open_folder(kind: Any, root: str) -> tuple[Any, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run()
