@@ -25,7 +25,7 @@ class Feed:
     """Batches of `size` x `size` float32 images with random crops, flips, normalization and mixup at `ALPHA`.
 
     Attributes:
-        paths: the files; listed several times where an epoch must not end during a run.
+        paths: the files; again and again where an epoch must not end during a run.
         labels: one class index per path.
         classes: how many classes there are.
         batch_size: images per batch.

@@ -32,6 +32,7 @@ from bench.peers.packs import LONG_SIDE, QUALITY
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
 from dali_mixup.dataset.dataset import ImageDataset
+from dali_mixup.dataset.encoded_pack import EncodedPack
 
 FILES, LOSSLESS, SHRUNK = "files", "lossless pack", f"pack of {LONG_SIDE} px"
 PLACES = {LOSSLESS: "lossless", SHRUNK: "shrunk"}
@@ -122,7 +123,7 @@ def _walk(loader: dm.Loader) -> int:
 
 def _share_read(loader: dm.Loader, sizes: np.ndarray) -> float:
     """What is read of a pack for the windows of an epoch, in shares of the files' `sizes` in bytes."""
-    plan, order, dataset = loader.plan, loader.plan.order(0), cast(dm.PackedDataset, loader.dataset)
+    plan, order, dataset = loader.plan, loader.plan.order(0), cast(EncodedPack, loader.dataset)
     read = whole = 0
     for step in plan.steps():
         batch = plan.batch(0, order, step)

@@ -31,6 +31,7 @@ class Case:
         whole: it decodes photos as they are; otherwise it works on photos of 224 x 224.
         random: several epochs show more of it.
         chain: its parts are within a level, and one may amplify another's.
+        scaled: it decodes photos of 7 megapixels by `decode="scaled"`.
     """
 
     name: str
@@ -39,11 +40,12 @@ class Case:
     whole: bool = False
     random: bool = True
     chain: bool = False
+    scaled: bool = False
 
 
 def build_cases() -> list[Case]:
     """All of them: geometry, transforms of pixels, whole recipes."""
-    return [*_resizes(), *_crops_and_flips(), *_pixels(), *_of_timm(), *_recipes()]
+    return [*_resizes(), *_scaled(), *_crops_and_flips(), *_pixels(), *_of_timm(), *_recipes()]
 
 
 def _resizes() -> list[Case]:
@@ -62,6 +64,18 @@ def _resizes() -> list[Case]:
         fixed("Resize", "(180, 250)", v1.Resize((180, 250))),
         fixed("Resize", "232, max_size=250, then CenterCrop(224)", limited),
         fixed("CenterCrop", "600, beyond most photos", v1.CenterCrop(600)),
+    ]
+
+
+def _scaled() -> list[Case]:
+    centre = v1.Compose([v1.Resize(256), v1.CenterCrop(224)])
+    lanczos = v1.Compose([v1.Resize(160, Mode.LANCZOS), v1.CenterCrop(144)])
+    bicubic = v1.RandomResizedCrop(112, interpolation=Mode.BICUBIC)
+    return [
+        Case('decode="scaled"', "Resize(256), CenterCrop(224)", centre, random=False, scaled=True),
+        Case('decode="scaled"', "Resize(160), CenterCrop(144), lanczos", lanczos, random=False, scaled=True),
+        Case('decode="scaled"', "RandomResizedCrop(224)", v1.RandomResizedCrop(224), scaled=True),
+        Case('decode="scaled"', "RandomResizedCrop(112), bicubic", bicubic, scaled=True),
     ]
 
 

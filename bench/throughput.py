@@ -5,7 +5,7 @@ Every loader delivers float32 batches with a random resized crop, flip, normaliz
 `ours_tar` and FFCV read the files from one that is written beforehand. Each
 runs in a process of its own, and they take turns (see `bench.rivals` and `bench.measure`); the files come from the
 page cache. With `--arrays` the images lie in memory as pixels, and are cropped up to 4 pixels beyond their edges
-instead. With `--recipe deit` timm's loader with
+instead; `pixels` maps them from a pack that is written beforehand. With `--recipe deit` timm's loader with
 DeiT's augmentations (bicubic crops, `rand-m9-mstd0.5-inc1`, erasing with noise, mixup or CutMix) stands beside the same
 loader swapped by `from_dataloader`.
 
@@ -62,6 +62,7 @@ VARIANTS = (
 VARIANTS_OF_ARRAYS = (
     Variant("ours", "dali_mixup", "bench.peers.arrays:with_mixup", threaded=True),
     Variant("ours_plain", "dali_mixup without mixup", "bench.peers.arrays:without_mixup", threaded=True),
+    Variant("pixels", "dali_mixup, pack of pixels", "bench.peers.arrays:from_pack", threaded=True),
     Variant("files", "dali_mixup from the files", "bench.peers.arrays:from_files", threaded=True),
     Variant("torchvision", "torchvision", "bench.peers.arrays:torchvision"),
     Variant("ffcv", "FFCV, raw pixels", "bench.peers.ffcv_peer:raw_batches"),

@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from bench import parity
 from bench.parity_cases import build_cases
+from dali_mixup.decode.scaled import MOST_IN_MEAN
 from dali_mixup.parity import Parity
 from dali_mixup.translation.pixel_table import AUG_MIX, NOISE, TABLE
 from dali_mixup.translation.step_table import MIRRORED, MIRRORED_NEAREST
@@ -16,16 +18,13 @@ CASES = build_cases()
 
 @pytest.fixture(scope="module")
 def sources(photos, tmp_path_factory):
-    """The photos as they are, and copies of one size."""
-    folder = tmp_path_factory.mktemp("copies")
     files = sorted(str(path) for path in photos.glob("*/*"))
-    return files, [parity._copy(path, str(folder / f"{k}.png")) for k, path in enumerate(files)]
+    return parity.Photos.prepare(files, str(tmp_path_factory.mktemp("copies")))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}, {case.options}")
 def test_no_transform_differs_by_more_than_the_library_states(sources, case):
-    files, copies = sources
-    found = parity.measure(case, files if case.whole else copies, epochs=2)
+    found = parity.measure(case, sources.of(case), epochs=2)
     assert found.holds, found
     assert (found.parity == "by parts") == case.chain
     if found.parity == Parity.APPROXIMATE:
@@ -46,9 +45,20 @@ NOTES = {
 def test_notes_give_the_differences_that_are_measured(sources, name):
     (case,) = [case for case in CASES if f"{case.name}, {case.options}" == name]
     mean, largest = map(float, re.search(r"by ([\d.]+) levels in the mean, ([\d.]+) at most", NOTES[name]).groups())
-    found = parity.measure(case, sources[1], epochs=5)
+    found = parity.measure(case, sources.small, epochs=5)
     assert found.mean == pytest.approx(mean, rel=0.25)
     assert 0.8 * largest < found.largest <= largest
+
+
+def test_scaled_decode_is_near_in_the_mean_and_not_at_each_pixel(sources):
+    scaled = [case for case in CASES if case.scaled]
+    assert len(scaled) >= 3
+    exact = replace(scaled[0], scaled=False)
+    assert parity.measure(exact, sources.large, epochs=1).largest <= 1.01
+    found = parity.measure(scaled[0], sources.large, epochs=1)
+    assert found.parity == Parity.APPROXIMATE
+    assert 0.1 < found.mean < MOST_IN_MEAN == found.most_in_mean
+    assert not replace(found, mean=0.61).holds
 
 
 def test_every_transform_of_pixels_is_measured():
@@ -57,7 +67,7 @@ def test_every_transform_of_pixels_is_measured():
 
 
 def test_a_statement_that_does_not_hold_is_marked_and_fails(sources, monkeypatch, capsys, tmp_path):
-    folder = sources[0][0].rsplit("/", 1)[0]
+    folder = sources.whole[0].rsplit("/", 1)[0]
     resize = next(case for case in CASES if case.options == "256, 224, bilinear")
     monkeypatch.setattr(parity, "build_cases", lambda: [resize])
     assert parity.main([folder, "--json", str(tmp_path / "parity.json")]) == 0

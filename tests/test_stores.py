@@ -17,7 +17,7 @@ from tests.conftest import jpeg_bytes, noise, picture
 COUNT = 26
 BATCH = 4
 ODD = {1: "L", 8: "CMYK"}  # JPEGs of other colours
-STORES = ("list", "tar", "huggingface", "bytes", "pack", "arrays")
+STORES = ("list", "tar", "huggingface", "bytes", "pack", "arrays", "pixels")
 
 GEOMETRIES = {
     "window": dm.RandomResizedCrop(48),
@@ -103,6 +103,7 @@ def stores(root, tmp_path_factory):
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=files.classes)})
     rows = {"image": [{"bytes": path.read_bytes(), "path": None} for path in paths], "label": labels}
     dm.pack(files, aside / "pack", progress=False)
+    dm.pack(files, aside / "pixels", pixels=True, progress=False)
     pixels = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     common = {"classes": files.classes, "names": names}
     return files, {
@@ -112,6 +113,7 @@ def stores(root, tmp_path_factory):
         "bytes": dm.BytesDataset(lambda number: paths[number].read_bytes(), labels, progress=False, **common),
         "pack": dm.PackedDataset(aside / "pack"),
         "arrays": dm.ArrayDataset(pixels, labels, **common),
+        "pixels": dm.PackedDataset(aside / "pixels"),
     }
 
 
@@ -187,6 +189,20 @@ def test_a_run_may_move_from_the_files_to_another_store_and_back(stores, recipe,
     assert_equal([*found, *epoch(third)], whole)
 
 
+@pytest.mark.parametrize("pixels", [False, True], ids=["encoded", "pixels"])
+@pytest.mark.parametrize("store", STORES)
+def test_a_pack_of_each_store_is_that_of_the_files(stores, expected, tmp_path, store, pixels):
+    files, others = stores
+    report = dm.pack(others[store], tmp_path / "pack", pixels=pixels, progress=False)
+    assert (report.samples, report.bad) == (COUNT, [])
+    packed = dm.PackedDataset(tmp_path / "pack")
+    assert packed.classes == files.classes
+    assert packed.fingerprint() == files.fingerprint()
+    for rank, theirs in enumerate(expected(RECIPES[0])):
+        loader = build(packed, RECIPES[0], shard=(rank, 2))
+        assert_equal([*epoch(loader), *epoch(loader)], theirs)
+
+
 @pytest.mark.parametrize("store", STORES)
 def test_a_state_of_other_images_is_refused(stores, store):
     files, others = stores
@@ -240,6 +256,8 @@ def test_small_images_of_one_size_are_those_of_their_files(tmp_path):
         "planes": torch.from_numpy(images.transpose(0, 3, 1, 2).copy()),
     }
     loaders = {name: dm.ArrayDataset(stack, labels, names=names) for name, stack in stacks.items()}
+    dm.pack(files, tmp_path / "pack", pixels=True, progress=False)
+    loaders["pack"] = dm.PackedDataset(tmp_path / "pack")
     recipes = [
         ("small", transforms, mixer, output)
         for transforms in TRANSFORMS
@@ -273,6 +291,7 @@ def test_a_torch_dataloader_of_pixels_keeps_its_order(root):
         ("bytes", "leave them out,"),
         ("pack", r"leave them out when packing \(skip_bad, --skip-bad\),"),
         ("arrays", "leave them out,"),
+        ("pixels", r"leave them out when packing \(skip_bad, --skip-bad\),"),
     ],
 )
 def test_a_bad_sample_comes_with_a_way_out_that_its_store_has(stores, store, way_out):

@@ -1,8 +1,11 @@
 """Loaders of pixels in memory: crops that reach 4 pixels beyond the edge, flips, normalization and mixup, no resize."""
 
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,9 +14,19 @@ from torch.utils.data import Dataset
 
 from bench.feed import ALPHA, Batches, Feed, forever
 from bench.machine import cores
+from bench.peers.ours import distinct, open_loader
 from bench.peers.torchvision_pillow import mixed_batches
 from bench.torchvision_fix import import_torchvision
-from dali_mixup import IMAGENET_MEAN, IMAGENET_STD, ArrayDataset, FileList, ImagePipeline, Loader, MixUp, RandomCrop
+from dali_mixup import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ArrayDataset,
+    ImagePipeline,
+    MixUp,
+    PackedDataset,
+    RandomCrop,
+    pack,
+)
 from dali_mixup.dataset.dataset import ImageDataset
 
 PADDING = 4
@@ -34,17 +47,25 @@ class Pixels(Dataset):
 
 def with_mixup(feed: Feed) -> Batches:
     """Mixed batches and stacked targets of this library's `ArrayDataset`."""
-    return _ours(feed, ArrayDataset(read_images(feed), feed.labels), MixUp(alpha=ALPHA))
+    return _ours(feed, MixUp(alpha=ALPHA), _in_memory(feed))
 
 
 def without_mixup(feed: Feed) -> Batches:
     """The same batches, unmixed, and labels."""
-    return _ours(feed, ArrayDataset(read_images(feed), feed.labels), None)
+    return _ours(feed, None, _in_memory(feed))
+
+
+def from_pack(feed: Feed) -> Batches:
+    """The mixed batches, of the same images in a pack of pixels, which is written beforehand."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "pack"
+        pack(_in_memory(feed), out, pixels=True, progress=False)
+        yield from _ours(feed, MixUp(alpha=ALPHA), PackedDataset(out))
 
 
 def from_files(feed: Feed) -> Batches:
     """The same pipeline on the files themselves, of which each is decoded in each epoch."""
-    return _ours(feed, FileList(feed.paths, feed.labels, cache=False, progress=False), MixUp(alpha=ALPHA))
+    return _ours(feed, MixUp(alpha=ALPHA))
 
 
 def torchvision(feed: Feed) -> Batches:
@@ -63,11 +84,17 @@ def torchvision(feed: Feed) -> Batches:
 
 def read_images(feed: Feed) -> np.ndarray:
     """(N, size, size, 3) uint8, as often as the feed lists a file; files of other sizes are resized."""
-    distinct = list(dict.fromkeys(feed.paths))
+    files = list(dict.fromkeys(feed.paths))
     with ThreadPoolExecutor(cores()) as pool:
-        images = np.stack(list(pool.map(partial(_read, size=feed.size), distinct)))
-    places = {path: place for place, path in enumerate(distinct)}
+        images = np.stack(list(pool.map(partial(_read, size=feed.size), files)))
+    places = {path: place for place, path in enumerate(files)}
     return images[[places[path] for path in feed.paths]]
+
+
+def _in_memory(feed: Feed) -> ArrayDataset:
+    """Each image once."""
+    paths, labels = zip(*distinct(feed), strict=True)
+    return ArrayDataset(read_images(replace(feed, paths=paths)), labels)
 
 
 def _read(path: str, size: int) -> np.ndarray:
@@ -75,17 +102,6 @@ def _read(path: str, size: int) -> np.ndarray:
         return np.asarray(image.convert("RGB").resize((size, size)))
 
 
-def _ours(feed: Feed, dataset: ImageDataset, mixup: MixUp | None) -> Batches:
+def _ours(feed: Feed, mixup: MixUp | None, dataset: ImageDataset | None = None) -> Batches:
     pipeline = ImagePipeline(geometry=RandomCrop(feed.size, padding=PADDING), flip=0.5)
-    loader = Loader(
-        dataset,
-        pipeline,
-        batch_size=feed.batch_size,
-        shuffle=True,
-        drop_last=True,
-        mixup=mixup,
-        seed=feed.seed,
-        device=feed.device,
-        num_threads=feed.threads,
-    )
-    return forever(loader)
+    return forever(open_loader(feed, mixup, dataset=dataset, pipeline=pipeline))

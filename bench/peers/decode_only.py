@@ -12,6 +12,7 @@ import torch
 from bench.feed import Batches, Feed
 from bench.machine import cores
 from bench.peers.ours import open_loader
+from dali_mixup import FileList
 
 
 def batches(feed: Feed) -> Batches:
@@ -22,7 +23,8 @@ def batches(feed: Feed) -> Batches:
     from nvidia.dali import fn, pipeline_def, types
 
     on_gpu = torch.device(feed.device).type == "cuda"
-    plan = open_loader(feed, None).plan
+    listed = FileList(feed.paths, feed.labels, cache=False, progress=False)
+    plan = open_loader(feed, None, dataset=listed).plan
 
     def planned() -> Any:
         for epoch in count():

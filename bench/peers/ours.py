@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from bench.feed import ALPHA, Batches, Feed, forever
-from dali_mixup import FileList, GpuDecode, Loader, MixUp, TarDataset
+from dali_mixup import FileList, GpuDecode, ImagePipeline, Loader, MixUp, TarDataset
 from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.pipelines import imagenet
 
@@ -28,12 +28,9 @@ def from_tar(feed: Feed) -> Batches:
     """The same batches, of the same files in a tar, which is written beforehand."""
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "images.tar")
-        distinct = list(dict.fromkeys(zip(feed.paths, feed.labels, strict=True)))
-        write_tar(file, distinct)
-        times = -(-len(feed.paths) // len(distinct))  # as often as the files are listed
-        yield from forever(
-            open_loader(feed, MixUp(alpha=ALPHA), dataset=TarDataset([file] * times, cache_dir=folder, progress=False))
-        )
+        write_tar(file, distinct(feed))
+        dataset = TarDataset(file, cache_dir=folder, progress=False)
+        yield from forever(open_loader(feed, MixUp(alpha=ALPHA), dataset=dataset))
 
 
 def write_tar(file: str, samples: Iterable[tuple[str, int]]) -> None:
@@ -58,13 +55,21 @@ def open_loader(
     *,
     dataset: ImageDataset | None = None,
     images: int | None = None,
+    pipeline: ImagePipeline | None = None,
 ) -> Loader:
-    """For one epoch at a time, over the feed's files or what holds them; of so many `images`, with repeats."""
-    dataset = dataset or FileList(feed.paths, feed.labels, cache=False, progress=False)
-    order = None if images is None else (np.random.default_rng(feed.seed).permutation(images) % len(dataset)).tolist()
+    """For one epoch at a time, over the feed's files or what holds them.
+
+    An epoch has as many images as the feed lists, or `images`. Where that is more than there are, it is several passes
+    over them, each in an order of its own.
+    """
+    if dataset is None:
+        paths, labels = zip(*distinct(feed), strict=True)
+        dataset = FileList(paths, labels, cache=False, progress=False)
+    images = images or len(feed.paths)
+    order = None if images <= len(dataset) else passes(len(dataset), images, feed.seed)
     return Loader(
         dataset,
-        imagenet.train(size=feed.size),
+        pipeline or imagenet.train(size=feed.size),
         batch_size=feed.batch_size,
         shuffle=order is None,
         sampler=order,
@@ -75,3 +80,14 @@ def open_loader(
         num_threads=feed.threads,
         gpu_decode=gpu_decode or GpuDecode(),
     )
+
+
+def distinct(feed: Feed) -> list[tuple[str, int]]:
+    """Each file once, with its label."""
+    return list(dict.fromkeys(zip(feed.paths, feed.labels, strict=True)))
+
+
+def passes(samples: int, images: int, seed: int) -> list[int]:
+    """Numbers of so many images: all samples in some order, then all in another, and so on."""
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.permutation(samples) for _ in range(-(-images // samples))])[:images].tolist()

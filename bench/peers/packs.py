@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.feed import ALPHA, Batches, Feed, forever
-from bench.peers.ours import open_loader
+from bench.peers.ours import distinct, open_loader
 from dali_mixup import FileList, MixUp, PackedDataset, Shrink, pack
 
 LONG_SIDE = 400  # pixels, and the quality, as FFCV's users shrink ImageNet
@@ -28,7 +28,7 @@ def shrunk(feed: Feed) -> Batches:
 @contextmanager
 def packed(feed: Feed, shrink: Shrink | None = None) -> Iterator[PackedDataset]:
     """A pack of the files, each once, in a temporary folder."""
-    paths, labels = zip(*dict.fromkeys(zip(feed.paths, feed.labels, strict=True)), strict=True)
+    paths, labels = zip(*distinct(feed), strict=True)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "pack"
         pack(FileList(paths, labels, cache=False, progress=False), out, shrink=shrink, progress=False)

@@ -1,4 +1,4 @@
-"""What a path on the command line means: an ImageFolder, a pack, tars, or these below train/, val/ and test/."""
+"""What a path on the command line means: an ImageFolder, a pack, tars, arrays, or such below train/, val/, test/."""
 
 import glob
 import warnings
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dali_mixup.dataset.dataset import EncodedDataset
+from dali_mixup.commands.arrays import SUFFIX, open_arrays
+from dali_mixup.dataset.arrays import ArrayDataset
+from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.dataset.pack_index import ABOUT
 from dali_mixup.dataset.packed import PackedDataset
@@ -31,8 +33,10 @@ def find_splits(folder: Path) -> dict[str, Path]:
     return {"": folder}
 
 
-def open_source(path: Path, *, cache: bool = True) -> ImageFolder | PackedDataset | TarDataset:
-    """A pack, tars or an ImageFolder; bad files are left to the caller to name."""
+def open_source(path: Path, *, cache: bool = True) -> ImageFolder | PackedDataset | TarDataset | ArrayDataset:
+    """A pack, tars, an .npz file or an ImageFolder; bad files are left to the caller to name."""
+    if path.suffix == SUFFIX:
+        return open_arrays(path)
     if (path / ABOUT).is_file():
         return PackedDataset(path)
     if not _means_tars(path):
@@ -49,12 +53,12 @@ def _means_tars(path: Path) -> bool:
     return TAR in path.suffixes or glob.has_magic(str(path)) or "{" in str(path)
 
 
-def open_good_source(path: Path) -> EncodedDataset:
+def open_good_source(path: Path) -> ImageDataset:
     """Like `open_good_images`, of all that `open_source` opens."""
     source = open_source(path)
     if isinstance(source, TarDataset):
         return source.subset(_good_ones(source, path)) if source.bad_files else source
-    return source if isinstance(source, PackedDataset) else open_good_images(path)
+    return open_good_images(path) if isinstance(source, ImageFolder) else source
 
 
 def open_images(root: Path, *, cache: bool = True) -> ImageFolder:
@@ -72,7 +76,7 @@ def open_good_images(root: Path) -> FileList:
     return subset(folder, _good_ones(folder, root))
 
 
-def _good_ones(dataset: EncodedDataset, path: Path) -> np.ndarray:
+def _good_ones(dataset: ImageDataset, path: Path) -> np.ndarray:
     """The numbers of all but the bad files; says on stdout how many those are."""
     bad = dataset.bad_files
     print(f"{len(bad)} of {len(dataset)} files of {path} are left out; `dali-mixup index {path}` names them")

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from dali_mixup.commands.arguments import Commands, add_command, writable
-from dali_mixup.commands.arrays import SUFFIX, open_arrays
 from dali_mixup.commands.folders import find_splits, open_source
 from dali_mixup.commands.text import draw_table, plural, printable
 from dali_mixup.commands.verify import find_damaged
@@ -60,10 +59,10 @@ def run(options: argparse.Namespace) -> int:
     """Print the report of each source in `options.folder`; the exit code is 1 if there are bad files."""
     bad: list[BadSample] = []
     for root in find_splits(options.folder).values():
-        if root.suffix == SUFFIX:
-            _print_contents(root, open_arrays(root), "image", show_all=options.all)
-            continue
         dataset = open_source(root, cache=options.cache)
+        if not isinstance(dataset, EncodedDataset):
+            _print_contents(root, dataset, "image", show_all=options.all)
+            continue
         if options.quarantine and not isinstance(dataset, ImageFolder):
             remedy = f"a {type(dataset).__name__} takes no exclude="
             raise DatasetError(must_be("--quarantine", "for folders of images", str(options.quarantine), remedy))

@@ -9,13 +9,11 @@ from dali_mixup.commands.arguments import Commands, add_command, at_least, writa
 from dali_mixup.commands.folders import find_splits, open_source
 from dali_mixup.commands.progress import run_in_threads
 from dali_mixup.commands.text import plural, printable
-from dali_mixup.dataset.dataset import EncodedDataset
+from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.dataset.packed import PackedDataset
 from dali_mixup.dataset.packing import PackReport, pack
-from dali_mixup.dataset.pillow import UndecodableError, decode_source
 from dali_mixup.dataset.quarantine import write_quarantine
 from dali_mixup.dataset.repack import Shrink
-from dali_mixup.dataset.verdict import why_unreadable
 from dali_mixup.errors import BadSample, BadSampleError
 
 BAD = 1  # exit code
@@ -26,6 +24,7 @@ examples:
   dali-mixup pack photos packed                     lossless: dm.PackedDataset("packed") gives the batches of the folder
   dali-mixup pack photos packed --verify            and decode both to compare them
   dali-mixup pack imagenet packed --max-size 400    shrink what is larger, once and for all
+  dali-mixup pack cifar10 packed --pixels           small images as pixels, which need no decoding
   dali-mixup pack photos packed --skip-bad --quarantine bad.jsonl
                                                     leave out what can't be read, and list it
 
@@ -41,7 +40,7 @@ def add_parser(commands: Commands) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="one folder of images per class, one that holds train/, val/, test/, a pack, or tars",
+        help="one folder of images per class, one that holds train/, val/, test/, a pack, tars, or an .npz of arrays",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it must not be there yet")
     sides = parser.add_mutually_exclusive_group()
@@ -49,6 +48,9 @@ def add_parser(commands: Commands) -> None:
     sides.add_argument("--short-side", type=at_least(1), metavar="PIXELS", help="shrink shorter sides to this")
     parser.add_argument(
         "--quality", type=at_least(1), default=90, metavar="Q", help="of shrunk JPEGs, 1 to 100 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pixels", action="store_true", help="write raw pixels, which are mapped to memory: for small images"
     )
     parser.add_argument(
         "--shard-mb", type=at_least(1), default=512, metavar="MB", help="size of a shard (default: %(default)s)"
@@ -67,7 +69,14 @@ def run(options: argparse.Namespace) -> int:
         for split, root in find_splits(options.source).items():
             out = options.out / split
             dataset = open_source(root)
-            report = pack(dataset, out, shrink=shrink, shard_mb=options.shard_mb, skip_bad=options.skip_bad)
+            report = pack(
+                dataset,
+                out,
+                shrink=shrink,
+                pixels=options.pixels,
+                shard_mb=options.shard_mb,
+                skip_bad=options.skip_bad,
+            )
             bad += report.bad
             print(_describe(out, report))
             if options.verify:
@@ -83,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
     return BAD if bad or differing else 0
 
 
-def find_differing(dataset: EncodedDataset, packed: PackedDataset, bad: list[BadSample], shrink: Shrink) -> list[str]:
+def find_differing(dataset: ImageDataset, packed: ImageDataset, bad: list[BadSample], shrink: Shrink) -> list[str]:
     """Decode both in threads; a line for each image whose pixels differ, or of a shrunk one the size."""
     left_out = {sample.number for sample in bad}
     numbers = [number for number in range(len(dataset)) if number not in left_out]
@@ -93,16 +102,12 @@ def find_differing(dataset: EncodedDataset, packed: PackedDataset, bad: list[Bad
         size = int(dataset.heights[number]), int(dataset.widths[number])
         new_size = shrink.shrunk(*size)
         try:
-            with packed.open(place) as source:
-                found = decode_source(source, new_size)
-            if new_size != size:
-                return ""
-            with dataset.open(number) as source:
-                same = np.array_equal(decode_source(source, size), found)
-        except UndecodableError as error:
-            return f"{packed.name(place)}: {error}"
-        except OSError as error:
-            return f"{packed.name(place)}: {why_unreadable(error)}"
+            found = packed.pixels(place)
+            shrunk = new_size != size
+            same = found.shape[:2] == new_size and (shrunk or np.array_equal(dataset.pixels(number), found))
+        except BadSampleError as error:
+            ((_, name, reason),) = error.samples
+            return f"{name}: {reason}"
         return "" if same else f"{packed.name(place)}: its pixels differ from those of {dataset.name(number)}"
 
     return [printable(line) for line in run_in_threads(compare, range(len(numbers)), "verifying") if line]

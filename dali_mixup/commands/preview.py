@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from dali_mixup.commands.arguments import Commands, add_command, add_mixup, add_out, at_least
-from dali_mixup.commands.arrays import SUFFIX, open_arrays
 from dali_mixup.commands.folders import find_splits, open_good_source
 from dali_mixup.commands.picture import MixedTile, draw_tiles
 from dali_mixup.commands.text import printable
@@ -63,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     root = next(iter(find_splits(options.folder).values()))
     pipeline = ImagePipeline(geometry=RandomResizedCrop(options.size, scale=(0.5, 1.0)), flip=0.5)
     picture = draw_preview(
-        open_arrays(root) if root.suffix == SUFFIX else open_good_source(root),
+        open_good_source(root),
         pipeline,
         mixup=(CutMix if options.cutmix else MixUp)(alpha=options.alpha),
         tiles=options.tiles,

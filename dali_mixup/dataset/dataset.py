@@ -121,6 +121,10 @@ class ImageDataset(ABC):
         """(N,) uint8, EXIF's from 1 to 8: how the cameras were held. 1, upright, where nothing says so."""
         return np.full(len(self), UPRIGHT, np.uint8)
 
+    def orientation(self, number: int) -> int:  # noqa: ARG002  none says so
+        """That of one sample."""
+        return UPRIGHT
+
     def sizes_of(self, *, upright: bool) -> tuple[np.ndarray, np.ndarray]:
         """Heights and widths, (N,) int32 each, as the images are stored, or as they are held upright."""
         if not upright:
@@ -200,7 +204,7 @@ class EncodedDataset(ImageDataset):
         return None
 
     def orientation(self, number: int) -> int:
-        """That of one sample."""
+        """See `ImageDataset`."""
         try:
             with self.open(number) as source:
                 return orientation_of(source)
@@ -286,8 +290,17 @@ class PixelDataset(ImageDataset):
     def stack(self) -> np.ndarray | torch.Tensor | None:
         """All images, uint8 (N, H, W, 3) of any strides: an array, or a tensor on a GPU; None if they lie apart."""
 
+    @property
+    def one_size(self) -> bool:
+        """Whether `whole` gives several images at once."""
+        return self.stack is not None
+
+    def upright(self) -> "PixelDataset":
+        """The same images, turned by their `orientations`, of which `cut` takes windows then."""
+        return self
+
     def whole(self, numbers: np.ndarray) -> np.ndarray:
-        """Some images of the `stack`, in their order, (B, H, W, 3) uint8; from a GPU in one transfer."""
+        """Some images, if they are of `one_size`, in their order, (B, H, W, 3) uint8; from a GPU in one transfer."""
         if isinstance(self.stack, torch.Tensor):
             return self.stack[torch.from_numpy(numbers).to(self.stack.device)].cpu().numpy()
         assert self.stack is not None  # noqa: S101  who asks has looked

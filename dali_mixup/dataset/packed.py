@@ -1,4 +1,4 @@
-"""A pack: tar shards of images, of which only the bytes of a window are read and decoded."""
+"""A pack, of whichever kind: what `dali-mixup pack` wrote."""
 
 import os
 from pathlib import Path
@@ -6,26 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from dali_mixup.dataset.dataset import Encoded, ReadableDataset, Reading, fingerprint_of
-from dali_mixup.dataset.open_files import OpenFiles
+from dali_mixup.dataset.dataset import ImageDataset, fingerprint_of
 from dali_mixup.dataset.pack_index import load_arrays, read_about
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.remote import Remote, is_url
 from dali_mixup.dataset.remote_files import open_store
 from dali_mixup.dataset.remote_pack import ask_shards, load_index
-from dali_mixup.dataset.remote_samples import Place, RemoteRead, RemoteSamples
-from dali_mixup.dataset.restarts import SegmentTable
-from dali_mixup.dataset.sizes import Sizes
-from dali_mixup.dataset.verdict import most_bytes, why_unreadable
-from dali_mixup.errors import DatasetError
-from dali_mixup.geometry.geometry import Windows
+from dali_mixup.dataset.remote_samples import RemoteSamples
+from dali_mixup.errors import DatasetError, must_be
 
 
-class PackedDataset(ReadableDataset):
+class PackedDataset(ImageDataset):
     """Images that `dali-mixup pack` has packed.
 
     The pack of a folder gives the same batches as the folder, bit for bit, unless it was told to shrink; a state that
-    was saved with one fits the other.
+    was saved with one fits the other. What comes of it is an `EncodedPack`, or a `PixelPack` of what was packed with
+    `pixels=True`.
 
     Args:
         folder: what `dali-mixup pack` wrote, or the URL of a copy, such as `s3://bucket/packed`.
@@ -35,7 +31,7 @@ class PackedDataset(ReadableDataset):
         remote: of a URL, how it is read.
 
     Raises:
-        DatasetError: no pack, one of another version, or one that was changed or damaged since.
+        DatasetError: no pack, one of another version, one that was changed or damaged since, or pixels at a URL.
         ImportError: a URL, and fsspec or what it needs for it isn't installed.
 
     >>> import os, tempfile, PIL.Image, dali_mixup as dm
@@ -50,7 +46,26 @@ class PackedDataset(ReadableDataset):
 
     folder: str | Path
     names: PathList | None
+    targets: np.ndarray
+    classes: list[str] | None
     leave_out = "leave them out when packing (skip_bad, --skip-bad)"
+
+    def __new__(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        cache_dir: str | os.PathLike[str] | None = None,  # noqa: ARG004  these are `__init__`'s
+        cache_bytes: int | None = None,  # noqa: ARG004
+        remote: Remote | None = None,  # noqa: ARG004
+    ) -> "PackedDataset":
+        """A pack of the kind that the folder holds."""
+        if cls is not PackedDataset:  # also when it is unpickled
+            return super().__new__(cls)
+        from dali_mixup.dataset.encoded_pack import EncodedPack
+        from dali_mixup.dataset.pixel_pack import PixelPack
+
+        holds_pixels = not is_url(folder) and read_about(Path(folder)).get("pixels", False)
+        return object.__new__(PixelPack if holds_pixels else EncodedPack)
 
     def __init__(
         self,
@@ -60,37 +75,45 @@ class PackedDataset(ReadableDataset):
         cache_bytes: int | None = None,
         remote: Remote | None = None,
     ):
+        self._remote: RemoteSamples | None = None
         if is_url(folder):
             self.folder = os.fspath(folder).rstrip("/")
-            store = open_store(remote, cache_bytes)
-            cache_folder = None if cache_dir is None else Path(cache_dir)
-            about, arrays = load_index(store, self.folder, cache_folder)
-            self._remote = RemoteSamples(
-                ask_shards(store, self.folder, about["shards"]),
-                store.options,
-                cache_folder=cache_folder,
-                cache_bytes=cache_bytes,
-            )
-            self.ahead: int = store.options.requests
+            about, arrays = self._open_url(self.folder, cache_dir, cache_bytes, remote)
         else:
-            self.folder, self._remote = Path(folder), None
+            self.folder = Path(folder)
             about = read_about(self.folder)
             arrays = load_arrays(self.folder, about)
             _check_shards(self.folder, about["shards"])
-            self._files = OpenFiles([os.fspath(self.folder / shard["name"]) for shard in about["shards"]])
         self.names = self._names = PathList.from_arrays(arrays["names"], arrays["name_ends"])
         self._shards = [shard["name"] for shard in about["shards"]]
+        self._shard_bytes = [shard["bytes"] for shard in about["shards"]]
         self._shard, self._offset = arrays["shard"], arrays["offset"]
-        columns = {"height": arrays["height"], "width": arrays["width"], "verdict": arrays["verdict"]}
-        size = arrays["size"]
-        sizes = Sizes(**columns, file_size=size, mtime_ns=np.zeros(len(size), np.int64), reasons={})
-        self._segments = SegmentTable(
-            heights=sizes.height,
-            widths=sizes.width,
-            **{name: arrays[name] for name in ("header", "frame", "unit_height", "unit_width", "first", "starts")},
-        )
-        self._orientations = arrays["orientation"]  # which the packed JPEGs no longer hold
-        self._describe(arrays["targets"], about["classes"], sizes)
+        self._orientations = arrays["orientation"]  # which what is packed doesn't hold
+        self._complete = "" if about["bad"] else about["settings"]["fingerprint"]
+        self.targets, self.classes = arrays["targets"], about["classes"]
+        self._take(arrays)
+
+    def __getnewargs__(self) -> tuple[str | Path]:
+        return (self.folder,)
+
+    def _take(self, arrays: dict[str, np.ndarray]) -> None:
+        """Keep what a kind of pack needs of the index."""
+        raise NotImplementedError
+
+    def _open_url(
+        self, url: str, cache_dir: str | os.PathLike[str] | None, cache_bytes: int | None, remote: Remote | None
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The index of a pack at a URL, whose shards are looked at."""
+        store = open_store(remote, cache_bytes)
+        cache_folder = None if cache_dir is None else Path(cache_dir)
+        about, arrays = load_index(store, url, cache_folder)
+        if about.get("pixels", False):
+            remedy = "pixels are mapped to memory: copy the pack to a disk of this machine"
+            raise DatasetError(must_be("folder", "a folder, of a pack of pixels", url, remedy))
+        shards = ask_shards(store, url, about["shards"])
+        self._remote = RemoteSamples(shards, store.options, cache_folder=cache_folder, cache_bytes=cache_bytes)
+        self.ahead: int = store.options.requests
+        return about, arrays
 
     def name(self, number: int) -> str:
         """The shard and the name of a sample."""
@@ -98,71 +121,19 @@ class PackedDataset(ReadableDataset):
 
     def fingerprint(self) -> str:
         """That of what was packed."""
-        return fingerprint_of(self._names, self.targets)
+        return self._complete or fingerprint_of(self._names, self.targets)
+
+    def pixels(self, number: int) -> np.ndarray:
+        """See `ImageDataset`; each kind of pack has its own way."""
+        raise NotImplementedError
 
     def orientation(self, number: int) -> int:
-        """See `EncodedDataset`."""
-        return int(self.orientations()[number])
+        """See `ImageDataset`."""
+        return int(self._orientations[number])
 
-    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
-        """See `ReadableDataset`.
-
-        Raises:
-            ReadError: of a URL, a sample can't be fetched.
-        """
-        if self._remote is not None:
-            return self.start(numbers, windows).result()
-        chosen = np.array(numbers, np.int64)
-        shards, offsets = self._shard[chosen].tolist(), self._offset[chosen].tolist()
-        cuttable = (self._segments.header[chosen] > 0) & (windows is not None)
-        found: list[Encoded | str] = [""] * len(numbers)
-        try:
-            with self._files.hold(shards) as fds:
-                files = [(fds[shard], offset) for shard, offset in zip(shards, offsets, strict=True)]
-                for i in np.flatnonzero(~cuttable).tolist():
-                    found[i] = self._read_whole(*files[i], numbers[i])
-                if windows is not None and cuttable.any():
-                    places = np.flatnonzero(cuttable)
-                    cuts = self._segments.cut(chosen[places], windows.rows(places.tolist()))
-                    for i, cut in zip(places.tolist(), cuts.read([files[i] for i in places]), strict=True):
-                        found[i] = cut
-        except OSError as error:
-            return [why_unreadable(error)] * len(numbers)
-        return found
-
-    def start(self, numbers: list[int], windows: Windows | None = None) -> Reading:
-        """See `ReadableDataset`; without a cache a sample is fetched up to the last row of its window."""
-        assert self._remote is not None  # noqa: S101  only then `ahead` isn't 0
-        chosen = np.array(numbers, np.int64)
-        sizes = np.array([self._length(number) for number in numbers], np.int64)
-        places = np.flatnonzero((self._segments.header[chosen] > 0) & (windows is not None))
-        cuts = None
-        if windows is not None and len(places):
-            cuts = self._segments.cut(chosen[places], windows.rows(places.tolist()))
-            if self._remote.cache is None:
-                sizes[places] = cuts.ends()
-
-        def finish(data: list[bytes]) -> list[Encoded | str]:
-            found: list[Encoded | str] = [Encoded(each) for each in data]
-            if cuts is not None:
-                taken = cuts.take([data[i] for i in places.tolist()])
-                for i, cut in zip(places.tolist(), taken, strict=True):
-                    found[i] = cut
-            return found
-
-        columns = (self._shard[chosen], self._offset[chosen], sizes)
-        wanted = [Place(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
-        return RemoteRead(self._remote, wanted, [self.name(number) for number in numbers], finish)
-
-    def _length(self, number: int) -> int:
-        """How much of a sample is read."""
-        limit = most_bytes(int(self.heights[number]), int(self.widths[number]))
-        return min(int(self.sizes.file_size[number]), limit)
-
-    def _read_whole(self, fd: int, offset: int, number: int) -> Encoded | str:
-        length = self._length(number)
-        data = os.pread(fd, length, offset)
-        return Encoded(data) if len(data) == length else "truncated"
+    def orientations(self) -> np.ndarray:
+        """See `ImageDataset`."""
+        return self._orientations
 
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
@@ -179,5 +150,10 @@ def _check_shards(folder: Path, shards: list[dict[str, Any]]) -> None:
             size = path.stat().st_size
         except OSError as error:
             raise DatasetError(f"{path} can't be read ({error.strerror}); pack it again") from error
-        if size != shard["bytes"]:
-            raise DatasetError(f"{path} must have {shard['bytes']} bytes, has {size}; pack it again")
+        check_size(path, size, shard["bytes"])
+
+
+def check_size(path: Path, size: int, expected: int) -> None:
+    """Refuse a shard that isn't as long as it was written."""
+    if size != expected:
+        raise DatasetError(f"{path} must have {expected} bytes, has {size}; pack it again")

@@ -16,7 +16,6 @@ from dali_mixup.dataset import png, webp
 from dali_mixup.dataset.orientation import UPRIGHT
 from dali_mixup.dataset.source import FileSource, Source, open_file
 from dali_mixup.dataset.verdict import SPARE_BYTES, Finding, Verdict, bad, most_bytes, why_unreadable
-from dali_mixup.errors import must_be
 
 # What Pillow tries first, then the rest in its own order. EPS isn't among them, for which Pillow would start
 # Ghostscript, nor what is no picture of the world (brushes, weather charts, films) or has inner images of any size.
@@ -201,9 +200,15 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
+def size_changed(found: tuple[int, ...] | None, known: tuple[int, int]) -> str:
+    """What is wrong with an image of another (height, width) than the index knows."""
+    now = "another size" if found is None else f"{found[0]} x {found[1]} pixels"
+    return f"changed since it was indexed: {now}, was {known[0]} x {known[1]}"
+
+
 def _check_size(size: tuple[int, ...] | None, known: tuple[int, int]) -> None:
     if size != known:
-        raise UndecodableError(must_be("size", f"{known}, as it was indexed", size))
+        raise UndecodableError(size_changed(size, known))
 
 
 def _check_tiles(image: Image.Image) -> None:

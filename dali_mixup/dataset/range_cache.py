@@ -118,8 +118,8 @@ class RangeCache:
         part, data = f"{path}{PART}", None
         try:
             data = fetch()
-            os.ftruncate(fd, size)  # whoever counts what is used sees it, and what a process wrote that died is gone
-            with self._counted(size, part):
+            os.ftruncate(fd, 0)  # what a process wrote that died is gone
+            with self._room_for(size):
                 left = memoryview(data)
                 while left:
                     left = left[os.write(fd, left) :]
@@ -132,50 +132,39 @@ class RangeCache:
         return data, None
 
     @contextmanager
-    def _counted(self, size: int, part: str) -> Iterator[None]:
-        """Room for so many bytes, given back if they aren't written."""
+    def _room_for(self, size: int) -> Iterator[None]:
+        """Make room for a piece, which is counted once it is there.
+
+        Where there is a limit, one piece at a time is written, so that those that aren't whole need no counting.
+        """
         if self.most_bytes is None:
             yield
             return
-        self._count(size, part)
-        try:
-            yield
-        except BaseException:
-            self._count(-size, part)
-            raise
-
-    def _count(self, size: int, part: str) -> None:
-        """Add to what all processes use, and drop the oldest pieces where that is too much."""
-        assert self.most_bytes is not None  # noqa: S101  who has no limit doesn't count
         fd = os.open(self.folder / COUNTER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             text = os.pread(fd, MOST_DIGITS, 0)
-            used = int(text) if text.isdigit() else self._drop_to(self.most_bytes, part)
-            if size > 0 and used + size > self.most_bytes:
-                used = self._drop_to(self.most_bytes - max(size, int(self.most_bytes * ROOM_AT_ONCE)), part)
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, str(max(0, used + size)).encode(), 0)
+            used = int(text) if text.isdigit() else self._drop_to(self.most_bytes)
+            if used + size > self.most_bytes:
+                used = self._drop_to(self.most_bytes - max(size, int(self.most_bytes * ROOM_AT_ONCE)))
+            os.ftruncate(fd, 0)  # whoever comes after a kill counts anew
+            yield
+            os.pwrite(fd, str(used + size).encode(), 0)
         finally:
             os.close(fd)
 
-    def _drop_to(self, most: int, own: str) -> int:
-        """Drop the least recently used pieces until the others have at most so many bytes; returns how many.
-
-        Args:
-            most: bytes, with those of pieces that others are about to write.
-            own: the unfinished piece of the caller, which doesn't count.
-        """
+    def _drop_to(self, most: int) -> int:
+        """Drop the least recently used pieces until the others have at most so many bytes; returns how many."""
         pieces, total = [], 0
         for entry in self._entries():
+            if entry.name.endswith(PART):
+                self._drop_unfinished(entry.path)
+                continue
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            if not entry.name.endswith(PART):
-                pieces.append((status.st_mtime_ns, status.st_size, entry.path))
-            elif entry.path != own and not self._drop_unfinished(entry.path):
-                total += status.st_size
+            pieces.append((status.st_mtime_ns, status.st_size, entry.path))
         pieces.sort(reverse=True)
         for k, (_, size, _) in enumerate(pieces):
             if total + size > most:
@@ -185,14 +174,12 @@ class RangeCache:
             total += size
         return total
 
-    def _drop_unfinished(self, part: str) -> bool:
-        """Drop what somebody left who died; False if somebody works on it."""
+    def _drop_unfinished(self, part: str) -> None:
+        """Drop what somebody left who died; nothing if somebody works on it."""
         fd = self._open_part(Path(part.removesuffix(PART)))
-        if fd is None:
-            return False
-        os.unlink(part)
-        os.close(fd)
-        return True
+        if fd is not None:
+            os.unlink(part)
+            os.close(fd)
 
     def _entries(self) -> Iterator[os.DirEntry[str]]:
         for folder in os.scandir(self.folder):

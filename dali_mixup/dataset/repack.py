@@ -1,4 +1,4 @@
-"""One image on its way into a pack: as it is, with restart markers, or shrunk."""
+"""One image on its way into a pack: as it is, with restart markers, shrunk, or as pixels."""
 
 import io
 import math
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX as MAGIC
 from PIL import Image
 
 from dali_mixup.dataset.header import look
@@ -85,6 +86,8 @@ class Packed(NamedTuple):
         """By what it is, so that any reader of WebDatasets knows its decoder."""
         if self.data.startswith(START):
             return "jpg"
+        if self.data.startswith(MAGIC):
+            return "npy"
         return "png" if self.data.startswith(SIGNATURE) else "webp" if is_webp(self.data[:16]) else "img"
 
 
@@ -102,8 +105,7 @@ def repack(data: bytes, size: tuple[int, int], verdict: Verdict, shrink: Shrink)
         OSError: jpegtran is missing.
     """
     if shrink.shrunk(*size) != size:
-        data = _shrink(data, size, shrink)
-        return _as_it_is(data) if (cut := _find_cut(data)) is None else cut
+        return _as_jpeg(_shrink(data, size, shrink), shrink)
     if data.startswith(START) and verdict in (Verdict.DALI, Verdict.SCAN_FIRST) and not scan(data):
         interval = interval_of(data)
         lossless = _add_restarts(data, interval) if interval else b""
@@ -113,9 +115,59 @@ def repack(data: bytes, size: tuple[int, int], verdict: Verdict, shrink: Shrink)
     return Packed(data, *size, verdict)
 
 
+def decode(data: bytes, size: tuple[int, int], shrink: Shrink) -> np.ndarray:
+    """The pixels of an encoded image, (H, W, 3) uint8, shrunk.
+
+    Args:
+        data: the image.
+        size: height and width in pixels.
+        shrink: what is done to larger ones.
+
+    Raises:
+        UndecodableError: it can't be decoded.
+    """
+    if shrink.shrunk(*size) != size:
+        return np.asarray(_shrink(data, size, shrink))
+    return decode_source(BytesSource(data), size)
+
+
+def shrink_pixels(image: np.ndarray, shrink: Shrink) -> np.ndarray:
+    """The same of an image that is pixels already."""
+    size = image.shape[0], image.shape[1]
+    if shrink.shrunk(*size) == size:
+        return image
+    return np.asarray(_resize(Image.fromarray(image), shrink.shrunk(*size)))
+
+
+def store_pixels(image: np.ndarray) -> Packed:
+    """An image (H, W, 3) uint8 as numpy's `.npy`, whose last bytes are the pixels."""
+    file = io.BytesIO()
+    np.save(file, np.ascontiguousarray(image), allow_pickle=False)
+    return Packed(file.getvalue(), image.shape[0], image.shape[1], Verdict.BAD)
+
+
+def encode_pixels(image: np.ndarray, shrink: Shrink) -> Packed:
+    """An image (H, W, 3) uint8 as a PNG, which loses nothing; what is shrunk as a JPEG."""
+    size = image.shape[0], image.shape[1]
+    if shrink.shrunk(*size) != size:
+        return _as_jpeg(_resize(Image.fromarray(image), shrink.shrunk(*size)), shrink)
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return _as_it_is(file.getvalue())
+
+
 def _as_it_is(data: bytes) -> Packed:
     height, width, verdict, _ = look(BytesSource(data))
     return Packed(data, height, width, verdict)
+
+
+def _as_jpeg(image: Image.Image, shrink: Shrink) -> Packed:
+    interval = best_interval(-(-image.width // (2 * BLOCK)))
+    options = {"subsampling": "4:2:0", "optimize": True, "restart_marker_blocks": interval}
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=shrink.quality, **options)
+    data = file.getvalue()
+    return _as_it_is(data) if (cut := _find_cut(data)) is None else cut
 
 
 def _find_cut(data: bytes) -> Packed | None:
@@ -134,14 +186,14 @@ def _add_restarts(data: bytes, interval: int) -> bytes:
     return b"" if done.returncode or done.stderr else done.stdout
 
 
-def _shrink(data: bytes, size: tuple[int, int], shrink: Shrink) -> bytes:
-    height, width = shrink.shrunk(*size)
-    image = _decode_for(data, size, (height, width))
-    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
-    interval = best_interval(-(-width // (2 * BLOCK)))
-    file = io.BytesIO()
-    small.save(file, "JPEG", quality=shrink.quality, subsampling="4:2:0", optimize=True, restart_marker_blocks=interval)
-    return file.getvalue()
+def _shrink(data: bytes, size: tuple[int, int], shrink: Shrink) -> Image.Image:
+    target = shrink.shrunk(*size)
+    return _resize(_decode_for(data, size, target), target)
+
+
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    height, width = size
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
 
 
 def _decode_for(data: bytes, size: tuple[int, int], target: tuple[int, int]) -> Image.Image:

@@ -24,7 +24,7 @@ def gather_on_host(
     """Finished crops of images of one size.
 
     Args:
-        dataset: with a `stack`.
+        dataset: with images of `one_size`.
         numbers: (B,) int64, of its images.
         windows: of each.
         flips: (B,) bool, which ones are mirrored.

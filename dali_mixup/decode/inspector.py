@@ -15,7 +15,7 @@ from dali_mixup.dataset.files import FileList
 from dali_mixup.dataset.header import look
 from dali_mixup.dataset.orientation import UPRIGHT, turn
 from dali_mixup.dataset.paths import PathList
-from dali_mixup.dataset.pillow import UndecodableError, decode_source
+from dali_mixup.dataset.pillow import UndecodableError, decode_source, size_changed
 from dali_mixup.dataset.scan import scan
 from dali_mixup.dataset.source import BytesSource, Source
 from dali_mixup.dataset.verdict import Verdict, most_bytes, why_unreadable
@@ -206,7 +206,7 @@ class Inspector(SizeInspector):
         if found.reason:
             return found.reason
         if found[:2] != known:
-            return f"changed since it was indexed: {found.height} x {found.width} pixels, was {known[0]} x {known[1]}"
+            return size_changed((found.height, found.width), known)
         self._verdicts[index] = found.verdict
         return too_many_pixels(*known, self.max_pixels)
 

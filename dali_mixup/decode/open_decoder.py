@@ -37,6 +37,8 @@ def open_decoder(
         TypeError: a data set of neither encoded images nor pixels.
     """
     dataset, device_id = plan.dataset, None if device.type == "cpu" else device.index
+    if isinstance(dataset, PixelDataset) and plan.pipeline.orient:
+        dataset = dataset.upright()
     if isinstance(dataset, PixelDataset) and not need_dali(dataset, plan.pipelines, device):
         faults = Faults(
             plan,

@@ -30,7 +30,7 @@ Part = TypeVar("Part")
 
 def are_gathered(dataset: PixelDataset, pipeline: ImagePipeline, device: torch.device) -> bool:
     """Whether all images of a batch are cut together: no resize, and small ones of one size, or any on the device."""
-    if pipeline.geometry.interpolation is not None or dataset.stack is None:
+    if pipeline.geometry.interpolation is not None or not dataset.one_size:
         return False
     return _is_on(dataset, device) or int(dataset.heights[0]) * int(dataset.widths[0]) <= SMALL
 

@@ -21,11 +21,15 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import Shard, Sharing
 from dali_mixup.plan.schedule import Scheduled, map_schedule
 from dali_mixup.transforms.after import After, check_after
-from dali_mixup.translation.collate import find_mixup, holds_mixup
+from dali_mixup.translation.collate import find_mixup, holds_mixup, read_mixer
 from dali_mixup.translation.dataset import Found, read_dataset
 from dali_mixup.translation.from_torchvision import translate
 from dali_mixup.translation.prefetcher import read_prefetcher
 
+# Whose classes of DataLoaders give what torch's gives: StatefulDataLoader, and MultiEpochsDataLoader, which keeps its
+# workers.
+SAME = ("torchdata.", "timm.data.loader")
+OF_FILES = "dm.Loader(dm.FileList(paths, labels), dm.from_torchvision(transform), batch_size=64, shuffle=True)"
 BUILD = "dm.Loader(dataset, dm.from_torchvision(transform), batch_size=64, shuffle=True)"
 Order = Literal["in order", "shuffled", "sampled"]
 
@@ -34,7 +38,7 @@ Order = Literal["in order", "shuffled", "sampled"]
 def from_dataloader(
     loader: Iterable[Any],
     *,
-    mixup: Scheduled[AnyMixer | None] = None,
+    mixup: Scheduled[Any] = None,
     files: Sequence[str | os.PathLike[str]] | ImageDataset | None = None,
     targets: Literal["stacked", "dense"] | Sequence[Any] | np.ndarray | torch.Tensor | None = None,
     transform: Any = None,
@@ -47,7 +51,8 @@ def from_dataloader(
 
     Read from the DataLoader: the images, labels and classes of its dataset, the transform (see `from_torchvision`),
     batch_size, sampler or batch_sampler, drop_last and the generator's seed; and a collate_fn that applies
-    torchvision's MixUp, CutMix or a RandomChoice of them. Its workers, pinning and time limits have no counterpart.
+    torchvision's MixUp or CutMix, those of its reference scripts, or a RandomChoice of them. Its workers, pinning and
+    time limits have no counterpart.
 
     The dataset may be one of torchvision's, of files (ImageFolder, Food101, Imagenette, ...) or arrays (CIFAR10, MNIST,
     ...), a TensorDataset of uint8 images, a Subset or a ConcatDataset of such, a class that gives another dataset's
@@ -71,9 +76,10 @@ def from_dataloader(
     Args:
         loader: what to replace, torch's or what `timm.data.create_loader` gives. It isn't run, but some items of its
             dataset are read.
-        mixup: dali_mixup's MixUp, CutMix or RandomChoice, or a dict from first epochs to these, in the place of the
-            collate_fn, whatever that does. None keeps the mixup that it applies: one lam per batch as torchvision's,
-            not folded, dense targets.
+        mixup: dali_mixup's MixUp, CutMix or RandomChoice, or what a training loop applies to its batches (timm's Mixup;
+            torchvision's MixUp, CutMix, the RandomMixUp and RandomCutMix of its reference scripts, a RandomChoice of
+            them), or a dict from first epochs to these, in the place of the collate_fn, whatever that does. None keeps
+            the mixup that it applies. Others' mixups stay as they are: one lam per batch, not folded, dense targets.
         files: N paths, or one of dali_mixup's data sets, of the N samples of `loader.dataset` in its order, which then
             isn't read. Its collate_fn counts only if it refers to torchvision's MixUp or CutMix.
         targets: with paths in `files` their N targets, see `FileList`. Otherwise the form of the targets in place of
@@ -98,7 +104,8 @@ def from_dataloader(
         options.setdefault("device", prefetcher.device)
         options.setdefault("dtype", prefetcher.dtype)
     if not isinstance(loader, DataLoader):
-        raise TypeError(must_be("loader", "a torch.utils.data.DataLoader, or what timm's create_loader gives", loader))
+        rule = "a torch.utils.data.DataLoader, or what timm's create_loader gives"
+        raise TypeError(must_be("loader", rule, loader, f"build a Loader of its files: {OF_FILES}"))
     _check_kind(loader)
     given = None if targets is None or isinstance(targets, str) else targets
     form = targets if isinstance(targets, str) else None
@@ -114,6 +121,9 @@ def from_dataloader(
         pipeline = _translate(found, strict, after)
     if mixup is None and (files is None or holds_mixup(loader.collate_fn)):
         mixup = find_mixup(loader.collate_fn, count_classes(dataset), smooth=form == "stacked")
+    else:
+        read = partial(read_mixer, num_classes=count_classes(dataset), smooth=form == "stacked")
+        mixup = map_schedule(mixup, read)
     if prefetcher is not None and not isinstance(transform, ImagePipeline):
         pipeline = prefetcher.finish(pipeline, mixed=mixup is not None, strict=strict)
     order = "sampled" if own_batches else _find_order(loader.sampler, len(dataset))
@@ -179,7 +189,7 @@ def _check_kind(loader: DataLoader) -> None:
     kind = type(loader)
     for name in ("__iter__", "__len__", "_get_iterator"):
         own = getattr(kind, name) is not getattr(DataLoader, name)
-        if own and not kind.__module__.startswith("torchdata."):  # whose StatefulDataLoader gives the same
+        if own and not kind.__module__.startswith(SAME):
             rule = f"a DataLoader without an {name} of its own, whose work would be lost"
             remedy = "pass the DataLoader that is inside of it, before accelerator.prepare or another wrapper"
             raise TypeError(must_be("loader", rule, kind.__name__, remedy))
@@ -208,7 +218,8 @@ def _draw_seed() -> int:
 
 def _shard_of_sampler(loader: DataLoader) -> Shard | None:
     """The rank of a distributed sampler."""
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    own_batches = loader.batch_size is None
+    sampler = getattr(loader.batch_sampler, "sampler", None) if own_batches else loader.sampler
     rank, world = getattr(sampler, "rank", None), getattr(sampler, "num_replicas", None)
     return (rank, world) if isinstance(rank, int) and isinstance(world, int) else None
 

@@ -45,10 +45,10 @@ def see_item(dataset: Any, number: int) -> Item:
     """
     transform = find_transform(dataset)
     spy = _Spy(number)
-    probe = _with_transform(dataset, transform, spy) if transform else dataset
     name = f"an item of loader.dataset, a {type(dataset).__name__},"
     rule = "(transform(image), target)" if transform else "(image, target)"
     try:
+        probe = _with_transform(dataset, transform, spy) if transform else dataset
         with seeded(0):
             item = probe.__getitems__([number])[0] if hasattr(probe, "__getitems__") else probe[number]
     except Exception as error:

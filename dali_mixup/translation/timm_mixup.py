@@ -15,7 +15,7 @@ def is_timms(value: Any) -> bool:
     return type(value).__module__ == "timm.data.mixup" and type(value).__name__ in NAMES
 
 
-def read_mixup(mixer: Any, *, smooth: bool) -> AnyMixer | None:
+def read_mixup(mixer: Any, *, smooth: bool, name: str) -> AnyMixer | None:
     """The mixer that stands for timm's, with dense targets; None where that is switched off.
 
     A partner is any other image of the batch, which has been shuffled; timm takes the one at the mirrored place.
@@ -23,11 +23,12 @@ def read_mixup(mixer: Any, *, smooth: bool) -> AnyMixer | None:
     Args:
         mixer: timm's Mixup, or FastCollateMixup, which rounds mixed images to levels.
         smooth: whether its label smoothing is left to the criterion.
+        name: what messages call it.
 
     Raises:
         ValueError: an option that has no counterpart.
     """
-    _check(mixer, smooth=smooth)
+    _check(mixer, smooth=smooth, name=name)
     if not mixer.mixup_enabled or not mixer.mix_prob:
         return None
     per_sample = mixer.mode == "elem"
@@ -42,8 +43,8 @@ def read_mixup(mixer: Any, *, smooth: bool) -> AnyMixer | None:
     return RandomChoice(mixers, p=[1 - switch, switch])
 
 
-def _check(mixer: Any, *, smooth: bool) -> None:
-    name, kind = "loader.collate_fn", type(mixer).__name__
+def _check(mixer: Any, *, smooth: bool, name: str) -> None:
+    kind = type(mixer).__name__
     if mixer.multi_label:
         raise ValueError(must_be(f"{name}.multi_label", "False", True, "pass a mixup= in its place"))
     if mixer.label_smoothing and not smooth:

@@ -21,6 +21,7 @@ from bench import feed as feeds
 from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
 from bench.peers import arrays
+from bench.peers.ours import open_loader
 from bench.rivals import LoaderFailedError, apart
 from bench.torchvision_fix import import_torchvision
 from tests.conftest import jpeg_bytes, picture
@@ -438,25 +439,42 @@ def test_throughput_of_deits_recipe_measures_timms_loader_beside_the_same_one_sw
 def test_throughput_of_arrays_measures_the_same_crops_from_memory_and_from_files(flat_folder, tmp_path, capsys):
     file = str(tmp_path / "result.json")
     options = "--batch-size 4 --size 32 --rounds 1 --batches 2 --threads 1 --workers 1 --arrays "
-    options += "--variants ours,torchvision,ffcv"
+    options += "--variants ours,pixels,torchvision,ffcv"
     assert throughput.main([str(flat_folder), *options.split(), "--json", file]) == 0
     found = report.read_json(file)
-    assert {result.name for result in found.results} | set(found.missing) == {"ours", "torchvision", "ffcv"}
-    assert {"ours", "torchvision"} <= {result.name for result in found.results}
+    assert {result.name for result in found.results} | set(found.missing) == {"ours", "pixels", "torchvision", "ffcv"}
+    assert {"ours", "pixels", "torchvision"} <= {result.name for result in found.results}
     table = capsys.readouterr().out
     assert "FFCV, raw pixels" in table
     assert "x torchvision" in table
 
 
-def test_the_same_images_come_from_memory_and_from_files(feed, tmp_path):
+def test_the_same_images_come_from_memory_from_a_pack_and_from_files(feed, tmp_path):
     paths = [tmp_path / f"{i}.png" for i in range(8)]
     for i, path in enumerate(paths):
         picture(32, 32, i).save(path)
     same = replace(feed, paths=tuple(map(str, paths)), labels=tuple(range(8)), classes=8)
-    batches = zip(arrays.with_mixup(same), arrays.from_files(same), strict=False)
-    for (images, targets), (others, their_targets) in islice(batches, 4):
-        assert torch.equal(images, others)
-        assert torch.equal(targets, their_targets)
+    same = feeds.endless(same, 20)  # three passes, which are one epoch
+    streams = [arrays.with_mixup(same), arrays.from_pack(same), arrays.from_files(same)]
+    for (images, targets), *others in islice(zip(*streams, strict=False), 7):
+        for found, their_targets in others:
+            assert torch.equal(images, found)
+            assert torch.equal(targets, their_targets)
+    for stream in streams:
+        stream.close()
+
+
+def test_a_long_epoch_is_passes_over_files_of_which_each_is_known_once(feed, tmp_path):
+    paths = [str(tmp_path / f"{i}.jpg") for i in range(8)]
+    for i, path in enumerate(paths):
+        picture(32, 32, i).save(path)
+    few = replace(feed, paths=tuple(paths), labels=tuple(range(8)), classes=8)
+    made = open_loader(feeds.endless(few, 20), None)
+    assert len(made.dataset) == 8
+    order = list(made.sampler)
+    assert [sorted(order[start : start + 8]) for start in (0, 8, 16)] == [list(range(8))] * 3
+    assert len({tuple(order[start : start + 8]) for start in (0, 8, 16)}) == 3
+    assert sum(len(images) for images, _ in made) == 24
 
 
 def test_the_best_number_of_threads_counts_and_what_is_missing_is_told():

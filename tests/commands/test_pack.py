@@ -36,6 +36,31 @@ def test_a_verified_pack_gives_the_batches_of_the_folder(photos, tmp_path, capsy
         assert torch.equal(one[0], two[0])
 
 
+def test_pixels_are_verified_and_packed_again(photos, tmp_path, capsys):
+    assert main(["pack", str(photos), str(tmp_path / "out"), "--pixels", "--verify"]) == 0
+    out = capsys.readouterr().out
+    assert "12 images" in out
+    assert "verified: all images decode to the pixels of their originals" in out
+    assert main(["pack", str(tmp_path / "out"), str(tmp_path / "again"), "--verify"]) == 0
+    assert "verified" in capsys.readouterr().out
+    assert main(["index", str(tmp_path / "out")]) == 0
+    assert "12 images in 2 classes" in capsys.readouterr().out
+    first, second = dm.PackedDataset(tmp_path / "out"), dm.PackedDataset(tmp_path / "again")
+    assert first.fingerprint() == second.fingerprint() == dm.ImageFolder(photos).fingerprint()
+    np.testing.assert_array_equal(first.pixels(5), second.pixels(5))
+
+
+@pytest.mark.parametrize("options", [[], ["--pixels"]])
+def test_arrays_of_a_file_are_packed(tmp_path, capsys, options):
+    images = np.random.default_rng(0).integers(0, 256, (9, 20, 24, 3), np.uint8)
+    np.savez(tmp_path / "small.npz", images=images, targets=np.arange(9) % 2, classes=["cat", "dog"])
+    assert main(["pack", str(tmp_path / "small.npz"), str(tmp_path / "out"), "--verify", *options]) == 0
+    assert "verified" in capsys.readouterr().out
+    packed = dm.PackedDataset(tmp_path / "out")
+    assert (packed.classes, packed.targets.tolist()) == (["cat", "dog"], [0, 1] * 4 + [0])
+    np.testing.assert_array_equal(packed.pixels(8), images[8])
+
+
 def test_each_split_becomes_a_pack(splits, tmp_path, capsys):
     assert main(["pack", str(splits), str(tmp_path / "out")]) == 0
     assert len(dm.PackedDataset(tmp_path / "out" / "train")) == 30

@@ -9,7 +9,9 @@ import tarfile
 import numpy as np
 import pytest
 import torch
+import webdataset
 from PIL import Image
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 import dali_mixup as dm
 from tests.made_jpegs import made_jpeg
@@ -111,6 +113,21 @@ def test_any_reader_of_tars_finds_images_and_targets(folder, packed):
     with Image.open(folder.paths[1]) as original, Image.open(io.BytesIO(members["a/02.jpg"])) as stored:
         np.testing.assert_array_equal(np.asarray(stored), np.asarray(original))
         assert not stored.info.get("progressive")
+
+
+def test_webdataset_decodes_what_the_folder_holds(folder, packed):
+    found = {}
+    for path in sorted(packed.glob("*.tar")):
+        with open(path, "rb") as stream:
+            members = tar_file_expander([{"url": "", "stream": stream}])
+            found |= {sample["__key__"]: sample for sample in webdataset.decode("rgb8")(group_by_keys(members))}
+    assert len(found) == len(folder)
+    for key, number in (("a/02", 1), ("b/03", 9), ("a/08", 4)):
+        assert folder.paths[number].rpartition(".")[0].endswith(key)
+        with Image.open(folder.paths[number]) as original:
+            expected = np.asarray(original.convert("RGB"))
+        np.testing.assert_array_equal(found[key].get("png", found[key].get("jpg")), expected)
+        assert found[key]["cls"] == folder.targets[number]
 
 
 def test_a_copy_opens_its_own_files(packed):

@@ -17,6 +17,7 @@ import torch
 from PIL import Image, ImageFilter
 
 import dali_mixup as dm
+from dali_mixup.dataset import packing
 
 COUNT = 12
 
@@ -46,13 +47,14 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_the_report_says_what_was_done_and_a_second_time_does_nothing(files, tmp_path):
-    report = dm.pack(files, tmp_path / "out", progress=False)
+@pytest.mark.parametrize("pixels", [False, True])
+def test_the_report_says_what_was_done_and_a_second_time_does_nothing(files, tmp_path, pixels):
+    report = dm.pack(files, tmp_path / "out", pixels=pixels, progress=False)
     assert (report.samples, report.cuttable, report.bad) == (COUNT, COUNT, [])
     assert report.bytes_before == sum(os.path.getsize(path) for path in files.paths)
     assert report.bytes_after == sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    assert dm.pack(files, tmp_path / "out", progress=False) == report
+    assert dm.pack(files, tmp_path / "out", pixels=pixels, progress=False) == report
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
     assert os.listdir(tmp_path) == ["out"]
 
@@ -61,6 +63,8 @@ def test_another_pack_or_anything_else_is_never_overwritten(files, tmp_path):
     dm.pack(files, tmp_path / "out", progress=False)
     with pytest.raises(dm.DatasetError, match="out is a pack of other images or with other options"):
         dm.pack(files, tmp_path / "out", shrink=dm.Shrink(max_size=50), progress=False)
+    with pytest.raises(dm.DatasetError, match="out is a pack of other images or with other options"):
+        dm.pack(files, tmp_path / "out", pixels=True, progress=False)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").touch()
     with pytest.raises(dm.DatasetError, match="OUT must be a folder that isn't there yet"):
@@ -159,6 +163,60 @@ def test_without_jpegtran_it_says_what_to_install(files, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(dm.DatasetError, match="apt-get install libjpeg-turbo-progs"):
         dm.pack(files, tmp_path / "out", progress=False)
+    assert dm.pack(files, tmp_path / "out", pixels=True, progress=False).samples == COUNT  # which needs none
+
+
+@pytest.fixture
+def levels():
+    return np.random.default_rng(0).integers(0, 256, (20, 48, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("pixels", [False, True], ids=["as PNG", "pixels"])
+def test_arrays_lose_nothing(levels, tmp_path, pixels):
+    targets = np.random.default_rng(1).random((20, 2)).astype(np.float32)
+    arrays = dm.ArrayDataset(levels, targets)
+    report = dm.pack(arrays, tmp_path / "out", pixels=pixels, progress=False)
+    assert (report.samples, report.bytes_before) == (20, levels.nbytes)
+    packed = dm.PackedDataset(tmp_path / "out")
+    np.testing.assert_array_equal(packed.targets, targets)
+    np.testing.assert_array_equal(np.stack([packed.pixels(number) for number in range(20)]), levels)
+    pipeline = dm.ImagePipeline(geometry=dm.RandomCrop(32, 4), flip=0.5)
+    loaders = [dm.Loader(each, pipeline, batch_size=6, shuffle=True, mixup=dm.MixUp()) for each in (arrays, packed)]
+    loaders[1].load_state_dict(loaders[0].state_dict())
+    for (images, labels), (expected, known) in zip(*loaders, strict=True):
+        assert torch.equal(images, expected)
+        assert torch.equal(labels, known)
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
+        assert {name.partition(".")[2] for name in tar.getnames()} == {"npy" if pixels else "png", "json"}
+
+
+def test_gray_tensors_become_rgb_as_a_loader_makes_them(levels, tmp_path):
+    gray = torch.from_numpy(levels[..., 0].copy())
+    for pixels in (False, True):
+        dm.pack(dm.ArrayDataset(gray, range(20)), tmp_path / str(pixels), pixels=pixels, progress=False)
+        found = dm.PackedDataset(tmp_path / str(pixels)).pixels(7)
+        np.testing.assert_array_equal(found, np.repeat(levels[7, ..., :1], 3, -1))
+
+
+def test_shrunk_arrays_are_those_of_pillow(levels, tmp_path):
+    shrink = dm.Shrink(short_side=16, quality=95)
+    for pixels, most in ((True, 0), (False, 30)):
+        out = tmp_path / str(pixels)
+        dm.pack(dm.ArrayDataset(levels, range(20)), out, shrink=shrink, pixels=pixels, progress=False)
+        packed = dm.PackedDataset(out)
+        expected = np.asarray(Image.fromarray(levels[3]).resize((16, 24), Image.Resampling.LANCZOS), np.int16)
+        assert abs(packed.pixels(3).astype(np.int16) - expected).mean() <= most
+
+
+def test_shrunk_files_are_those_of_pillow_in_pixels(files, tmp_path):
+    dm.pack(files, tmp_path / "out", shrink=dm.Shrink(max_size=150), pixels=True, progress=False)
+    packed = dm.PackedDataset(tmp_path / "out")
+    for number in range(COUNT):
+        with Image.open(files.paths[number]) as original:
+            size = int(packed.widths[number]), int(packed.heights[number])
+            expected = np.asarray(original.resize(size, Image.Resampling.LANCZOS), np.int16)
+        assert max(size) == 150
+        assert abs(packed.pixels(number).astype(np.int16) - expected).mean() < 0.5
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +231,14 @@ def many(tmp_path_factory):
     return dm.FileList(sorted(root.iterdir()), range(90), cache=False)
 
 
-def pack_in_a_fork(files, out, prepare=lambda: None):
+def pack_in_a_fork(files, out, prepare=lambda: None, **options):
     """The process that packs."""
     process = os.fork()
     if process:
         return process
     try:
         prepare()
-        dm.pack(files, out, shard_mb=1, num_threads=2, progress=False)
+        dm.pack(files, out, shard_mb=1, num_threads=2, progress=False, **options)
         os._exit(0)
     except OSError as error:
         os._exit(error.errno)
@@ -192,36 +250,50 @@ def wait_for(process):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def test_twenty_kills_lose_no_whole_shard_and_change_nothing(many, tmp_path):
+@pytest.mark.parametrize("options", [{}, {"pixels": True}], ids=["lossless", "pixels"])
+def test_twenty_kills_lose_no_whole_shard_and_change_nothing(many, tmp_path, options):
     begun = time.monotonic()
-    assert wait_for(pack_in_a_fork(many, tmp_path / "whole")) == 0
+    assert wait_for(pack_in_a_fork(many, tmp_path / "whole", **options)) == 0
     lasted = time.monotonic() - begun
     partial, generator = tmp_path / "out.partial", np.random.default_rng(0)
     killed, most = 0, 0
     for _ in range(20):
-        process = pack_in_a_fork(many, tmp_path / "out")
+        process = pack_in_a_fork(many, tmp_path / "out", **options)
         time.sleep(float(generator.uniform(0.02, 0.4)) * lasted)
         os.kill(process, signal.SIGKILL)
         killed += wait_for(process) == -signal.SIGKILL
         shards = len(list(partial.glob("*.npz"))) if partial.exists() else 0
-        assert shards >= most or (tmp_path / "out").exists()
+        assert shards >= most or (partial / "index.json").exists() or (tmp_path / "out").exists()
         most = max(most, shards)
-    assert wait_for(pack_in_a_fork(many, tmp_path / "out")) == 0
+    assert wait_for(pack_in_a_fork(many, tmp_path / "out", **options)) == 0
     assert killed >= 3
     assert most >= 2
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "whole"]
 
 
-def test_a_full_disk_leaves_no_half_pack_and_can_be_gone_on_from(many, tmp_path):
+@pytest.mark.parametrize("pixels", [False, True])
+def test_a_full_disk_leaves_no_half_pack_and_can_be_gone_on_from(many, tmp_path, pixels):
     def no_more_than_700_kilobytes_per_file():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
 
-    assert wait_for(pack_in_a_fork(many, tmp_path / "out", no_more_than_700_kilobytes_per_file)) == errno.EFBIG
+    limited = pack_in_a_fork(many, tmp_path / "out", no_more_than_700_kilobytes_per_file, pixels=pixels)
+    assert wait_for(limited) == errno.EFBIG
     assert not (tmp_path / "out").exists()
-    assert wait_for(pack_in_a_fork(many, tmp_path / "out")) == 0
+    assert wait_for(pack_in_a_fork(many, tmp_path / "out", pixels=pixels)) == 0
     assert len(dm.PackedDataset(tmp_path / "out")) == len(many)
+
+
+@pytest.mark.parametrize("names", [None, [f"{number}.png" for number in range(300)]])
+def test_its_time_grows_as_the_samples_do(tmp_path, monkeypatch, names):
+    """The names of all samples are gathered a few times, not once for each of them."""
+    arrays = dm.ArrayDataset(np.zeros((300, 1, 1, 3), np.uint8), range(300), names=names)
+    asked = []
+    gather = packing._names
+    monkeypatch.setattr(packing, "_names", lambda dataset: asked.append(dataset) or gather(dataset))
+    dm.pack(arrays, tmp_path / "out", pixels=True, progress=False)
+    assert 0 < len(asked) <= 3
 
 
 def test_two_at_once_do_not_mix(files, tmp_path):

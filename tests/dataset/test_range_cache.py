@@ -195,3 +195,27 @@ def test_nobody_waits_for_ever_for_another_one(tmp_path):
         assert keep(open_cache(tmp_path, patience=0.1), "x/a") == (content("a"), None)
         done.set()
         assert first.result() == (content("a"), None)
+
+
+def test_pieces_that_many_write_at_once_stay_within_the_limit(tmp_path, monkeypatch):
+    most, write = 3 * SIZE, os.write
+
+    def slowly(fd, data):
+        time.sleep(0.01)
+        return write(fd, data)
+
+    monkeypatch.setattr(range_cache.os, "write", slowly)
+    cache = open_cache(tmp_path, most_bytes=most)
+    together, found = threading.Barrier(16), []
+
+    def fetch():
+        together.wait()
+        return content("a")
+
+    with ThreadPoolExecutor(16) as pool:
+        kept_now = [pool.submit(cache.keep, f"x/{name}", SIZE, fetch) for name in "abcdefghijklmnop"]
+        while not all(each.done() for each in kept_now):
+            found.append(kept_bytes(tmp_path) if (tmp_path / range_cache.COUNTER).exists() else 0)
+    assert [each.result() for each in kept_now] == [(content("a"), None)] * 16
+    assert max(found) <= most
+    assert SIZE <= kept_bytes(tmp_path) <= most

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import dali_mixup as dm
-from dali_mixup.decode.scaled import scales_of
+from dali_mixup.decode.scaled import MOST_IN_MEAN, scales_of
 from dali_mixup.geometry.geometry import Windows
 
 SIZES = [(960, 1280), (1000, 1288), (1280, 960), (963, 1277)]
@@ -29,8 +29,9 @@ def paths(tmp_path_factory):
     return found
 
 
-def delivered(dataset, geometry, decode, **options):
-    pipeline = dm.ImagePipeline(geometry=geometry, decode=decode, mean=(0, 0, 0), std=(1 / 255,) * 3)
+def delivered(dataset, geometry, decode, *, orient=False, **options):
+    levels = {"mean": (0, 0, 0), "std": (1 / 255,) * 3}
+    pipeline = dm.ImagePipeline(geometry=geometry, decode=decode, orient=orient, **levels)
     loader = dm.Loader(dataset, pipeline, **{"batch_size": 4, "device": "cpu", **options})
     return torch.cat([images for images, _ in loader])
 
@@ -51,7 +52,7 @@ def files(paths):
 def test_it_is_near_the_exact_one_and_not_equal(paths, geometry):
     exact, scaled = (delivered(files(paths), geometry, decode) for decode in ("exact", "scaled"))
     difference = (exact - scaled).abs()
-    assert difference.mean() < 0.6
+    assert difference.mean() < MOST_IN_MEAN
     assert difference.max() < 12
     assert (difference.flatten(1).amax(1) > 0).sum() >= 3
 
@@ -78,7 +79,7 @@ def test_a_cut_of_a_pack_gives_the_same(paths, tmp_path):
     read, packed = (delivered(data, geometry, "scaled") for data in (files(paths), dm.PackedDataset(tmp_path / "pack")))
     assert (read - packed).abs().mean() < 0.2
     exact = delivered(files(paths), geometry, "exact")
-    assert 0 < (exact - packed).abs().mean() < 0.6
+    assert 0 < (exact - packed).abs().mean() < MOST_IN_MEAN
 
 
 def test_a_bad_file_is_named_and_others_stay(paths, tmp_path):
@@ -92,6 +93,24 @@ def test_a_bad_file_is_named_and_others_stay(paths, tmp_path):
         found = delivered(data, geometry, "scaled", on_bad_sample="replace", max_bad_fraction=1.0)
     good = delivered(files(paths), geometry, "scaled")
     assert torch.equal(found[[0, 2]], good[[1, 2]])
+
+
+def test_photos_held_upright_differ_by_no_more_and_those_that_are_turned_not_at_all(paths, tmp_path):
+    turned = [tmp_path / f"{orientation}.jpg" for orientation in range(1, 9)]
+    for orientation, path in enumerate(turned, 1):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        with Image.open(paths[0]) as image:
+            image.save(path, quality=92, exif=exif)
+    dm.pack(files(turned), tmp_path / "pack", progress=False)
+    geometry = dm.RandomResizedCrop(48, scale=(0.3, 0.6))
+    for dataset in (files(turned), dm.PackedDataset(tmp_path / "pack")):
+        exact, scaled = (delivered(dataset, geometry, decode, orient=True) for decode in ("exact", "scaled"))
+        difference = (exact - scaled).abs().flatten(1).mean(1)
+        assert 0 < difference[0] < MOST_IN_MEAN
+        assert difference[1:].tolist() == [0.0] * 7
+        stored = delivered(dataset, geometry, "exact")
+        assert not torch.equal(stored[2], exact[2])
 
 
 def test_the_scale_leaves_twice_the_output():

@@ -14,6 +14,7 @@ from tests.translation.peers import TRAIN, image_folder, swap
 
 timm = import_timm()
 mixup = import_timm("timm.data.mixup")
+NAME = "loader.collate_fn"
 COMMON = {"label_smoothing": 0.0, "num_classes": 3}
 
 
@@ -36,18 +37,18 @@ def options(**more):
 )
 def test_options_are_read(theirs, ours):
     for kind in (mixup.Mixup, mixup.FastCollateMixup):
-        assert read_mixup(kind(**COMMON, **theirs), smooth=False) == ours
+        assert read_mixup(kind(**COMMON, **theirs), smooth=False, name=NAME) == ours
 
 
 def test_what_is_switched_off_is_none():
     switched_off = mixup.Mixup(**COMMON)
     switched_off.mixup_enabled = False
-    assert read_mixup(switched_off, smooth=False) is None
+    assert read_mixup(switched_off, smooth=False, name=NAME) is None
 
 
 def test_weights_have_timms_distribution():
     theirs = mixup.Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, switch_prob=0.3, prob=0.7, **COMMON)
-    ours, count = read_mixup(theirs, smooth=False), 4000
+    ours, count = read_mixup(theirs, smooth=False, name=NAME), 4000
     np.random.seed(0)
     expected = [theirs._params_per_batch() for _ in range(count)]
     draws = [ours.draw(2, np.random.default_rng(seed), (1000, 1000)) for seed in range(count)]
@@ -68,7 +69,7 @@ def test_smoothing_goes_into_the_criterion_with_an_equal_loss():
     targets = dm.stack_targets(labels, labels.flip(0), torch.full((4,), 0.3))
     found = dm.MixUpLoss(torch.nn.CrossEntropyLoss(label_smoothing=0.1))(logits, targets)
     assert found.item() == pytest.approx(expected.item(), rel=1e-6)
-    assert read_mixup(theirs, smooth=True) == dm.MixUp(0.8, fold=False, **options(num_classes=7))
+    assert read_mixup(theirs, smooth=True, name=NAME) == dm.MixUp(0.8, fold=False, **options(num_classes=7))
 
 
 def test_a_collate_fn_of_timms_is_swapped(folder):
@@ -103,4 +104,4 @@ def test_mixup_after_default_collate_is_found(folder):
 )
 def test_what_has_no_counterpart_is_named(theirs, message):
     with pytest.raises(ValueError, match=message):
-        read_mixup(mixup.Mixup(**COMMON | theirs), smooth=False)
+        read_mixup(mixup.Mixup(**COMMON | theirs), smooth=False, name=NAME)
