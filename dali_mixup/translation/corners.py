@@ -86,7 +86,7 @@ def _read_stack(step: Any, *, tensors: bool) -> list[Any]:
         raise unknown(step, f"{STACK}; it fails with {type(error).__name__}: {error}") from error
     if tensors and _are_equal(found, lambda: crops):
         return []
-    for chain in (*own, *find_within(step.lambd, lambda each: bool(name_of(each)))):
+    for chain in (*own, *find_within(step.lambd, lambda value: bool(name_of(value)))):
         if _are_equal(found, lambda chain=chain: torch.stack([chain(crop) for crop in crops])):
             return [chain]
     raise unknown(step, STACK)
