@@ -21,9 +21,7 @@ from dali_mixup.translation.trying import find_within
 COUNTS = {"FiveCrop": len(CORNERS), "TenCrop": 2 * len(CORNERS)}
 SIZE = (9, 11)  # of the images that are tried
 STACK = "a Lambda behind it may only stack what one transform makes of each crop"
-VIEWS = (
-    "it makes {count} images of each; from_torchvision(transform, views=True) gives a list of pipelines, one per view"
-)
+VIEWS = "from_torchvision(transform, views=True) gives a list of pipelines, one per view"
 
 
 def count_crops(steps: Sequence[Any]) -> int | None:

@@ -185,7 +185,7 @@ OWN = v2.RandomPhotometricDistort()
         ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], r"leave it out and hand it over by after=\[my_function\]"),
         ([TwoViews()], "got .*TwoViews.*; a Loader makes the views of an image itself: translate"),
         ([v1.FiveCrop(8)], "got 'FiveCrop.*; from_torchvision.*views=True"),
-        ([v2.Resize(40), v2.TenCrop(8)], "got TenCrop.*; a Loader makes the views of an image itself"),
+        ([v2.Resize(40), v2.TenCrop(8)], "got 'TenCrop.*; from_torchvision.*views=True"),
         ([OWN, v1.RandomResizedCrop(8)], r"leave it out, or put it behind RandomResizedCrop\(size=\(8, 8\)"),
         ([v1.CenterCrop(8), v1.ColorJitter(0.5), OWN], r"augment=my_function.*; it runs before ColorJitter"),
         ([v1.CenterCrop(8), v2.ToImage(), OWN, v2.ToDtype(torch.float32, scale=True)], "augment=my_function"),
