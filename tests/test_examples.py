@@ -100,14 +100,14 @@ def store(monkeypatch):
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
-    fsspec.filesystem("s3", endpoint_url=endpoint).makedirs("bucket", exist_ok=True)
+    fsspec.filesystem("s3", endpoint_url=endpoint).makedirs("photos", exist_ok=True)
     yield endpoint
     server.stop()
 
 
 def test_shards_are_put_on_s3_and_trained_on_from_there(example, folder, tmp_path, store):
-    assert "23 images are at" in example("s3_shards", "put", folder, "s3://bucket/train", "--endpoint", store)
-    arguments = ["train", "s3://bucket/train", "--endpoint", store, *SMALL]
+    assert "23 images are at" in example("s3_shards", "put", folder, "s3://photos/train", "--endpoint", store)
+    arguments = ["train", "s3://photos/train", "--endpoint", store, *SMALL]
     text = example("s3_shards", *arguments, "--cache", tmp_path / "kept")
     assert len(re.findall(r"epoch \d: loss \d.*waiting", text)) == 2
     assert len(list((tmp_path / "kept").rglob("samples/*/*"))) == 23
@@ -117,8 +117,8 @@ def test_shards_are_put_on_s3_and_trained_on_from_there(example, folder, tmp_pat
 def test_webdatasets_tars_on_s3_are_trained_on(example, folder, tmp_path, store):
     files = folder_as_files(dm.ImageFolder(folder, progress=False))
     write_tar(tmp_path / "train-000000.tar", files)
-    fsspec.filesystem("s3", endpoint_url=store).put_file(str(tmp_path / "train-000000.tar"), "bucket/train-000000.tar")
-    text = example("s3_shards", "train", "s3://bucket/train-{000000..000000}.tar", "--endpoint", store, *SMALL)
+    fsspec.filesystem("s3", endpoint_url=store).put_file(str(tmp_path / "train-000000.tar"), "photos/train-000000.tar")
+    text = example("s3_shards", "train", "s3://photos/train-{000000..000000}.tar", "--endpoint", store, *SMALL)
     assert len(re.findall(r"epoch \d: loss \d", text)) == 2
 
 

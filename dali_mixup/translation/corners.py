@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dali_mixup.errors import must_be
 from dali_mixup.geometry.corner_crop import CORNERS, CornerCrop
 from dali_mixup.geometry.keep_ratio import ResizeKeepRatio
 from dali_mixup.parity import Line
 from dali_mixup.transforms.transforms import RandomVerticalFlip
-from dali_mixup.translation.options import name_of, square_or_pair, unknown
+from dali_mixup.translation.options import name_of, square_or_pair, text_of, unknown
 from dali_mixup.translation.pixel_table import TABLE
 from dali_mixup.translation.reading import Reading, misplaced
 from dali_mixup.translation.trying import find_within
@@ -20,9 +21,7 @@ from dali_mixup.translation.trying import find_within
 COUNTS = {"FiveCrop": len(CORNERS), "TenCrop": 2 * len(CORNERS)}
 SIZE = (9, 11)  # of the images that are tried
 STACK = "a Lambda behind it may only stack what one transform makes of each crop"
-VIEWS = (
-    "it makes {count} images of each; from_torchvision(transform, views=True) gives a list of pipelines, one per view"
-)
+VIEWS = "from_torchvision(transform, views=True) gives a list of pipelines, one per view"
 
 
 def count_crops(steps: Sequence[Any]) -> int | None:
@@ -33,7 +32,7 @@ def count_crops(steps: Sequence[Any]) -> int | None:
 def read_crops(reading: Reading, step: Any) -> Line:
     """The crop that belongs to the view which is read."""
     if reading.view is None:
-        raise misplaced(step, VIEWS.format(count=COUNTS[name_of(step)]))
+        raise TypeError(must_be("transform", "one that makes one image of each", text_of(step), VIEWS))
     if isinstance(reading.resize, ResizeKeepRatio):
         raise misplaced(step, "behind ResizeKeepRatio stands timm's CenterCropOrPad or RandomCropOrPad")
     reading.check_before(step, resizes=False)

@@ -238,13 +238,20 @@ def test_a_shard_of_another_size_is_refused(place, tmp_path):
 
 
 def test_a_break_does_not_wait_for_a_store_that_stalls(server, tmp_path):
-    made = loader(dm.PackedDataset(f"{server.url}/pack", remote=dm.Remote(timeout=60)), prefetch=1)
+    made = loader(
+        dm.PackedDataset(f"{server.url}/pack", remote=dm.Remote(timeout=60, requests=4)), batch_size=1, prefetch=1
+    )
     iterator = iter(made)
     next(iterator)
+    quiet(server)  # what the next batch needs is here, also on a busy machine
     server.fault = on(r"\.tar bytes", stall)
-    begin = time.monotonic()
+    begin, asked = time.monotonic(), len(shard_requests(server))
     made.set_epoch(5)
     next(iterator)
+    while len(shard_requests(server)) == asked and time.monotonic() - begin < 5:
+        time.sleep(0.01)
+    assert len(shard_requests(server)) > asked, "nothing is asked for any more, so nothing stalls"
+    begin = time.monotonic()
     iterator.close()
     del made, iterator
     assert time.monotonic() - begin < 5

@@ -69,9 +69,10 @@ def test_a_list_of_pipelines_is_given_where_it_is_asked_for(photos):
 
 
 def test_without_asking_it_is_an_error_with_the_way_out():
-    with pytest.raises(
-        ValueError, match=r"makes 5 images of each; from_torchvision\(transform, views=True\) gives a list"
-    ):
+    message = (
+        r"one that makes one image of each, got 'FiveCrop.*; from_torchvision\(transform, views=True\) gives a list"
+    )
+    with pytest.raises(TypeError, match=message):
         dm.from_torchvision(CASES["five"])
     with pytest.raises(TypeError, match="views must be True or False, got 5"):
         dm.from_torchvision(CASES["five"], views=5)

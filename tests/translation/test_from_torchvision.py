@@ -184,6 +184,8 @@ OWN = v2.RandomPhotometricDistort()
     [
         ([v1.CenterCrop(8), v1.ToTensor(), v1.Lambda(abs)], r"leave it out and hand it over by after=\[my_function\]"),
         ([TwoViews()], "got .*TwoViews.*; a Loader makes the views of an image itself: translate"),
+        ([v1.FiveCrop(8)], "got 'FiveCrop.*; from_torchvision.*views=True"),
+        ([v2.Resize(40), v2.TenCrop(8)], "got 'TenCrop.*; from_torchvision.*views=True"),
         ([OWN, v1.RandomResizedCrop(8)], r"leave it out, or put it behind RandomResizedCrop\(size=\(8, 8\)"),
         ([v1.CenterCrop(8), v1.ColorJitter(0.5), OWN], r"augment=my_function.*; it runs before ColorJitter"),
         ([v1.CenterCrop(8), v2.ToImage(), OWN, v2.ToDtype(torch.float32, scale=True)], "augment=my_function"),
@@ -192,14 +194,6 @@ OWN = v2.RandomPhotometricDistort()
 def test_the_way_out_is_one_that_works_at_the_transforms_place(steps, message):
     with pytest.raises(TypeError, match=f"(?s){message}"):
         dm.from_torchvision(v1.Compose(steps))
-
-
-@pytest.mark.parametrize(("step", "count"), [(v1.FiveCrop(8), 5), (v2.TenCrop(8), 10)])
-def test_several_crops_of_an_image_are_views(step, count):
-    transform = v1.Compose([v2.Resize(40), step])
-    with pytest.raises(ValueError, match=rf"makes {count} images of each; from_torchvision\(transform, views=True\)"):
-        dm.from_torchvision(transform)
-    assert len(dm.from_torchvision(transform, views=True)) == count
 
 
 def test_strict_names_what_is_approximate_and_by_how_much():
