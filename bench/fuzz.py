@@ -124,7 +124,7 @@ def run_round(
 
 
 def fuzz(seeds: Sequence[bytes], tally: Tally, *, seconds: float, number: int) -> Failure | None:
-    """Rounds of examples until the time is over or a property is broken; each round has the next seed."""
+    """Rounds of examples, at least one, until the time is over or a property is broken; each has the next seed."""
     start, strategy = time.monotonic(), damaged_files(seeds)
     folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # in memory
     with (
@@ -132,7 +132,7 @@ def fuzz(seeds: Sequence[bytes], tally: Tally, *, seconds: float, number: int) -
         open_bar("fuzzing", round(seconds), "s") as bar,
     ):
         path = os.path.join(scratch, "file")
-        while (passed := time.monotonic() - start) < seconds:
+        while (passed := time.monotonic() - start) < seconds or not tally.examples:
             bar.update(min(round(seconds), int(passed)) - bar.n)
             bar.set_postfix(files=tally.examples, reasons=len(tally.reasons), refresh=False)
             if failure := run_round(strategy, path, tally, examples=EXAMPLES_PER_ROUND, number=number):
