@@ -34,24 +34,24 @@ class Engine:
         options: those of the Loader.
         device: where batches lie.
         views: of each image; None delivers one that is no list.
-        known: the faults that an earlier phase met.
+        before: that of the last phase, which is closed; its faults and seconds are taken over.
 
     Attributes:
         plan, device: likewise.
         faults: what is known of bad files.
-        decoding: seconds that batches were decoded, or waited for.
-        staging: seconds of the batch stage, resizes among them.
+        decoding: seconds that batches were decoded, or waited for, in all phases.
+        staging: seconds of the batch stage, resizes among them, in all phases.
     """
 
     decoding: float
     staging: float
 
     def __init__(
-        self, plan: Plan, options: LoaderOptions, *, device: torch.device, views: int | None, known: Faults | None
+        self, plan: Plan, options: LoaderOptions, *, device: torch.device, views: int | None, before: "Engine | None"
     ):
         self.plan = plan
         self.device = device
-        self.decoding = self.staging = 0.0
+        self.decoding = self.staging = self._resized = 0.0
         self._indices = options.indices
         threads = split_threads(options.num_threads, busy=any(map(is_busy, plan.pipelines)))
         self._decoder = open_decoder(
@@ -64,8 +64,9 @@ class Engine:
             max_bad_fraction=options.max_bad_fraction if options.on_bad_sample == "replace" else None,
         )
         self.faults: Faults = self._decoder.faults
-        if known is not None:
-            self.faults.take_over(known)
+        if before is not None:
+            self.faults.take_over(before.faults)
+            self.decoding, self.staging, self._resized = before.decoding, before.staging, before.resizing
         made = {
             "device": device,
             "dtype": options.dtype,
@@ -78,7 +79,7 @@ class Engine:
     @property
     def resizing(self) -> float:
         """Seconds of `staging` in which the host resized."""
-        return self._stage.resizing
+        return self._resized + self._stage.resizing
 
     def batches(self, cursor: Cursor, count: int) -> Generator[Delivery, None, None]:
         """Decode and finish the next `count` batches."""

@@ -188,20 +188,19 @@ class Loader:
         self._fingerprint: str | None = None
         self._running: Generator | None = None
         self._delivered, self._waited = 0, 0.0
-        self._decoding = self._staging = self._resizing = 0.0  # seconds, in earlier phases
 
     def _start(self, phase: Phase) -> Engine:
         """Settle rank and device, and build what depends on them and on the phase, and what has threads."""
-        device, shard, known = self.device, self.shard, None
-        is_first = self._engine is None
-        if self._engine is not None:
-            known = self._engine.faults
-            self._close(self._engine)
+        device, shard, before = self.device, self.shard, self._engine
+        if before is not None:
+            if self._running is not None:
+                self._running.close()
+            before.close()
         plan = self._plan_of(phase, shard)
         self._check_epochs_hold_a_batch(plan.world)
-        engine = Engine(plan, self._options, device=device, views=self.views, known=known)
+        engine = Engine(plan, self._options, device=device, views=self.views, before=before)
         self._phase, self._shard, self._process = phase, shard, os.getpid()
-        if is_first and isinstance(self._options.shard, Sharing):
+        if before is None and isinstance(self._options.shard, Sharing):
             self._options.shard.warn_of_choice()
         return engine
 
@@ -430,10 +429,8 @@ class Loader:
 
     def stats(self) -> LoaderStats:
         """Where the time went since the Loader was built."""
-        decode, stage, resize = self._decoding, self._staging, self._resizing
-        if self._engine is not None:
-            decode, stage = decode + self._engine.decoding, stage + self._engine.staging
-            resize += self._engine.resizing
+        engine = self._engine
+        decode, stage, resize = (engine.decoding, engine.staging, engine.resizing) if engine else (0.0, 0.0, 0.0)
         return LoaderStats(
             batches=self._delivered, wait=self._waited, decode=decode, resize=resize, stage=stage - resize
         )
@@ -499,15 +496,6 @@ class Loader:
             rank=rank,
             world=world,
         )
-
-    def _close(self, engine: Engine) -> None:
-        """End a phase."""
-        if self._running is not None:
-            self._running.close()
-        engine.close()
-        self._decoding += engine.decoding
-        self._staging += engine.staging
-        self._resizing += engine.resizing
 
     def _check_epochs_hold_a_batch(self, ranks: int) -> None:
         """With `drop_last` a batch must be no larger than what comes to a rank."""

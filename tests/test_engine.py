@@ -15,9 +15,9 @@ OPTIONS = {"batch_size": 4, "shuffle": True, "mixup": dm.MixUp(0.4), "indices": 
 CPU = torch.device("cpu")
 
 
-def started(dataset, known=None):
+def started(dataset):
     plan = dm.Loader(dataset, PIPELINE, **OPTIONS).plan
-    return Engine(plan, LoaderOptions(**OPTIONS), device=CPU, views=None, known=known)
+    return Engine(plan, LoaderOptions(**OPTIONS), device=CPU, views=None, before=None)
 
 
 @pytest.mark.parametrize("skipped", [0, 1, 2])
@@ -57,10 +57,11 @@ def test_bad_files_that_an_earlier_phase_met_are_known(tmp_path, dataset):
     files = dm.FileList([*dataset.paths[:7], str(broken)], [0] * 8)
     options = {**OPTIONS, "on_bad_sample": "replace", "max_bad_fraction": 0.5}
     plan = dm.Loader(files, PIPELINE, **options).plan
-    engine = Engine(plan, LoaderOptions(**options), device=CPU, views=None, known=None)
+    engine = Engine(plan, LoaderOptions(**options), device=CPU, views=None, before=None)
     with pytest.warns(UserWarning, match=r"broken\.jpg"):
         list(engine.batches(Cursor(0, 0), 2))
     engine.close()
-    later = Engine(plan, LoaderOptions(**options), device=CPU, views=None, known=engine.faults)
+    later = Engine(plan, LoaderOptions(**options), device=CPU, views=None, before=engine)
     assert list(later.faults.replaced) == [7]
+    assert (later.decoding, later.staging, later.resizing) == (engine.decoding, engine.staging, engine.resizing)
     later.close()
