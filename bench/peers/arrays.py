@@ -1,11 +1,9 @@
 """Loaders of pixels in memory: crops that reach 4 pixels beyond the edge, flips, normalization and mixup, no resize."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +13,7 @@ from torch.utils.data import Dataset
 from bench.feed import ALPHA, Batches, Feed, forever
 from bench.machine import cores
 from bench.peers.ours import distinct, open_loader
+from bench.peers.packs import packed
 from bench.peers.torchvision_pillow import mixed_batches
 from bench.torchvision_fix import import_torchvision
 from dali_mixup import (
@@ -23,9 +22,7 @@ from dali_mixup import (
     ArrayDataset,
     ImagePipeline,
     MixUp,
-    PackedDataset,
     RandomCrop,
-    pack,
 )
 from dali_mixup.dataset.dataset import ImageDataset
 
@@ -57,10 +54,8 @@ def without_mixup(feed: Feed) -> Batches:
 
 def from_pack(feed: Feed) -> Batches:
     """The mixed batches, of the same images in a pack of pixels, which is written beforehand."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "pack"
-        pack(_in_memory(feed), out, pixels=True, progress=False)
-        yield from _ours(feed, MixUp(alpha=ALPHA), PackedDataset(out))
+    with packed(_in_memory(feed), pixels=True) as dataset:
+        yield from _ours(feed, MixUp(alpha=ALPHA), dataset)
 
 
 def from_files(feed: Feed) -> Batches:

@@ -62,9 +62,7 @@ def open_loader(
     An epoch has as many images as the feed lists, or `images`. Where that is more than there are, it is several passes
     over them, each in an order of its own.
     """
-    if dataset is None:
-        paths, labels = zip(*distinct(feed), strict=True)
-        dataset = FileList(paths, labels, cache=False, progress=False)
+    dataset = dataset or list_files(feed)
     images = images or len(feed.paths)
     order = None if images <= len(dataset) else passes(len(dataset), images, feed.seed)
     return Loader(
@@ -85,6 +83,12 @@ def open_loader(
 def distinct(feed: Feed) -> list[tuple[str, int]]:
     """Each file once, with its label."""
     return list(dict.fromkeys(zip(feed.paths, feed.labels, strict=True)))
+
+
+def list_files(feed: Feed) -> FileList:
+    """The feed's files, each once."""
+    paths, labels = zip(*distinct(feed), strict=True)
+    return FileList(paths, labels, cache=False, progress=False)
 
 
 def passes(samples: int, images: int, seed: int) -> list[int]:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.feed import ALPHA, Batches, Feed, forever
-from bench.peers.ours import distinct, open_loader
-from dali_mixup import FileList, MixUp, PackedDataset, Shrink, pack
+from bench.peers.ours import list_files, open_loader
+from dali_mixup import MixUp, PackedDataset, Shrink, pack
+from dali_mixup.dataset.dataset import ImageDataset
 
 LONG_SIDE = 400  # pixels, and the quality, as FFCV's users shrink ImageNet
 QUALITY = 90
@@ -15,21 +16,20 @@ QUALITY = 90
 
 def lossless(feed: Feed) -> Batches:
     """The same batches, of which each file's window alone is read and decoded."""
-    with packed(feed) as dataset:
+    with packed(list_files(feed)) as dataset:
         yield from forever(open_loader(feed, MixUp(alpha=ALPHA), dataset=dataset))
 
 
 def shrunk(feed: Feed) -> Batches:
     """Batches of images that were shrunk once and for all."""
-    with packed(feed, Shrink(max_size=LONG_SIDE, quality=QUALITY)) as dataset:
+    with packed(list_files(feed), shrink=Shrink(max_size=LONG_SIDE, quality=QUALITY)) as dataset:
         yield from forever(open_loader(feed, MixUp(alpha=ALPHA), dataset=dataset))
 
 
 @contextmanager
-def packed(feed: Feed, shrink: Shrink | None = None) -> Iterator[PackedDataset]:
-    """A pack of the files, each once, in a temporary folder."""
-    paths, labels = zip(*distinct(feed), strict=True)
+def packed(dataset: ImageDataset, *, shrink: Shrink | None = None, pixels: bool = False) -> Iterator[PackedDataset]:
+    """A pack in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "pack"
-        pack(FileList(paths, labels, cache=False, progress=False), out, shrink=shrink, progress=False)
+        pack(dataset, out, shrink=shrink, pixels=pixels, progress=False)
         yield PackedDataset(out)
