@@ -1,7 +1,6 @@
 """The pack of a folder gives the batches of the folder, and one that was damaged is refused or named."""
 
 import io
-import json
 import pickle
 import shutil
 import tarfile
@@ -14,6 +13,7 @@ from PIL import Image
 from webdataset.tariterators import group_by_keys, tar_file_expander
 
 import dali_mixup as dm
+from tests.dataset.damaged_packs import check_refused, edit_index
 from tests.made_jpegs import made_jpeg
 
 COUNT = 14
@@ -161,21 +161,12 @@ def test_bad_images_are_named_by_shard_and_replaced(folder, packed, tmp_path):
         (lambda pack: (pack / "starts.npy").unlink(), r"starts\.npy can't be read"),
         (lambda pack: (pack / "index.json").write_text("{}"), r"index\.json is damaged"),
         (lambda pack: (pack / "index.json").write_text("[" * 9999), r"index\.json is damaged"),
-        (lambda pack: _edit(pack, classes=["c", "d"]), r"index\.json is damaged"),
-        (lambda pack: _edit(pack, version=99), r"the version of .* must be 2, got 99; pack it again"),
+        (lambda pack: edit_index(pack, classes=["c", "d"]), r"index\.json is damaged"),
+        (lambda pack: edit_index(pack, version=99), r"the version of .* must be 2, got 99; pack it again"),
         (lambda pack: (pack / "index.json").unlink(), r"a folder that `dali-mixup pack` wrote.* no index\.json"),
         (lambda pack: (pack / "shard-000001.tar").unlink(), r"shard-000001\.tar can't be read"),
         (lambda pack: (pack / "shard-000001.tar").write_bytes(b""), r"shard-000001\.tar must have \d+ bytes, has 0"),
     ],
 )
 def test_a_damaged_pack_is_refused(packed, tmp_path, damage, message):
-    pack = tmp_path / "pack"
-    shutil.copytree(packed, pack)
-    damage(pack)
-    with pytest.raises(dm.DatasetError, match=message):
-        dm.PackedDataset(pack)
-
-
-def _edit(pack, **changes):
-    content = json.loads((pack / "index.json").read_text())
-    (pack / "index.json").write_text(json.dumps(content | changes))
+    check_refused(packed, tmp_path, damage, message)

@@ -1,7 +1,6 @@
 """A pack of pixels gives the batches of what was packed, past any decoder, and one that was damaged is refused."""
 
 import io
-import json
 import pickle
 import shutil
 import tarfile
@@ -16,6 +15,7 @@ from webdataset.tariterators import group_by_keys, tar_file_expander
 import dali_mixup as dm
 from dali_mixup.decode.pixels import are_gathered, need_dali
 from tests.conftest import noise, picture
+from tests.dataset.damaged_packs import check_refused, edit_index
 
 COUNT = 430  # of 5 kB each: three shards of a megabyte
 SMALL = dm.RandomCrop(32, 4, padding_mode="reflect")
@@ -186,8 +186,8 @@ def test_large_pixels_are_refused_or_replaced_as_those_of_files(folder, large):
         (lambda pack: _flip(pack / "offset.npy", 200), r"offset\.npy is damaged"),
         (lambda pack: _flip(pack / "shard.npy", 140), r"shard\.npy is damaged"),
         (lambda pack: (pack / "size.npy").unlink(), r"size\.npy can't be read"),
-        (lambda pack: _edit(pack, pixels=False), r"index\.json is damaged"),
-        (lambda pack: _edit(pack, version=1), r"the version of .* must be 2, got 1; pack it again"),
+        (lambda pack: edit_index(pack, pixels=False), r"index\.json is damaged"),
+        (lambda pack: edit_index(pack, version=1), r"the version of .* must be 2, got 1; pack it again"),
         (lambda pack: (pack / "index.json").unlink(), r"a folder that `dali-mixup pack` wrote.* no index\.json"),
         (lambda pack: (pack / "shard-000002.tar").unlink(), r"shard-000002\.tar can't be read"),
         (
@@ -197,11 +197,7 @@ def test_large_pixels_are_refused_or_replaced_as_those_of_files(folder, large):
     ],
 )
 def test_a_damaged_pack_is_refused(small, tmp_path, damage, message):
-    pack = tmp_path / "pack"
-    shutil.copytree(small, pack)
-    damage(pack)
-    with pytest.raises(dm.DatasetError, match=message):
-        dm.PackedDataset(pack)
+    check_refused(small, tmp_path, damage, message)
 
 
 def test_a_shard_that_is_cut_before_it_is_needed_is_named(small, tmp_path):
@@ -228,8 +224,3 @@ def _flip(path, at):
 
 def _cut(path):
     path.write_bytes(path.read_bytes()[:-2000])
-
-
-def _edit(pack, **changes):
-    content = json.loads((pack / "index.json").read_text())
-    (pack / "index.json").write_text(json.dumps(content | changes))

@@ -1,6 +1,5 @@
 """DeiT's script: repeated augmentation, timm's transforms, Mixup with a switch to CutMix, SoftTargetCrossEntropy."""
 
-import math
 import random
 
 import pytest
@@ -11,38 +10,13 @@ from torch.utils.data import DataLoader, SequentialSampler
 import dali_mixup as dm
 from bench.timm_fix import import_timm
 from tests.recipes.comparing import clamp_noise, differences, mix_as_timm, network, run_epoch, train, transform_again
+from tests.recipes.script_samplers import DeiTSampler
 from tests.translation.peers import MEAN, STD, image_folder, swap, v1
 
 create_transform = import_timm().create_transform
 Mixup = import_timm().Mixup
 SoftTargetCrossEntropy = import_timm("timm.loss").SoftTargetCrossEntropy
 SIZE, BATCH = 64, 32
-
-
-class RASampler(torch.utils.data.Sampler):
-    """Each rank sees other augmentations of the same image: three of each, of which an epoch takes a third."""
-
-    def __init__(self, dataset, num_replicas, rank, shuffle=True):
-        self.dataset, self.num_replicas, self.rank, self.shuffle, self.epoch = dataset, num_replicas, rank, shuffle, 0
-        self.num_samples = math.ceil(len(dataset) * 3 / num_replicas)
-        self.total_size = self.num_samples * num_replicas
-        self.num_selected_samples = math.floor(len(dataset) // 256 * 256 / num_replicas)
-
-    def __iter__(self):
-        generator = torch.Generator()
-        generator.manual_seed(self.epoch)
-        order = torch.arange(len(self.dataset))
-        if self.shuffle:
-            order = torch.randperm(len(self.dataset), generator=generator)
-        indices = [number for number in order.tolist() for _ in range(3)]
-        indices += indices[: self.total_size - len(indices)]
-        return iter(indices[self.rank : self.total_size : self.num_replicas][: self.num_selected_samples])
-
-    def __len__(self):
-        return self.num_selected_samples
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
 
 
 def build_transform(is_train):
@@ -89,7 +63,7 @@ def place(photos, tmp_path_factory):
 
 def build_loader(place, rank=0, world=1):
     dataset = image_folder(place, build_transform(is_train=True))
-    sampler = RASampler(dataset, num_replicas=world, rank=rank)
+    sampler = DeiTSampler(dataset, num_replicas=world, rank=rank)
     return DataLoader(dataset, sampler=sampler, batch_size=BATCH, num_workers=0, pin_memory=False, drop_last=True)
 
 

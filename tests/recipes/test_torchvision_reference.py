@@ -1,6 +1,5 @@
 """torchvision's references/classification: presets, its mixers by RandomChoice in collate_fn, RASampler, an EMA."""
 
-import math
 from unittest import mock
 
 import pytest
@@ -13,6 +12,7 @@ from dali_mixup.mixing.draws import CutMixDraw
 from dali_mixup.parity import Parity
 from tests.recipes.comparing import differences, network, run_epoch, transform_again
 from tests.recipes.script_mixers import RandomCutMix, RandomMixUp
+from tests.recipes.script_samplers import RASampler
 from tests.translation.peers import MEAN, STD, image_folder, swap, v1, v2
 
 SIZE = 64
@@ -48,33 +48,6 @@ class PresetEval:
 
     def __call__(self, image):
         return self.transforms(image)
-
-
-class RASampler(torch.utils.data.Sampler):
-    """Repeated augmentation: each of an epoch's first images as often as `repetitions`, other ones on other ranks."""
-
-    def __init__(self, dataset, num_replicas, rank, shuffle=True, seed=0, repetitions=3):
-        self.dataset, self.num_replicas, self.rank, self.epoch = dataset, num_replicas, rank, 0
-        self.shuffle, self.seed, self.repetitions = shuffle, seed, repetitions
-        self.num_samples = math.ceil(len(dataset) * repetitions / num_replicas)
-        self.total_size = self.num_samples * num_replicas
-        self.num_selected_samples = math.ceil(len(dataset) / num_replicas)
-
-    def __iter__(self):
-        order = list(range(len(self.dataset)))
-        if self.shuffle:
-            generator = torch.Generator()
-            generator.manual_seed(self.seed + self.epoch)
-            order = torch.randperm(len(self.dataset), generator=generator).tolist()
-        indices = [number for number in order for _ in range(self.repetitions)]
-        indices += indices[: self.total_size - len(indices)]
-        return iter(indices[self.rank : self.total_size : self.num_replicas][: self.num_selected_samples])
-
-    def __len__(self):
-        return self.num_selected_samples
-
-    def set_epoch(self, epoch):
-        self.epoch = epoch
 
 
 class ExponentialMovingAverage(torch.optim.swa_utils.AveragedModel):
