@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,26 @@ POLL_S = 0.5  # between looks at what a part has written
 GRACE_S = 5.0  # for a part to end by itself when it is told to
 LEAST_S = 5.0  # a part that would get less is not begun
 SHOWN_LINES = 4  # of the log of a part that failed
+LOG_BYTES = 1_000_000  # of each part; an operator that warns of each image writes more in a second
+WORKERS = ("-pxdist.plugin", "-n=4", "--dist=loadfile")  # most of a test is the start of DALI's decoder, on one core
 RECORDS = "records.jsonl"
 SMALL_THROUGHPUT = "--batch-sizes=4 --threads=1 --loads=0 --workers=1 --batches=1 --rounds=1 --size=64"
 SMALL_MEMORY = "--steps=3 --batch-size=2 --files=4"
 PARTS = (  # name, limit in seconds, module and what it gets, on a GPU besides, on a CPU besides
-    ("smoke", 60, "bench.gpu_smoke {photos} {packed}", "", "--batches=2 --batch-size=4 --size=32"),
-    ("throughput", 70, "bench.gpu_throughput {photos}", "--seconds=56", SMALL_THROUGHPUT),
-    ("stage", 25, "bench.gpu_stage", "--batch-sizes 1024 256 64", "--batch-sizes=2 --size=16 --rounds=1"),
+    ("smoke", 65, "bench.gpu_smoke {photos} {packed}", "", "--batches=2 --batch-size=4 --size=32"),
+    ("throughput", 75, "bench.gpu_throughput {photos}", "--seconds=62", SMALL_THROUGHPUT),
+    ("stage", 20, "bench.gpu_stage", "--batch-sizes 1024 256 64", "--batch-sizes=2 --size=16 --rounds=1"),
     (
         "tests",
-        70,
+        65,
         "pytest -m gpu -v --color=no --no-header -W default -p no:cacheprovider --tb=short",
         "tests",
         "tests/gpu/test_gpu_decoding.py -k cmyk",
     ),
+    ("cifar10", 45, "bench.gpu_cifar10 {cifar10}", "", "--epochs=1 --seeds=0 --batch-size=8 --images=16"),
     (
         "pack",
-        25,
+        22,
         "bench.pack {photos} {packed}",
         "--images=2048 --batch-size=64 --rounds=3",
         "--images=8 --batch-size=4 --rounds=1 --size=32",
@@ -66,12 +70,11 @@ PARTS = (  # name, limit in seconds, module and what it gets, on a GPU besides, 
         "sweeps",
         40,
         "bench.gpu_throughput {photos} --sweep",
-        "--seconds=33 --batch-sizes 256 64 1024 --rounds=2 --batches=8 --threads 4 8 16",
+        "--seconds=33 --batch-sizes 256 64 1024 --rounds=2 --batches=8 --threads 8 16 --loads 0.65 0.85 1",
         f"--seconds=30 {SMALL_THROUGHPUT}",
     ),
     ("memory", 12, "bench.gpu_memory", "--steps=300", SMALL_MEMORY),
     ("memory_hints", 12, "bench.gpu_memory --size-hints", "--steps=300", SMALL_MEMORY),
-    ("cifar10", 45, "bench.gpu_cifar10 {cifar10}", "", "--epochs=1 --seeds=0 --batch-size=8 --images=16"),
 )
 NAMES = tuple(name for name, *_ in PARTS)
 
@@ -158,6 +161,8 @@ def make_parts(options: Options, scratch: Path) -> list[Part]:
         words = [word.format(**places) for word in f"-m {common} {large if options.on_gpu else small}".split()]
         if name != "tests":
             words += [f"--device={options.device}", f"--json={scratch / name}.json"]
+        elif find_spec("xdist"):
+            words += WORKERS
         skipped = f"{options.data} has no {needed[name].name}/: it wasn't made by `prepare`" if name in missing else ""
         parts.append(Part(name=name, arguments=tuple(filter(None, words)), seconds=seconds, skipped=skipped))
     return parts
@@ -194,6 +199,7 @@ def run_part(part: Part, place: Place, limit_s: float, keep: Callable[[Outcome],
                     keep(Outcome(name=part.name, state=state, seconds=time.monotonic() - start, found=found))
         finally:
             _end(process)
+            _cut_short(place.log, begin)
     return Outcome(name=part.name, state=state, seconds=time.monotonic() - start, error=error, found=found)
 
 
@@ -259,6 +265,14 @@ def _end(process: subprocess.Popen) -> None:
             return
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
+
+
+def _cut_short(log: Path, begin: int) -> None:
+    """Keep the first half and the last one of `LOG_BYTES` of what stands in a log from a place on."""
+    before, written = (content := log.read_bytes())[:begin], content[begin:]
+    if len(written) > LOG_BYTES:
+        half = LOG_BYTES // 2
+        log.write_bytes(before + written[:half] + b"\n[...]\n" + written[-half:])
 
 
 def _in_words(status: int, log: str) -> str:

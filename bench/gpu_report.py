@@ -11,8 +11,10 @@ from typing import Any
 from bench import gpu_cifar10, gpu_memory, gpu_smoke, gpu_stage, gpu_throughput, pack
 from bench.report import Report, Stamp, as_report, format_table, read_json, write_json
 
-TEST_LINE = re.compile(r"^(\S+\.py::.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)
-COLLECTED = re.compile(r"^collect.*?(\d+) (?:selected|items?)$", re.MULTILINE)
+VERDICT = "(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)"
+TEST_LINE = re.compile(rf"^(\S+\.py::.*?) {VERDICT}\b", re.MULTILINE)
+WORKERS_LINE = re.compile(rf"^\[gw\d+\] \[ *\d+%\] {VERDICT} (\S+\.py::.*?) *$", re.MULTILINE)  # of pytest-xdist
+COLLECTED = re.compile(r"^(?:collect.*?|\d+ workers \[)(\d+) (?:selected|items?)\]?$", re.MULTILINE)
 NOT_RUN = "NOT RUN"
 NO_GPU = "**There was no GPU: this run shows that the check works, and its figures mean nothing.**"
 CUT = "cut"
@@ -170,7 +172,7 @@ def _shown(show: Callable[[Report], str], found: dict[str, Any]) -> str:
 
 def read_tests(log: str) -> dict[str, str]:
     """By name what became of each test, from pytest's own lines; those that were to come later count, too."""
-    tests = dict(TEST_LINE.findall(log))
+    tests = dict(TEST_LINE.findall(log)) | {name: verdict for verdict, name in WORKERS_LINE.findall(log)}
     collected = COLLECTED.search(log)
     later = int(collected[1]) - len(tests) if collected else 0
     return tests | {f"later {number}": NOT_RUN for number in range(1, later + 1)}

@@ -27,7 +27,7 @@ from PIL import Image
 
 import dali_mixup as dm
 from bench.command import Bench, Found, argument, best_device, option
-from bench.feed import Feed, find_files
+from bench.feed import Feed, endless, find_feed, find_files
 from bench.peers import raw_dali
 from bench.peers.ours import write_tar
 from bench.report import GPU_PACKAGES, Report, format_table
@@ -93,7 +93,9 @@ def noisy(images: Any) -> Any:
 
 def list_kinds(options: Options, folder: Path) -> dict[str, Kind]:
     """By name what a user may ask for; files that this takes are written to `folder`."""
-    paths, labels = find_files(options.data, max(64, options.batch_size))
+    # one epoch: the next one would build a graph with `augment` again
+    feed = endless(find_feed(options.data), max(64, options.batches * options.batch_size))
+    paths, labels = list(feed.paths), list(feed.labels)
     files = dm.FileList(paths, labels, cache=False, progress=False)
     train, mixup = imagenet.train(options.size), dm.MixUp()
     write_tar(str(folder / "all.tar"), zip(paths, labels, strict=True))
@@ -122,6 +124,7 @@ def list_kinds(options: Options, folder: Path) -> dict[str, Kind]:
         "all by the JPEG engine": (files, train, {"gpu_decode": dm.GpuDecode(hw_decoder_load=1.0)}),
         "none by the JPEG engine": (files, train, {"gpu_decode": dm.GpuDecode(hw_decoder_load=0.0)}),
         "size hints": (files, train, {"gpu_decode": dm.GpuDecode(size_hints=True)}),
+        "rough chroma": (files, train, {"gpu_decode": dm.GpuDecode(fancy_upsampling=False)}),
     }
     if options.packed:
         for name in ("lossless", "shrunk"):
@@ -205,7 +208,8 @@ def run_decoder_alone(options: Options, folder: Path, load: float) -> dict[str, 
     path.write_bytes(truncated(Path(find_files(options.data, 1)[0][0]).read_bytes()))
     size = {"batch_size": 1, "size": options.size, "device": options.device, "threads": 1}
     try:
-        next(raw_dali.plain_batches(Feed(paths=(str(path),), labels=(0,), classes=1, **size), load))
+        decode = dm.GpuDecode(hw_decoder_load=load, fancy_upsampling=False)
+        next(raw_dali.plain_batches(Feed(paths=(str(path),), labels=(0,), classes=1, **size), decode))
     except RuntimeError:
         return {"raises": 1.0}
     return {"raises": 0.0}

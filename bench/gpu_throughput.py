@@ -2,8 +2,8 @@
 
 First raw DALI without mixup, ours with and without, then torchvision's DataLoader, and torchvision's own decoder on the
 GPU. All but the DataLoader, which has processes, take turns in one process: each keeps its queues full while the others
-run, and begins its turn with untimed batches that empty them. DALI has ours' threads, hardware share and chroma. With
-`--sweep` numbers of threads, hardware shares and size hints are tried before, and the best ones taken.
+run, and begins its turn with untimed batches that empty them. DALI has ours' threads, hardware share and chroma, smooth
+and rough. With `--sweep` numbers of threads, hardware shares and size hints are tried before, and the best ones taken.
 
 Examples:
     python -m bench.gpu_throughput path/to/images --json throughput.json
@@ -32,6 +32,7 @@ from dali_mixup import GpuDecode, MixUp
 LEAD = 4  # untimed batches: more than a loader prepares ahead
 LEAST_S = 12.0  # what a group of loaders needs at least
 SHORT_EPOCH = 16  # batches in an epoch of ours, which runs on into the next; the others' outlast a comparison
+ROUGH = "fancy_upsampling=False"
 DALI, TORCHVISION = "DALI without mixup", "torchvision DataLoader"
 
 
@@ -151,13 +152,17 @@ def groups_at(course: Course, feed: Feed, decode: GpuDecode) -> dict[str, list[R
     longer = endless(feed, feed.batch_size * (options.batches + max(LEAD, lead)) * (options.rounds + 2))
     group = f"batch {feed.batch_size}"
     ours_mixed = course.ours("ours", mine, decode)
-    plain = partial(raw_dali.plain_batches, longer, decode.hw_decoder_load)
+    rough = replace(decode, fancy_upsampling=False)
     groups = {
         group: [
-            course.rival(DALI, feed, plain),
+            course.rival(DALI, feed, partial(raw_dali.plain_batches, longer, decode)),
             ours_mixed,
             course.rival("ours without mixup", mine, partial(ours.batches, mine, None, decode)),
-        ]
+        ],
+        f"{group}, {ROUGH}": [
+            course.rival(DALI, feed, partial(raw_dali.plain_batches, longer, rough)),
+            course.ours("ours", mine, rough),
+        ],
     }
     if not options.sweep:
         source = "bench.peers.torchvision_pillow:batches"

@@ -13,7 +13,7 @@ import torch
 from bench.feed import ALPHA, Batches, Feed, forever
 from bench.machine import cores
 from bench.torchvision_fix import import_torchvision
-from dali_mixup import IMAGENET_MEAN, IMAGENET_STD
+from dali_mixup import IMAGENET_MEAN, IMAGENET_STD, GpuDecode
 
 
 def batches(feed: Feed) -> Batches:
@@ -24,11 +24,11 @@ def batches(feed: Feed) -> Batches:
         yield mixup(images, labels)
 
 
-def plain_batches(feed: Feed, hw_decoder_load: float | None = None) -> Batches:
-    """The same without mixup; `hw_decoder_load` is the part that a GPU's JPEG engine decodes, None for the default."""
+def plain_batches(feed: Feed, gpu_decode: GpuDecode | None = None) -> Batches:
+    """The same without mixup; on a GPU decoded with these settings, None for DALI's own."""
     from nvidia.dali.plugin.pytorch import DALIClassificationIterator, LastBatchPolicy
 
-    pipeline = build_pipeline(feed, hw_decoder_load)
+    pipeline = build_pipeline(feed, gpu_decode)
     loader = DALIClassificationIterator(
         pipeline, reader_name="reader", last_batch_policy=LastBatchPolicy.DROP, auto_reset=True
     )
@@ -37,7 +37,7 @@ def plain_batches(feed: Feed, hw_decoder_load: float | None = None) -> Batches:
         yield images, labels.squeeze(1).long().to(images.device)
 
 
-def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
+def build_pipeline(feed: Feed, gpu_decode: GpuDecode | None = None) -> Any:
     """The pipeline, on the feed's device."""
     from nvidia.dali import fn, pipeline_def, types
 
@@ -54,9 +54,7 @@ def build_pipeline(feed: Feed, hw_decoder_load: float | None = None) -> Any:
             files=list(feed.paths), labels=list(feed.labels), random_shuffle=True, name="reader"
         )
         device = "mixed" if on_gpu else "cpu"
-        options: dict[str, Any] = {} if hw_decoder_load is None else {"hw_decoder_load": hw_decoder_load}
-        if on_gpu:
-            options["jpeg_fancy_upsampling"] = True  # as ours, and as DALI's decoder on a CPU always does
+        options = gpu_decode.options((0, 0)) if on_gpu and gpu_decode is not None else {}
         images = fn.decoders.image_random_crop(files, device=device, output_type=types.RGB, **options)
         images = fn.resize(images, resize_x=feed.size, resize_y=feed.size, interp_type=types.INTERP_TRIANGULAR)
         images = fn.crop_mirror_normalize(

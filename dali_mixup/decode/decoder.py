@@ -95,6 +95,8 @@ class Decoder:
         self._failure: Exception | None = None  # of the batch after those in flight
         self._checkpoint: bytes | None = None
         self._largest = plan.batch_size
+        # DALI's state with `augment` fits one graph only; otherwise it begins with the faster one
+        self._takes_pixels = plan.augments
         self._stuck = 0  # failures in a row that taught nothing new
 
     def seek(self, cursor: Cursor) -> None:
@@ -191,6 +193,9 @@ class Decoder:
         self.close()
         if failed is None:
             raise failure
+        if self._is_refused(failed):
+            self._takes_pixels, self._turns = True, chain(turns, self._turns)
+            return
         if failed.bad:
             raise BadSampleError(self.faults.name_bad(failed), leave_out=self.plan.dataset.leave_out) from error
         refused = self.faults.find_refused(failed)
@@ -201,6 +206,10 @@ class Decoder:
             if self._stuck > MAX_STUCK:
                 raise error
         self._turns = chain(turns, self._turns)
+
+    def _is_refused(self, batch: CheckedBatch) -> bool:
+        """Whether a graph that takes no pixels has to give way to one that does."""
+        return bool(batch.pixels) and not batch.bad and not self._takes_pixels
 
     def _build(self) -> Pipeline:
         from dali_mixup.decode.graph import build_graph  # here, so that importing the package doesn't import DALI
@@ -225,6 +234,7 @@ class Decoder:
             seed=int(draw.integers(2**31)),
             checkpoint=self._checkpoint,
             in_memory=not isinstance(dataset, FileList),
+            takes_pixels=self._takes_pixels,
             gpu_options=self.gpu_decode.options(largest),
         )
 
@@ -239,6 +249,8 @@ class Decoder:
         if fed is None:
             raise StopIteration  # DALI's epoch ends
         self._in_flight.append(fed)
+        if self._is_refused(fed.batch):  # by this graph
+            raise StopIteration
         if fed.batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
             raise StopIteration
         return fed.inputs

@@ -33,6 +33,8 @@ FILE_KINDS = {  # dtype, dimensions
     "shape": (types.INT32, 1),
 }
 
+PIXEL_KINDS = {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
+
 Source = Callable[[types.BatchInfo], dict[str, list | np.ndarray]]
 
 
@@ -48,14 +50,15 @@ def build_graph(
     seed: int,
     checkpoint: bytes | None = None,
     in_memory: bool = False,
+    takes_pixels: bool = True,
     gpu_options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Pipeline:
     """Build the graph of an `ImagePipeline`, or of one for each view.
 
     Args:
         pipelines: what to do.
-        source: gives the inputs of the next batch by name: those of `files_to_decode`, "is_decoded" (B,)
-            bool and "pixels", B uint8 (h, w, 3): the windows that DALI isn't to decode;
+        source: gives the inputs of the next batch by name: those of `files_to_decode`; with `takes_pixels` "is_decoded"
+            (B,) bool and "pixels", B uint8 (h, w, 3): the windows that DALI isn't to decode;
             unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
             (B,) int32, and with several views "start" and "extent", their windows in what is decoded: of each view
             under a `name_of_view`.
@@ -67,13 +70,14 @@ def build_graph(
         seed: of the random operators in `augment`.
         checkpoint: their state, as `Pipeline.checkpoint` gave it; None for the beginning.
         in_memory: `source` gives the files' bytes in the place of their paths.
+        takes_pixels: `source` gives windows that others have decoded, too; the branch takes 6% of a GPU's decode.
         gpu_options: of the decoder on a GPU, from `GpuDecode.options`.
 
     Returns:
         A built pipeline with one output, uint8 windows (h, w, 3) of different sizes; or an output of uint8 (H, W, 3)
         images for each view.
     """
-    kinds = FILE_KINDS | {"is_decoded": (types.BOOL, 0), "pixels": (types.UINT8, 3)}
+    kinds = FILE_KINDS | (PIXEL_KINDS if takes_pixels else {})
     names: list[dict[str, str]] = []  # by view, what its inputs are called
     for view, pipeline in enumerate(() if windows_only else pipelines):
         own = _kinds_of_view(pipeline, cut=len(pipelines) > 1)
@@ -105,10 +109,12 @@ def build_graph(
             layout=["HWC" if name == "pixels" else "" for name in kinds],
         )
         inputs = dict(zip(kinds, nodes))  # noqa: B905, since DALI's autograph has a zip without strict
-        if inputs["is_decoded"]:  # pyright: ignore[reportGeneralTypeIssues]  DALI asks each image
+        options = None if device_id is None else gpu_options
+        if not takes_pixels:
+            images = _decode(inputs, options, in_memory=in_memory)
+        elif inputs["is_decoded"]:  # pyright: ignore[reportGeneralTypeIssues]  DALI asks each image
             images = inputs["pixels"] if device_id is None else inputs["pixels"].gpu()
         else:
-            options = None if device_id is None else gpu_options
             images = _decode(inputs, options, in_memory=in_memory)
         if windows_only:
             return images
@@ -206,19 +212,18 @@ def _decode(inputs: Mapping[str, DataNode], gpu_options: Mapping[str, Any] | Non
     """Decode the window of a file, which is read from a path unless it is in memory.
 
     On the CPU with None. Settings as Pillow decodes: no EXIF rotation, accurate DCT, smooth chroma.
+
+    nvImageCodec 0.9 leaves a window with smooth chroma to the CPU, and prints a warning for each, since nvJPEG before
+    13.2 errs at its edges. Whole images it decodes on the GPU; so the window is cut from one.
     """
+    file, anchor, shape = _bytes(inputs, in_memory=in_memory), inputs["anchor"], inputs["shape"]
     options = {"jpeg_fancy_upsampling": True, **(gpu_options or {})}
-    return fn.decoders.image_slice(
-        _bytes(inputs, in_memory=in_memory),
-        inputs["anchor"],
-        inputs["shape"],
-        axes=(0, 1),
-        device="cpu" if gpu_options is None else "mixed",
-        output_type=types.RGB,
-        adjust_orientation=False,
-        use_fast_idct=False,
-        **options,
-    )
+    options |= {"output_type": types.RGB, "adjust_orientation": False, "use_fast_idct": False}
+    if gpu_options is None:
+        return fn.decoders.image_slice(file, anchor, shape, axes=(0, 1), **options)
+    if not options["jpeg_fancy_upsampling"]:
+        return fn.decoders.image_slice(file, anchor, shape, axes=(0, 1), device="mixed", **options)
+    return fn.slice(fn.decoders.image(file, device="mixed", **options), start=anchor, shape=shape, axes=(0, 1))
 
 
 def _bytes(inputs: Mapping[str, DataNode], *, in_memory: bool) -> DataNode:

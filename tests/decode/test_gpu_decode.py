@@ -60,13 +60,19 @@ def told(monkeypatch):
     """The options of the decoders of all graphs that are built, also where torch finds no GPU but pretends one."""
     from nvidia.dali import fn
 
-    found, decode = [], fn.decoders.image_slice
+    found = []
 
-    def record(*inputs, **options):
-        found.append(options)
-        return decode(*inputs, **options)
+    def spy(name):
+        decode = getattr(fn.decoders, name)
 
-    monkeypatch.setattr(fn.decoders, "image_slice", record)
+        def record(*inputs, **options):
+            found.append({"operator": name, **options})
+            return decode(*inputs, **options)
+
+        return record
+
+    for name in ("image", "image_slice"):
+        monkeypatch.setattr(fn.decoders, name, spy(name))
     for name, value in {"is_available": True, "device_count": 1, "current_device": 0}.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     return found
@@ -93,6 +99,13 @@ def test_dali_is_told_the_settings_and_the_size_of_the_largest_image_of_the_data
     hints = options["preallocate_height_hint"], options["preallocate_width_hint"]
     largest = np.argmax(dataset.heights * dataset.widths)
     assert hints == ((dataset.heights[largest], dataset.widths[largest]) if size_hints else (0, 0))
+
+
+@pytest.mark.parametrize(("fancy", "operator"), [(True, "image"), (False, "image_slice")])
+def test_windows_with_smooth_chroma_are_cut_from_whole_images(dataset, told, fancy, operator):
+    """nvImageCodec leaves them to the CPU otherwise, and prints a warning for each."""
+    build_for_a_gpu(dataset, imagenet.train(16), gpu_decode=dm.GpuDecode(fancy_upsampling=fancy))
+    assert [(options["operator"], options["device"]) for options in told] == [(operator, "mixed")]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 import dali_mixup as dm
 from dali_mixup.pipelines import cifar10, finetune, imagenet
@@ -39,8 +40,11 @@ def epoch(made):
     return torch.cat(images), torch.cat(targets)
 
 
-@pytest.mark.parametrize("mixup", [None, dm.MixUp(), dm.CutMix()], ids=["plain", "mixup", "cutmix"])
-@pytest.mark.parametrize("pipeline", [TRAIN, imagenet.val(64)], ids=["train", "val"])
+@pytest.mark.parametrize(
+    ("pipeline", "mixup"),
+    [(TRAIN, None), (TRAIN, dm.CutMix()), (imagenet.val(64), dm.MixUp())],
+    ids=["train", "cutmix", "val"],
+)
 def test_labels_lam_partners_and_windows_are_those_of_the_cpu(real, pipeline, mixup, record):
     ours, expected = loader(real, pipeline, mixup=mixup), loader(real, pipeline, mixup=mixup, device="cpu")
     for _ in range(2):
@@ -58,17 +62,17 @@ def test_an_epoch_resumes_from_the_middle_bit_for_bit(real, pipeline):
     for images, targets in made:
         expected.append((images.cpu(), targets.cpu()))
         states.append(made.state_dict())
-    for k in (0, 2, len(states) - 2):
-        fresh = loader(real, pipeline, gpu_decode=EXACT)
-        fresh.load_state_dict(states[k])
-        rest = [(images.cpu(), targets.cpu()) for images, targets in fresh]
-        assert len(rest) == len(expected) - k - 1
-        for (images, targets), (expected_images, expected_targets) in zip(rest, expected[k + 1 :], strict=True):
-            assert torch.equal(targets, expected_targets)
-            assert torch.equal(images, expected_images)
+    k = len(states) // 2
+    fresh = loader(real, pipeline, gpu_decode=EXACT)
+    fresh.load_state_dict(states[k])
+    rest = [(images.cpu(), targets.cpu()) for images, targets in fresh]
+    assert len(rest) == len(expected) - k - 1
+    for (images, targets), (expected_images, expected_targets) in zip(rest, expected[k + 1 :], strict=True):
+        assert torch.equal(targets, expected_targets)
+        assert torch.equal(images, expected_images)
 
 
-@pytest.mark.parametrize("load", [0.0, 0.65, 1.0])
+@pytest.mark.parametrize("load", [0.65, 1.0])
 def test_an_epoch_comes_again_to_the_bit(real, load, record):
     """Also where the JPEG engine takes a part of the images: which part must not depend on time."""
     made = loader(real, gpu_decode=dm.GpuDecode(hw_decoder_load=load))
@@ -98,49 +102,61 @@ def damage(path, how):
     if how == "missing":
         path.unlink()
     else:
-        path.write_bytes({"truncated": content[: len(content) // 2], "text": b"no image at all", "empty": b""}[how])
+        path.write_bytes({"truncated": content[: len(content) // 2], "text": b"no image at all"}[how])
 
 
-@pytest.mark.parametrize("how", ["truncated", "missing", "text", "empty"])
-@pytest.mark.parametrize("when", ["before the index", "after the index"])
-def test_bad_files_are_named_and_the_loader_goes_on(files, how, when):
-    if when == "before the index":
-        damage(files[13], how) if how != "missing" else pytest.skip("the index has no missing files")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dm.BadFileWarning)
-        dataset = dm.FileList(files, list(range(24)), cache=False)
-    if when == "after the index":
-        damage(files[13], how)
+@pytest.mark.parametrize("how", ["truncated", "missing", "text"])
+def test_bad_files_are_named_and_another_loader_goes_on(files, how):
+    dataset = dm.FileList(files, list(range(24)), cache=False)
+    damage(files[13], how)
     made = loader(dataset, mixup=None, shuffle=False)
     batches = iter(made)
     assert [next(batches)[1].tolist() for _ in range(2)] == [list(range(6)), list(range(6, 12))]
     with pytest.raises(dm.BadSampleError, match=r"13\.jpg") as caught:
         next(batches)
     assert [sample.number for sample in caught.value.samples] == [13]
-    good = loader(dm.FileList(files[:13], list(range(13)), cache=False), mixup=None, shuffle=False)
-    assert len(epoch(good)[1]) == 13
+    if how == "truncated":
+        good = loader(dm.FileList(files[:13], list(range(13)), cache=False), mixup=None, shuffle=False)
+        assert len(epoch(good)[1]) == 13
 
 
-@pytest.mark.parametrize("how", ["truncated", "missing", "text"])
-def test_bad_files_give_way_and_all_others_stay(files, how):
+def test_bad_files_give_way_and_all_others_stay(files):
     dataset = dm.FileList(files, list(range(24)), cache=False)
     options = {"mixup": None, "gpu_decode": EXACT, "on_bad_sample": "replace", "max_bad_fraction": 0.5}
     expected, labels = epoch(loader(dataset, **options))
-    damage(files[13], how)
+    damaged = {4: "truncated", 13: "missing", 20: "text"}
+    for number, how in damaged.items():
+        damage(files[number], how)
     made = loader(dataset, **options)
     images, found = epoch(made)
-    bad = labels == 13
-    assert [sample.number for sample in made.bad_samples] == [13]
+    bad = torch.isin(labels, torch.tensor(list(damaged)))
+    assert sorted(sample.number for sample in made.bad_samples) == list(damaged)
     assert torch.equal(found[~bad], labels[~bad])
     assert torch.equal(images[~bad], expected[~bad])
-    assert not torch.equal(images[bad], expected[bad])
+    assert (images[bad] != expected[bad]).flatten(1).any(1).all()
+
+
+def test_windows_that_pillow_decodes_come_into_a_graph_that_was_built_without_them(files):
+    """A GIF in the third batch: those before it are as they were."""
+    Image.open(files[13]).save(files[13], "GIF")
+    dataset = dm.FileList(files, list(range(24)), cache=False)
+    (images, labels), (expected, _) = (
+        epoch(loader(dataset, imagenet.val(32), mixup=None, shuffle=False, device=device)) for device in (DEVICE, "cpu")
+    )
+    assert labels.tolist() == list(range(24))
+    assert (images - expected).abs().flatten(1).mean(1).max() * LEVELS < 2
 
 
 @needs_cuda
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=["NCHW", "NHWC"])
 @pytest.mark.parametrize(
-    "pipeline",
-    [TRAIN, imagenet.val(64), cifar10.train(), finetune.train(32), replace(TRAIN, transforms=TRANSFORMS)],
+    ("pipeline", "memory_format"),
+    [
+        (TRAIN, torch.contiguous_format),
+        (imagenet.val(64), torch.channels_last),
+        (cifar10.train(), torch.contiguous_format),
+        (finetune.train(32), torch.contiguous_format),
+        (replace(TRAIN, transforms=TRANSFORMS), torch.channels_last),
+    ],
     ids=["train", "val", "cifar10", "finetune", "transforms"],
 )
 def test_a_step_of_the_loader_waits_for_nothing_in_torch(real, pipeline, memory_format):
