@@ -43,7 +43,7 @@ GRACE_S = 5.0  # for a part to end by itself when it is told to
 LEAST_S = 5.0  # a part that would get less is not begun
 SHOWN_LINES = 4  # of the log of a part that failed
 LOG_BYTES = 1_000_000  # of each part; an operator that warns of each image writes more in a second
-WORKERS = ("-pxdist.plugin", "-n=4", "--dist=loadfile")  # most of a test is the start of DALI's decoder, on one core
+WORKERS = ("-n=4", "--dist=loadfile")  # most of a test is the start of DALI's decoder, on one core
 RECORDS = "records.jsonl"
 SMALL_THROUGHPUT = "--batch-sizes=4 --threads=1 --loads=0 --workers=1 --batches=1 --rounds=1 --size=64"
 SMALL_MEMORY = "--steps=3 --batch-size=2 --files=4"
@@ -161,7 +161,7 @@ def make_parts(options: Options, scratch: Path) -> list[Part]:
         words = [word.format(**places) for word in f"-m {common} {large if options.on_gpu else small}".split()]
         if name != "tests":
             words += [f"--device={options.device}", f"--json={scratch / name}.json"]
-        elif find_spec("xdist"):
+        elif find_spec("xdist") and not os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
             words += WORKERS
         skipped = f"{options.data} has no {needed[name].name}/: it wasn't made by `prepare`" if name in missing else ""
         parts.append(Part(name=name, arguments=tuple(filter(None, words)), seconds=seconds, skipped=skipped))
