@@ -52,8 +52,8 @@ class Decoder:
     """Delivers batch by batch from any place in any epoch.
 
     Without random operators in the graph it runs on into the next epoch, so that an epoch's first batch is ready when
-    the last one ends. With `augment` the graph is built anew for each epoch: its random numbers then depend on (seed,
-    epoch) alone. So it is with a user's sampler, whose next order nobody knows before the epoch begins.
+    the last one ends. Behind a user's sampler, whose next order nobody knows before the epoch begins, the graph waits
+    for it. With `augment` it is built anew for each epoch: its random numbers then depend on (seed, epoch) alone.
 
     Args:
         plan: what comes when.
@@ -103,10 +103,15 @@ class Decoder:
         """Make the batch at a cursor the next one."""
         if self._graph is not None and self._in_flight and stands_at(self._taken, self.plan, cursor):
             return
+        largest = self.plan.largest_batch(cursor.sampled)
+        graph = self._graph if self._has_ended and largest == self._largest else None
         self.close()
-        self._turns = turns_from(self.plan, cursor)
+        self._turns, self._largest = turns_from(self.plan, cursor), largest
         self._checkpoint = cursor.checkpoint if self.plan.augments else None  # it may be of another pipeline
-        self._largest = self.plan.largest_batch(cursor.sampled)
+        if graph is not None:
+            graph.reset()
+            self._graph = graph
+            self._begin(warm_up=False)
 
     @property
     def windows_only(self) -> bool:
@@ -124,6 +129,11 @@ class Decoder:
         with `augment`, whose random numbers it would use up: there the first batch of the epoch decides.
         """
         return self._output is not None and not self.plan.augments and self.gpu_decode.hw_decoder_load > 0
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether the graph has delivered all that it was fed, and may be fed again."""
+        return self._graph is not None and not self.plan.augments and not self._in_flight and self._graph.empty()
 
     def next(self) -> Decoded:
         """The next batch.
@@ -216,9 +226,7 @@ class Decoder:
 
         first = next(self._turns)
         self._turns = chain([first], self._turns)
-        batches = check_batches(self._turns, self._taken, self.plan, self.faults)
-        warm_up = self._largest if self._splits_batches else 0
-        self._ready = run_ahead(_prepare(batches, self.plan, windows_only=self.windows_only, warm_up=warm_up), ahead=0)
+        self._begin(warm_up=self._splits_batches)
         dataset, max_pixels = self.plan.dataset, self.faults.inspector.max_pixels
         largest = largest_size(dataset.heights, dataset.widths, max_pixels, self._largest)
         draw = keyed_generator(self.plan.seed, Purpose.GRAPH, first.epoch, first.step.first)
@@ -237,6 +245,12 @@ class Decoder:
             takes_pixels=self._takes_pixels,
             gpu_options=self.gpu_decode.options(largest),
         )
+
+    def _begin(self, *, warm_up: bool) -> None:
+        """Prepare the turns, behind a batch that nobody sees where the graph is new."""
+        batches = check_batches(self._turns, self._taken, self.plan, self.faults)
+        count = self._largest if warm_up else 0
+        self._ready = run_ahead(_prepare(batches, self.plan, windows_only=self.windows_only, warm_up=count), ahead=0)
 
     def _feed(self, _info: object) -> Inputs:
         """DALI asks for the next batch's inputs, in order."""

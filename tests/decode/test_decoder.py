@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from PIL import Image
 
 import dali_mixup as dm
 from dali_mixup.decode.faults import Faults
+from dali_mixup.pipelines import imagenet
 from tests.conftest import noise, picture
 
 WINDOWS = dm.ImagePipeline(geometry=dm.RandomResizedCrop(16), flip=0.5)
@@ -80,6 +82,53 @@ def test_one_graph_serves_all_epochs_that_follow_each_other(dataset, builds):
     made.set_epoch(7)  # what it has prepared is of no use there
     epoch(made)
     assert len(builds) == 2
+
+
+class Shuffled:
+    """An order per epoch, as DistributedSampler's."""
+
+    def __init__(self, count):
+        self.count, self.epoch = count, 0
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        return iter(torch.randperm(self.count, generator=torch.Generator().manual_seed(self.epoch)).tolist())
+
+    def set_epoch(self, number):
+        self.epoch = number
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 9, 20])
+@pytest.mark.parametrize("pipeline", [WINDOWS, PADDED], ids=["windows", "padded"])
+def test_one_graph_serves_all_epochs_of_a_sampler(dataset, pipeline, prefetch, builds):
+    options = {"shuffle": False, "prefetch": prefetch}
+    made = loader(dataset, pipeline, sampler=Shuffled(len(dataset)), **options)
+    epochs = []
+    for number in range(3):
+        made.set_epoch(number)
+        epochs.append(epoch(made))
+    assert len(builds) == 1
+    for number in (2, 0):
+        other = loader(dataset, pipeline, sampler=Shuffled(len(dataset)), **options)
+        other.set_epoch(number)
+        assert equal(epoch(other), epochs[number])
+
+
+def test_a_graph_for_what_pillow_decodes_is_built_when_there_is_some(files, builds):
+    epoch(loader(listed(files), WINDOWS))
+    assert len(builds) == 1
+    with Image.open(files[9]) as image:
+        image.convert("RGB").save(files[9], "GIF")
+    made = loader(listed(files), WINDOWS, shuffle=False)
+    for _ in range(2):
+        assert epoch(made)[1].tolist() == list(range(32))
+    assert len(builds) == 3
+    kept = [file for file in files if file != files[9]]
+    expected, _ = epoch(loader(listed(kept), imagenet.val(16), shuffle=False))
+    images, _ = epoch(loader(listed(files), imagenet.val(16), shuffle=False))
+    assert torch.equal(torch.cat([images[:9], images[10:]]), expected)
 
 
 def test_random_operators_of_the_user_begin_anew_in_each_epoch(dataset, builds):
