@@ -31,7 +31,7 @@ from dali_mixup import GpuDecode, MixUp
 
 LEAD = 4  # untimed batches: more than a loader prepares ahead
 LEAST_S = 12.0  # what a group of loaders needs at least
-SHORT_EPOCH = 16  # batches in an epoch of ours, which runs on into the next; the others' outlast a comparison
+TURNS_OF_WORKERS = 4  # that are timed: batches of processes come in bursts of as many as there are
 ROUGH = "fancy_upsampling=False"
 DALI, TORCHVISION = "DALI without mixup", "torchvision DataLoader"
 
@@ -93,6 +93,11 @@ class Course:
         start = partial(ours.batches, feed, MixUp(alpha=ALPHA), decode)
         return self.rival(name, feed, start, threads=feed.threads or 0, load_percent=load, hints=hints)
 
+    def outlasting(self, feed: Feed, lead: int = LEAD, batches: int = 0) -> Feed:
+        """The feed with so many files that no epoch ends within a comparison."""
+        timed = batches or self.options.batches
+        return endless(feed, feed.batch_size * (timed + lead) * (self.options.rounds + 2))
+
     def found(self) -> Found:
         """So far."""
         passed = bool(self.derived["ratios"])
@@ -126,8 +131,7 @@ def measure(options: Options) -> Iterator[Found]:
 def sweep(course: Course, feed: Feed, decode: GpuDecode) -> Iterator[tuple[Feed, GpuDecode]]:
     """The best number of threads and hardware share so far, then also whether size hints help."""
     options = course.options
-    batch_size = options.batch_sizes[0]
-    feed = replace(endless(feed, SHORT_EPOCH * batch_size), batch_size=batch_size)
+    feed = course.outlasting(replace(feed, batch_size=options.batch_sizes[0]))
     rivals = [
         course.ours(f"{count} threads, load {load:g}", replace(feed, threads=count), GpuDecode(hw_decoder_load=load))
         for count, load in product(options.threads, options.loads)
@@ -145,28 +149,25 @@ def sweep(course: Course, feed: Feed, decode: GpuDecode) -> Iterator[tuple[Feed,
 
 def groups_at(course: Course, feed: Feed, decode: GpuDecode) -> dict[str, list[Rival]]:
     """Ours beside the others at the feed's batch size; `decode` is ours', and DALI gets its share."""
-    options = course.options
-    mine = endless(feed, SHORT_EPOCH * feed.batch_size)
-    # files for those whose epochs end with a pause
-    lead = 2 * options.workers + 2
-    longer = endless(feed, feed.batch_size * (options.batches + max(LEAD, lead)) * (options.rounds + 2))
+    options, longer = course.options, course.outlasting(feed)
     group = f"batch {feed.batch_size}"
-    ours_mixed = course.ours("ours", mine, decode)
+    ours_mixed = course.ours("ours", longer, decode)
     rough = replace(decode, fancy_upsampling=False)
     groups = {
         group: [
             course.rival(DALI, feed, partial(raw_dali.plain_batches, longer, decode)),
             ours_mixed,
-            course.rival("ours without mixup", mine, partial(ours.batches, mine, None, decode)),
+            course.rival("ours without mixup", feed, partial(ours.batches, longer, None, decode)),
         ],
         f"{group}, {ROUGH}": [
             course.rival(DALI, feed, partial(raw_dali.plain_batches, longer, rough)),
-            course.ours("ours", mine, rough),
+            course.ours("ours", longer, rough),
         ],
     }
     if not options.sweep:
-        source = "bench.peers.torchvision_pillow:batches"
-        start = partial(apart, source, longer, lead=lead, batches=options.batches)
+        source, lead = "bench.peers.torchvision_pillow:batches", 2 * options.workers + 2
+        batches = max(options.batches, TURNS_OF_WORKERS * options.workers)
+        start = partial(apart, source, course.outlasting(feed, lead, batches), lead=lead, batches=batches)
         nvjpeg = course.rival("torchvision decode_jpeg", feed, partial(torchvision_nvjpeg.batches, feed))
         groups[f"{group}, torchvision"] = [ours_mixed, Rival(name=TORCHVISION, start=start), nvjpeg]
     return groups

@@ -170,7 +170,7 @@ def test_a_part_may_be_repeated_beside_what_others_found(folder, tmp_path):
     assert "wasn't made by `prepare`" in before["cifar10"]["error"]
     assert run_check(folder, tmp_path, "--part", "stage").returncode == 0
     after = read_json(tmp_path / "gpu_check.json").derived["parts"]
-    assert list(after) == ["stage", "memory", "cifar10"]
+    assert list(after) == ["stage", "cifar10", "memory"]
     assert after["memory"] == before["memory"]
 
 
@@ -247,8 +247,8 @@ def test_figures_are_kept_after_each_round(folder):
     )
     course = gpu_throughput.measure(options)
     seen = [{result.name: len(result.timings) for result in found.results} for found in course]
-    assert [each["batch 4: ours"] for each in seen] == [1, 2, 3, 3, 3, 3]
-    assert [each.get("batch 4, torchvision: torchvision DataLoader", 0) for each in seen] == [0, 0, 0, 1, 2, 3]
+    assert [each["batch 4: ours"] for each in seen] == [1, 2, 3, 3, 3, 3, 3, 3, 3]
+    assert [each.get("batch 4, torchvision: torchvision DataLoader", 0) for each in seen] == [0, 0, 0, 0, 0, 0, 1, 2, 3]
     assert next(iter(seen[0])) == "batch 4: DALI without mixup"
 
 
@@ -263,6 +263,13 @@ def test_without_psutil_the_whole_machine_counts_as_this_process(monkeypatch):
     child.wait()
     assert busy.tree - before.tree > 0.05
     assert machine.cores_of_others(before, busy) == 0
+
+
+def test_what_a_part_prints_too_much_is_cut_from_the_middle(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check, "LOG_BYTES", 100)
+    for first in "ab":
+        run(python(f"print('{first}' * 80); print('z' * 80)"), tmp_path)
+    assert (tmp_path / "log").read_text().split() == [x for first in "ab" for x in (first * 50, "[...]", "z" * 49)]
 
 
 def test_limits_stay_below_six_minutes_and_saved_time_goes_on(prepared, tmp_path, monkeypatch):
@@ -393,9 +400,20 @@ def test_a_kind_that_goes_wrong_is_named_and_stops_no_other(folder, monkeypatch,
     assert not found.passed
 
 
-@pytest.mark.parametrize("line", ["collected 4 items", "collecting ... collected 9 items / 5 deselected / 4 selected"])
-def test_tests_that_did_not_run_any_more_count_against_the_aim(tmp_path, line):
-    log = f"{line}\n\ntests/a.py::one[after the index] PASSED [ 3%]\ntests/a.py::two FAILED [ 6%]\ntests/a.py::three"
+ALONE = "tests/a.py::one[after the index] PASSED [ 3%]\ntests/a.py::two FAILED [ 6%]\ntests/a.py::three"
+BY_WORKERS = "[gw0] [ 25%] PASSED tests/a.py::one[after the index] \n[gw3] [100%] FAILED tests/a.py::two "
+
+
+@pytest.mark.parametrize(
+    ("line", "lines"),
+    [
+        ("collected 4 items", ALONE),
+        ("collecting ... collected 9 items / 5 deselected / 4 selected", ALONE),
+        ("created: 4/4 workers\n4 workers [4 items]", BY_WORKERS),
+    ],
+)
+def test_tests_that_did_not_run_any_more_count_against_the_aim(tmp_path, line, lines):
+    log = f"{line}\n\n{lines}"
     tests = read_tests(log)
     assert tests == {
         "tests/a.py::one[after the index]": "PASSED",
