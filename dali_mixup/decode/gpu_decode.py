@@ -22,7 +22,9 @@ class GpuDecode:
         size_hints: set memory aside for the JPEG engine when the graph is built, so that none is allocated later: for
             a batch of images as large as the largest one of the dataset of which a batch takes at most 2 GiB (at batch
             256 one of 2.8 megapixels). What is larger makes DALI allocate when it comes.
-        fancy_upsampling: smooth chroma as Pillow decodes it; without it edges of colours differ by tens of levels.
+        fancy_upsampling: smooth chroma as Pillow decodes it. nvJPEG does so with whole images alone, from which windows
+            are cut; their pixels take memory of the GPU, 3 bytes each. Without it windows are decoded, and edges of
+            colours differ by tens of levels.
 
     Raises:
         ValueError, TypeError: an option out of range.

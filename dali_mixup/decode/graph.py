@@ -70,7 +70,7 @@ def build_graph(
         seed: of the random operators in `augment`.
         checkpoint: their state, as `Pipeline.checkpoint` gave it; None for the beginning.
         in_memory: `source` gives the files' bytes in the place of their paths.
-        takes_pixels: `source` gives windows that others have decoded, too; the branch takes 6% of a GPU's decode.
+        takes_pixels: `source` gives windows that others have decoded, too, which costs a branch.
         gpu_options: of the decoder on a GPU, from `GpuDecode.options`.
 
     Returns:
