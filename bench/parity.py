@@ -38,8 +38,9 @@ SIDE = 224
 LARGE, MEGAPIXELS, NOISE = 8, 7, 3.0  # photos that are enlarged, to how much, and levels of noise
 ARITHMETIC = 0.01  # levels, of normalization in float32
 LIMITS = {str(Parity.EXACT): ARITHMETIC, str(Parity.ONE_LEVEL): 1 + ARITHMETIC}
-# Of all values so many may be two levels off where "within one level" is stated: both roundings of a resize were ties.
-TIES = 1e-7
+# Of all values so many may be two levels off where "within one level" is stated: of bicubic crops, whose weights torch
+# rounds; of bilinear resizing fewer than 1e-7, where both of its roundings were ties.
+TIES = 2e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,18 @@
-"""What a path on the command line means: an ImageFolder, a pack, tars, arrays, or such below train/, val/, test/."""
+"""What a path on the command line means: an ImageFolder, a list, a pack, tars, arrays, what Hugging Face saved.
+
+Or one of these each below train/, val/, test/.
+"""
 
 import glob
 import warnings
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from dali_mixup.commands.arrays import SUFFIX, open_arrays
-from dali_mixup.dataset.arrays import ArrayDataset
+from dali_mixup.commands.lists import SUFFIXES, open_list
+from dali_mixup.commands.saved import ONE, list_saved, open_saved
 from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.dataset.files import FileList, ImageFolder
 from dali_mixup.dataset.pack_index import ABOUT
@@ -20,10 +25,12 @@ SPLITS = ("train", "val", "test")
 
 
 def find_splits(folder: Path) -> dict[str, Path]:
-    """The ImageFolders, packs or folders of tars below `folder` by name.
+    """The ImageFolders, packs, folders of tars or saved splits below `folder` by name.
 
     Train, val and test where train/ holds class folders or tars or is a pack, else `folder` itself as "".
     """
+    if saved := list_saved(folder):
+        return saved
     train = folder / "train"
     if train.is_dir() and any(
         entry.is_dir() or entry.name == ABOUT or entry.suffix == TAR for entry in train.iterdir()
@@ -33,17 +40,19 @@ def find_splits(folder: Path) -> dict[str, Path]:
     return {"": folder}
 
 
-def open_source(path: Path, *, cache: bool = True) -> ImageFolder | PackedDataset | TarDataset | ArrayDataset:
-    """A pack, tars, an .npz file or an ImageFolder; bad files are left to the caller to name."""
+def open_source(path: Path, *, cache: bool = True) -> ImageDataset:
+    """What a path means; bad files are left to the caller to name."""
     if path.suffix == SUFFIX:
         return open_arrays(path)
     if (path / ABOUT).is_file():
         return PackedDataset(path)
-    if not _means_tars(path):
-        return open_images(path, cache=cache)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", BadFileWarning)
-        return TarDataset(path, cache=cache)
+        if (path / ONE).is_file():
+            return open_saved(path, cache=cache)
+        if path.suffix in SUFFIXES:
+            return open_list(path, cache=cache)
+        return TarDataset(path, cache=cache) if _means_tars(path) else ImageFolder(path, cache=cache)
 
 
 def _means_tars(path: Path) -> bool:
@@ -54,26 +63,17 @@ def _means_tars(path: Path) -> bool:
 
 
 def open_good_source(path: Path) -> ImageDataset:
-    """Like `open_good_images`, of all that `open_source` opens."""
+    """What a path means without its bad files; says on stdout how many those are."""
     source = open_source(path)
-    if isinstance(source, TarDataset):
-        return source.subset(_good_ones(source, path)) if source.bad_files else source
-    return open_good_images(path) if isinstance(source, ImageFolder) else source
-
-
-def open_images(root: Path, *, cache: bool = True) -> ImageFolder:
-    """An ImageFolder; its bad files are left to the caller to name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BadFileWarning)
-        return ImageFolder(root, cache=cache)
+    if not source.bad_files:
+        return source
+    good = _good_ones(source, path)
+    return subset(source, good) if isinstance(source, FileList) else source.subset(good)
 
 
 def open_good_images(root: Path) -> FileList:
     """The images of an ImageFolder without its bad files; says on stdout how many those are."""
-    folder = open_images(root)
-    if not folder.bad_files:
-        return folder
-    return subset(folder, _good_ones(folder, root))
+    return cast(FileList, open_good_source(root))
 
 
 def _good_ones(dataset: ImageDataset, path: Path) -> np.ndarray:

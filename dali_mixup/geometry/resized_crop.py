@@ -32,7 +32,8 @@ class RandomResizedCrop(OwnSize):
         size: output height and width in pixels, one int for a square.
         scale: range of the window's area as a fraction of the image's.
         ratio: range of the window's width / height; its logarithm is uniform.
-        interpolation: as Pillow resizes; "random" is bilinear or bicubic, as timm draws it for each image.
+        interpolation: as Pillow resizes, bilinear and bicubic within one level, others to the bit; "random" is
+            bilinear or bicubic, as timm draws it for each image.
 
     Raises:
         ValueError, TypeError: an option out of range.

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dali_mixup.buffers import BufferPool
 from dali_mixup.geometry.geometry import Border
+from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.plan import BatchPlan
@@ -58,6 +59,7 @@ class CpuStage:
         self.buffers: BufferPool = BufferPool(keep)
         self.resizing = 0.0  # seconds so far
         self.border: Border | None = pipeline.geometry.border
+        self.fast: bool = resizes_fast(pipeline)
         with torch.inference_mode(False):  # what is allocated here is written in threads, which are never in that mode
             self.parts: Sequence[Plane | Rows] = split_image(pipeline, planar=self.planar)
             # an image in memory: planes, or rows of pixels
@@ -145,9 +147,9 @@ class CpuStage:
         for i in run:
             image, level = windows[i].contiguous()[None].permute(0, 3, 1, 2), levels[i : i + 1]
             if resized[i] == size and offset[i] == [0, 0]:
-                found = resize(image, size, codes[i], out=level if into_level else pixels)
+                found = resize(image, size, codes[i], out=level if into_level else pixels, fast=self.fast)
             else:
-                found = cut(resize(image, resized[i], codes[i]), offset[i], self.size, self.border)
+                found = cut(resize(image, resized[i], codes[i], fast=self.fast), offset[i], self.size, self.border)
             if batch.operations is not None:
                 todo = [FLIP, *batch.operations[i]] if flips[i] else batch.operations[i]
                 self._keep_levels(apply_one(found.contiguous(), todo), level)
@@ -311,7 +313,13 @@ class Rows:
 
 def is_busy(pipeline: ImagePipeline) -> bool:
     """Whether the stage on a CPU has more to do than DALI: transforms, or resizing by Pillow."""
-    return bool(pipeline.transforms) or pipeline.geometry.interpolation in ("bicubic", "lanczos", "random")
+    pillow = ("lanczos",) if resizes_fast(pipeline) else ("bicubic", "lanczos", "random")
+    return bool(pipeline.transforms) or pipeline.geometry.interpolation in pillow
+
+
+def resizes_fast(pipeline: ImagePipeline) -> bool:
+    """Whether bicubic may be a level off: of windows that are drawn it may, of images to validate on it is Pillow's."""
+    return isinstance(pipeline.geometry, RandomResizedCrop)
 
 
 def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:

@@ -69,7 +69,8 @@ def _resampled(reading: Reading, step: Any, ours: Resize | ResizeKeepRatio | Ran
         return Line(ours, Parity.APPROXIMATE, TENSOR_NEAREST)
     if ours.interpolation == "nearest" and reading.mirrored:
         return Line(ours, Parity.APPROXIMATE, MIRRORED_NEAREST)
-    rounds = ours.interpolation in ("bilinear", "random") or reading.mirrored
+    rounding = ("bilinear", "random", "bicubic") if isinstance(ours, RandomResizedCrop) else ("bilinear", "random")
+    rounds = ours.interpolation in rounding or reading.mirrored
     return Line(ours, Parity.ONE_LEVEL if rounds else Parity.EXACT)
 
 

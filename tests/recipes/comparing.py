@@ -1,6 +1,6 @@
 """What a script's own transform, mixup and loss make of a batch, with the numbers that the Loader has planned."""
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import NamedTuple
 from unittest import mock
 
@@ -14,6 +14,11 @@ from dali_mixup.mixing.draws import CutMixDraw
 from dali_mixup.plan.sampler import Sampled
 
 timm_mixup = import_timm("timm.data.mixup")
+
+
+def resized_as_pillow_does() -> AbstractContextManager:
+    """Bicubic crops to the bit, so that later transforms can be compared; by themselves they are within one level."""
+    return mock.patch("dali_mixup.stage.cpu.resizes_fast", return_value=False)
 
 
 class Batch(NamedTuple):

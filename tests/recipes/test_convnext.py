@@ -7,7 +7,15 @@ from torch.utils.data.distributed import DistributedSampler
 
 import dali_mixup as dm
 from bench.timm_fix import import_timm
-from tests.recipes.comparing import clamp_noise, differences, mix_as_timm, network, run_epoch, transform_again
+from tests.recipes.comparing import (
+    clamp_noise,
+    differences,
+    mix_as_timm,
+    network,
+    resized_as_pillow_does,
+    run_epoch,
+    transform_again,
+)
 from tests.translation.peers import MEAN, STD, image_folder, swap, v1
 
 timm = import_timm()
@@ -56,9 +64,10 @@ def swapped(photos):
     theirs = build_loader(photos)
     ours = swap(theirs, mixup=build_mixup(), targets="stacked", indices=True)
     epochs = []
-    for epoch in range(2):
-        ours.sampler.set_epoch(epoch)  # as the script does
-        epochs.append(run_epoch(ours))
+    with resized_as_pillow_does():
+        for epoch in range(2):
+            ours.sampler.set_epoch(epoch)  # as the script does
+            epochs.append(run_epoch(ours))
     return theirs, ours, epochs
 
 

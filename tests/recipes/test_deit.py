@@ -9,7 +9,16 @@ from torch.utils.data import DataLoader, SequentialSampler
 
 import dali_mixup as dm
 from bench.timm_fix import import_timm
-from tests.recipes.comparing import clamp_noise, differences, mix_as_timm, network, run_epoch, train, transform_again
+from tests.recipes.comparing import (
+    clamp_noise,
+    differences,
+    mix_as_timm,
+    network,
+    resized_as_pillow_does,
+    run_epoch,
+    train,
+    transform_again,
+)
 from tests.recipes.script_samplers import DeiTSampler
 from tests.translation.peers import MEAN, STD, image_folder, swap, v1
 
@@ -71,7 +80,8 @@ def build_loader(place, rank=0, world=1):
 def swapped(place):
     theirs = build_loader(place)
     ours = swap(theirs, mixup=build_mixup(), targets="stacked", indices=True, seed=1)
-    return theirs, ours, run_epoch(ours)
+    with resized_as_pillow_does():
+        return theirs, ours, run_epoch(ours)
 
 
 def test_order_and_labels_are_the_samplers(place, swapped):
@@ -86,6 +96,14 @@ def test_order_and_labels_are_the_samplers(place, swapped):
         plain.sampler.set_epoch(3)
         assert plain.shard == (rank, 2)
         assert [numbers.tolist() for *_, numbers in plain] == list(plain.batch_sampler)
+
+
+def test_what_resizing_differs_by_is_below_a_tenth_of_a_level(place, swapped):
+    """Bicubic crops are within one level, which RandAugment's posterizing and equalizing may amplify."""
+    found = run_epoch(swap(build_loader(place), mixup=build_mixup(), targets="stacked", indices=True, seed=1))
+    for ours, exact in zip(found, swapped[2], strict=True):
+        assert torch.equal(ours.targets, exact.targets)
+        assert differences(ours.images, exact.images, STD).mean() < 0.1
 
 
 def test_an_image_that_comes_three_times_is_augmented_three_times(swapped):

@@ -10,7 +10,15 @@ from torchvision.transforms import Compose
 import dali_mixup as dm
 from bench.timm_fix import import_timm
 from dali_mixup.mixing.draws import CutMixDraw
-from tests.recipes.comparing import differences, network, run_epoch, timm_mixup, train, transform_again
+from tests.recipes.comparing import (
+    differences,
+    network,
+    resized_as_pillow_does,
+    run_epoch,
+    timm_mixup,
+    train,
+    transform_again,
+)
 from tests.translation.peers import MEAN, STD, swap
 
 timm = import_timm()
@@ -56,7 +64,8 @@ def collate_again(images, labels, draw):
 def swapped(photos):
     theirs = build_loader(photos, build_mixup(), **AUGMENT)
     ours = swap(theirs, mixup={0: build_mixup(), OFF: None}, targets="stacked", indices=True, seed=3)
-    return theirs, ours, [run_epoch(ours) for _ in range(2)]
+    with resized_as_pillow_does():
+        return theirs, ours, [run_epoch(ours) for _ in range(2)]
 
 
 def test_every_image_comes_once_with_its_label_and_the_loaders_length(swapped):

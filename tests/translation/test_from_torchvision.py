@@ -303,10 +303,13 @@ def test_timms_evaluation_equals_its_own(photos):
 def test_training_recipes_are_carried_out_as_far_as_resizing_is_exact(photos):
     dataset = dm.ImageFolder(photos)
     steps = [v1.RandomHorizontalFlip(), v1.ColorJitter(0.4, 0.4, 0.4), *AFTER]
-    assert differences(dataset, v1.Compose([v1.RandomResizedCrop(64, interpolation=Mode.BICUBIC), *steps])).max() < 0.01
-    bilinear = differences(dataset, v1.Compose([v1.RandomResizedCrop(64), *steps]))
-    assert bilinear.max() < 8.01  # one level, up to 1.4 times brighter, with more contrast, with more colour
-    assert bilinear.mean() < 0.02
+    for mode in (Mode.LANCZOS, Mode.BILINEAR, Mode.BICUBIC):
+        found = differences(dataset, v1.Compose([v1.RandomResizedCrop(64, interpolation=mode), *steps]))
+        if mode == Mode.LANCZOS:
+            assert found.max() < 0.01
+        else:
+            assert found.max() < 8.01  # one level, up to 1.4 times brighter, with more contrast, with more colour
+            assert found.mean() < 0.02
 
 
 def test_timms_training_is_carried_out(photos):
