@@ -22,7 +22,7 @@ def warp_by_pillow(
     fill: tuple[int, int, int],
 ) -> torch.Tensor:
     """An image (1, 3, H, W) uint8 by its coefficients (1, k) of a `method`; outside is `fill`."""
-    image = Image.fromarray(np.ascontiguousarray(images[0].numpy().transpose(1, 2, 0)))
+    image = Image.merge("RGB", [Image.fromarray(plane) for plane in images[0].numpy()])
     image = image.transform(image.size, method, numbers[0].tolist(), RESAMPLING[interpolation], fillcolor=fill)
     out = torch.empty(images.shape, dtype=torch.uint8)
     np.copyto(out.numpy()[0], np.asarray(image).transpose(2, 0, 1))
