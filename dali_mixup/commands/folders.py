@@ -63,9 +63,9 @@ def _means_tars(path: Path) -> bool:
 
 
 def open_good_source(path: Path) -> ImageDataset:
-    """What a path means without its bad files; says on stdout how many those are."""
+    """What a path means, of files and tars without the bad ones; says on stdout how many those are."""
     source = open_source(path)
-    if not source.bad_files:
+    if not isinstance(source, FileList | TarDataset) or not source.bad_files:
         return source
     good = _good_ones(source, path)
     return subset(source, good) if isinstance(source, FileList) else source.subset(good)

@@ -145,8 +145,8 @@ def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor, area: int) -> 
     mean, std = (numbers[:, k : k + 3].float()[..., None] for k in (5, 8))
     levels = draw_normal(seed, pixel).mul_(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
     if len(images) == 1 and images.device.type == "cpu":
-        found = images.clone()
-        found.narrow(2, int(top), int(height)).narrow(3, int(left), int(width)).copy_(levels.view(1, 3, height, width))
+        found, size = images.clone(), (int(height), int(width))
+        found.narrow(2, int(top), size[0]).narrow(3, int(left), size[1]).copy_(levels.view(1, 3, *size))
         return found
     where = (top + pixel // width) * images.shape[3] + left + pixel % width
     return images.flatten(2).scatter(2, where[:, None].expand(-1, 3, -1), levels).view(images.shape)
