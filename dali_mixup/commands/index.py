@@ -39,8 +39,9 @@ def add_parser(commands: Commands) -> None:
         "folder",
         type=Path,
         metavar="SOURCE",
-        help="one folder of images per class, tars (a folder of them or a pattern), a pack, an .npz file of arrays, "
-        "or one that holds train/, val/, test/",
+        help="one folder of images per class, tars (a folder of them or a pattern), a list (.txt: a file and its label "
+        "on each line), a pack, an .npz file of arrays, what Hugging Face's save_to_disk wrote, or a folder that holds "
+        "train/, val/, test/",
     )
     parser.add_argument("--verify", action="store_true", help="decode each file to its end")
     parser.add_argument(

@@ -40,7 +40,8 @@ def add_parser(commands: Commands) -> None:
         "source",
         type=Path,
         metavar="SOURCE",
-        help="one folder of images per class, one that holds train/, val/, test/, a pack, tars, or an .npz of arrays",
+        help="one folder of images per class, one that holds train/, val/, test/, a list (.txt: a file and its label "
+        "on each line), a pack, tars, an .npz of arrays, or what Hugging Face's save_to_disk wrote",
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it must not be there yet")
     sides = parser.add_mutually_exclusive_group()

@@ -44,7 +44,8 @@ def add_parser(commands: Commands) -> None:
         "folder",
         type=Path,
         metavar="SOURCE",
-        help="one folder of images per class, tars, a pack, an .npz file of arrays, or one that holds train/",
+        help="one folder of images per class, tars, a list (.txt), a pack, an .npz file of arrays, what Hugging Face's "
+        "save_to_disk wrote, or a folder that holds train/",
     )
     add_out(parser)
     parser.add_argument("--tiles", type=at_least(1), default=6, metavar="N", help="mixed images (default: %(default)s)")
