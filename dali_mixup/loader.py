@@ -45,6 +45,7 @@ from dali_mixup.trainers import Epoch, refuse_to_collate, show_to_accelerate
 
 CUT = ("batch_size", "rank", "world_size", "views")  # of a state, what its checkpoint of DALI belongs to
 SHOWN = 8  # images that a notebook shows of a Loader
+REMEDIES = {"mixup_enabled": "end mixup by a schedule, such as mixup={0: mixup, 290: None}"}
 
 Value = TypeVar("Value")
 
@@ -214,10 +215,8 @@ class Loader:
     def __setattr__(self, name: str, value: object) -> None:
         settable = name.startswith("_") or name == "worker_init_fn"
         if not settable and (name in vars(self) or hasattr(type(self), name)):
-            raise AttributeError(
-                f"{name} of a Loader is what it was built with, and can't be set; build another Loader over the same "
-                "dataset"
-            )
+            remedy = REMEDIES.get(name, "build another Loader over the same dataset")
+            raise AttributeError(f"{name} of a Loader is what it was built with, and can't be set; {remedy}")
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
@@ -303,6 +302,11 @@ class Loader:
         if isinstance(sharing, Sharing) and sharing.seed is not None and self.shard[1] > 1:
             return sharing.seed
         return int(self._options.seed)
+
+    @property
+    def mixup_enabled(self) -> bool:
+        """Whether the next epoch is mixed, which scripts of timm's ask, and would set: a schedule ends it here."""
+        return self._phase_at(self.next_epoch).mixup is not None
 
     @property
     def plan(self) -> Plan:

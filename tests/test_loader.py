@@ -612,3 +612,13 @@ def test_the_batch_sampler_holds_the_batches(dataset, options):
     assert len(made.batch_sampler) == len(expected) == len(made)
     assert [labels.tolist() for _, labels in made] == expected
     assert isinstance(made.sampler, torch.utils.data.SequentialSampler) == (not made.shuffle)
+
+
+def test_mixup_enabled_follows_the_schedule_and_is_not_lost_where_a_script_sets_it(dataset):
+    made = dm.Loader(dataset, imagenet.train(16), batch_size=4, device="cpu", mixup={0: dm.MixUp(), 1: None})
+    assert made.mixup_enabled
+    list(made)
+    assert not made.mixup_enabled
+    assert not dm.Loader(dataset, imagenet.train(16), batch_size=4, device="cpu").mixup_enabled
+    with pytest.raises(AttributeError, match=r"mixup_enabled .* end mixup by a schedule, such as mixup=\{0: mixup"):
+        made.mixup_enabled = False
