@@ -89,10 +89,13 @@ def build_model():
 """
 
 
+# Seeds, since RandAugment of timm's may ask Pillow for 0 bits, which Pillow 13 refuses.
 EACH = """
-import json
+import json, random
+import numpy as np
 for title, change in json.load(open("changes.json")).items():
     names = {**globals(), "model": build_model()}
+    random.seed(0), np.random.seed(0)
     exec(compile(change, title, "exec"), names)
     loss = names["learn"].recorder.values[-1][0] if "learn" in names else names["loss"]
     found = {"loss": float(loss)}

@@ -45,7 +45,13 @@ def test_a_busy_stage_gets_a_thread_for_each_of_dali():
     assert [is_busy(replace(plain, geometry=dm.RandomResizedCrop(8, interpolation=mode))) for mode in MODES] == [
         False,
         False,
+        False,
         True,
+        False,
+    ]
+    assert [is_busy(replace(plain, geometry=dm.ResizeCenterCrop(8, 8, mode))) for mode in MODES[:4]] == [
+        False,
+        False,
         True,
         True,
     ]

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dali_mixup.buffers import BufferPool
 from dali_mixup.geometry.geometry import Border
+from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
 from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
@@ -319,7 +320,8 @@ def is_busy(pipeline: ImagePipeline) -> bool:
 
 def resizes_fast(pipeline: ImagePipeline) -> bool:
     """Whether bicubic may be a level off: of windows that are drawn it may, of images to validate on it is Pillow's."""
-    return isinstance(pipeline.geometry, RandomResizedCrop)
+    geometry = pipeline.geometry.resize if isinstance(pipeline.geometry, Pad) else pipeline.geometry
+    return isinstance(geometry, RandomResizedCrop)
 
 
 def split_image(pipeline: ImagePipeline, *, planar: bool) -> Sequence[Plane | Rows]:

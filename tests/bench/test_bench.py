@@ -16,7 +16,19 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import command, fuzz_files, fuzz_probe, machine, measure, pack, remote, report, scaling, throughput
+from bench import (
+    command,
+    fuzz_files,
+    fuzz_probe,
+    gpu_report,
+    machine,
+    measure,
+    pack,
+    remote,
+    report,
+    scaling,
+    throughput,
+)
 from bench import feed as feeds
 from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
@@ -228,7 +240,8 @@ def test_a_stamp_names_machine_versions_and_commit():
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_results_that_lie_in_the_repository_can_still_be_read_and_described(path):
     read = report.read_json(path)
-    text = importlib.import_module(f"bench.{read.benchmark}").bench.describe(read)
+    module = importlib.import_module(f"bench.{read.benchmark}")
+    text = gpu_report.as_markdown(read) if read.benchmark == "gpu_check" else module.bench.describe(read)
     assert len(text.splitlines()) > 4
 
 
