@@ -1,6 +1,7 @@
 """Batches of pixels: which way they take, and what is prepared ahead."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -99,6 +100,9 @@ def test_a_tensor_on_another_device_is_brought_to_the_host(monkeypatch):
 def test_the_next_epoch_is_prepared_while_one_ends(pipeline):
     made = loader(dm.ArrayDataset(pixels(), range(COUNT)), pipeline)
     list(made)
+    until = time.monotonic() + 30  # a thread does it
+    while not made._engine._decoder._taken and time.monotonic() < until:
+        time.sleep(0.01)
     assert made._engine._decoder._taken
     assert {turn.epoch for turn in made._engine._decoder._taken} <= {1}
 
