@@ -6,7 +6,6 @@ Or one of these each below train/, val/, test/.
 import glob
 import warnings
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -65,15 +64,21 @@ def _means_tars(path: Path) -> bool:
 def open_good_source(path: Path) -> ImageDataset:
     """What a path means, of files and tars without the bad ones; says on stdout how many those are."""
     source = open_source(path)
-    if not isinstance(source, FileList | TarDataset) or not source.bad_files:
-        return source
-    good = _good_ones(source, path)
-    return subset(source, good) if isinstance(source, FileList) else source.subset(good)
+    if isinstance(source, TarDataset):
+        return source.subset(_good_ones(source, path)) if source.bad_files else source
+    return _without_bad(source, path) if isinstance(source, FileList) else source
 
 
 def open_good_images(root: Path) -> FileList:
     """The images of an ImageFolder without its bad files; says on stdout how many those are."""
-    return cast(FileList, open_good_source(root))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BadFileWarning)
+        folder = ImageFolder(root)
+    return _without_bad(folder, root)
+
+
+def _without_bad(files: FileList, path: Path) -> FileList:
+    return subset(files, _good_ones(files, path)) if files.bad_files else files
 
 
 def _good_ones(dataset: ImageDataset, path: Path) -> np.ndarray:
