@@ -269,10 +269,9 @@ def _end(process: subprocess.Popen) -> None:
 
 def _cut_short(log: Path, begin: int) -> None:
     """Keep the first half and the last one of `LOG_BYTES` of what stands in a log from a place on."""
-    before, written = (content := log.read_bytes())[:begin], content[begin:]
-    if len(written) > LOG_BYTES:
-        half = LOG_BYTES // 2
-        log.write_bytes(before + written[:half] + b"\n[...]\n" + written[-half:])
+    content, half = log.read_bytes(), LOG_BYTES // 2
+    if len(content) - begin > LOG_BYTES:
+        log.write_bytes(content[: begin + half] + b"\n[...]\n" + content[-half:])
 
 
 def _in_words(status: int, log: str) -> str:

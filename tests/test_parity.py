@@ -75,7 +75,7 @@ def test_a_statement_that_does_not_hold_is_marked_and_fails(sources, monkeypatch
     (row,) = json.loads((tmp_path / "parity.json").read_text())["derived"]["differences"]
     assert (row["name"], row["parity"]) == ("Resize, CenterCrop", "within one level")
     assert not parity.Difference(
-        name="", options="", parity="within one level", mean=0.0, largest=2.0, beyond=1e-4
+        name="", options="", parity="within one level", mean=0.0, largest=2.0, beyond=1e-5
     ).holds
     assert not parity.Difference(
         name="", options="", parity="within one level", mean=0.0, largest=3.0, beyond=1e-9

@@ -11,9 +11,9 @@ import torch
 
 from bench.feed import Batches, Feed, forever
 from bench.machine import cores
-from bench.peers.ours import distinct
+from bench.peers.ours import list_files
 from bench.timm_fix import import_timm
-from dali_mixup import IMAGENET_MEAN, IMAGENET_STD, FileList, from_dataloader
+from dali_mixup import IMAGENET_MEAN, IMAGENET_STD, from_dataloader
 
 
 def timm(feed: Feed) -> Batches:
@@ -23,9 +23,8 @@ def timm(feed: Feed) -> Batches:
 
 def ours(feed: Feed) -> Batches:
     """Timm's loader swapped by `from_dataloader`, over each file once: an epoch of ours ends without a pause."""
-    paths, labels = zip(*distinct(feed), strict=True)
-    files = FileList(paths, labels, cache=False, progress=False)
-    loader = create_loader(replace(feed, paths=paths, labels=labels))
+    files = list_files(feed)
+    loader = create_loader(replace(feed, paths=tuple(files.paths), labels=tuple(files.targets.tolist())))
     made = from_dataloader(
         loader, files=files, targets="stacked", seed=feed.seed, num_threads=feed.threads, device=feed.device
     )

@@ -263,9 +263,8 @@ class Decoder:
         if fed is None:
             raise StopIteration  # DALI's epoch ends
         self._in_flight.append(fed)
-        if self._is_refused(fed.batch):  # by this graph
-            raise StopIteration
-        if fed.batch.bad:  # nothing of it is read or allocated; the batches before it are still delivered
+        # nothing of it is read or allocated; the batches before it are still delivered
+        if fed.batch.bad or self._is_refused(fed.batch):
             raise StopIteration
         return fed.inputs
 

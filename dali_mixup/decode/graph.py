@@ -219,10 +219,9 @@ def _decode(inputs: Mapping[str, DataNode], gpu_options: Mapping[str, Any] | Non
     file, anchor, shape = _bytes(inputs, in_memory=in_memory), inputs["anchor"], inputs["shape"]
     options = {"jpeg_fancy_upsampling": True, **(gpu_options or {})}
     options |= {"output_type": types.RGB, "adjust_orientation": False, "use_fast_idct": False}
-    if gpu_options is None:
-        return fn.decoders.image_slice(file, anchor, shape, axes=(0, 1), **options)
-    if not options["jpeg_fancy_upsampling"]:
-        return fn.decoders.image_slice(file, anchor, shape, axes=(0, 1), device="mixed", **options)
+    if gpu_options is None or not options["jpeg_fancy_upsampling"]:
+        device = "cpu" if gpu_options is None else "mixed"
+        return fn.decoders.image_slice(file, anchor, shape, axes=(0, 1), device=device, **options)
     return fn.slice(fn.decoders.image(file, device="mixed", **options), start=anchor, shape=shape, axes=(0, 1))
 
 

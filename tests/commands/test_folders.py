@@ -66,5 +66,5 @@ def test_a_subset_is_drawn_by_its_seed_without_repeats_and_in_order(splits):
 def test_only_folders_of_images_are_trained_on(splits, tmp_path):
     for split in ("train", "test"):
         dm.pack(dm.ImageFolder(splits / split), tmp_path / "packs" / split, progress=False)
-    with pytest.raises(dm.DatasetError, match="must be a folder with one folder of images per class, got .*train"):
+    with pytest.raises(dm.DatasetError, match=r"must be a folder with one folder of images per class, got .*train"):
         open_train_and_val(tmp_path / "packs")
