@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dali_mixup.transforms.operations import Operation
-from dali_mixup.transforms.pillow_warp import is_for_pillow, warp_by_pillow
+from dali_mixup.transforms.pillow_warp import is_alone, warp_by_pillow
 from dali_mixup.transforms.sampling import Interpolation, filled, gather, grid, sample
 from dali_mixup.transforms.slide import slide
 
@@ -132,7 +132,7 @@ def warp(
     images: torch.Tensor, numbers: torch.Tensor, interpolation: Interpolation, fill: tuple[int, int, int]
 ) -> torch.Tensor:
     """Images (n, 3, H, W) uint8 through the matrices `numbers` (n, 6) float64; what comes from outside is `fill`."""
-    if is_for_pillow(images):
+    if is_alone(images):
         found = slide(images, numbers, fill) if interpolation == "bicubic" else None
         return warp_by_pillow(images, numbers, Image.Transform.AFFINE, interpolation, fill) if found is None else found
     return warp_by_torch(images, numbers, interpolation, fill)

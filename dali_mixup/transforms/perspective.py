@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from dali_mixup.transforms.affine import places
-from dali_mixup.transforms.pillow_warp import is_for_pillow, warp_by_pillow
+from dali_mixup.transforms.pillow_warp import is_alone, warp_by_pillow
 from dali_mixup.transforms.sampling import Interpolation, grid, sample
 
 
@@ -39,7 +39,7 @@ def warp(
     images: torch.Tensor, numbers: torch.Tensor, interpolation: Interpolation, fill: tuple[int, int, int]
 ) -> torch.Tensor:
     """Images (n, 3, H, W) uint8 by the coefficients `numbers` (n, 8) float64; what comes from outside is `fill`."""
-    if is_for_pillow(images):
+    if is_alone(images):
         return warp_by_pillow(images, numbers, Image.Transform.PERSPECTIVE, interpolation, fill)
     return warp_by_torch(images, numbers, interpolation, fill)
 

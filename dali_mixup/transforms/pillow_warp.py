@@ -9,8 +9,8 @@ from dali_mixup.transforms.sampling import Interpolation
 RESAMPLING = {name: Image.Resampling[name.upper()] for name in ("nearest", "bilinear", "bicubic")}
 
 
-def is_for_pillow(images: torch.Tensor) -> bool:
-    """Whether it is an image by itself on a CPU; groups, which a GPU works on, are for torch."""
+def is_alone(images: torch.Tensor) -> bool:
+    """Whether it is an image by itself on a CPU, not a group as a GPU works on."""
     return len(images) == 1 and images.device.type == "cpu"
 
 

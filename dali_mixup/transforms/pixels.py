@@ -12,6 +12,7 @@ import torch
 
 from dali_mixup.placement import send
 from dali_mixup.transforms.noise import draw_normal
+from dali_mixup.transforms.pillow_warp import is_alone
 
 LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2 as Pillow weighs R, G and B
 SMOOTH = 13  # Pillow's SMOOTH filter: a centre of 5 and eight neighbours of 1, over their sum
@@ -144,7 +145,7 @@ def erase_with_noise(images: torch.Tensor, numbers: torch.Tensor, area: int) -> 
     pixel = torch.arange(area, device=images.device).minimum(height * width - 1)
     mean, std = (numbers[:, k : k + 3].float()[..., None] for k in (5, 8))
     levels = draw_normal(seed, pixel).mul_(std).add_(mean).round_().clamp_(0, 255).to(torch.uint8)
-    if len(images) == 1 and images.device.type == "cpu":
+    if is_alone(images):
         found, size = images.clone(), (int(height), int(width))
         found.narrow(2, int(top), size[0]).narrow(3, int(left), size[1]).copy_(levels.view(1, 3, *size))
         return found
