@@ -88,10 +88,16 @@ def _crops_and_flips() -> list[Case]:
     cifar = v1.Compose([v1.Pad(4, padding_mode="reflect"), v1.RandomCrop(224), v1.RandomHorizontalFlip()])
     odd = v1.Compose([v1.RandomHorizontalFlip(), v1.CenterCrop(201)])
     nearest = v1.Compose([v1.RandomHorizontalFlip(), v1.Resize((100, 100), Mode.NEAREST)])
+    zoomed = v2.Compose([v2.RandomZoomOut((1, 2, 3)), v2.Resize((100, 150))])
+    cropped = v2.Compose([v2.RandomZoomOut(9), v2.RandomResizedCrop(224, interpolation=Mode.BICUBIC)])
+    centre = v2.Compose([v2.RandomZoomOut(p=1.0), v2.Resize(256, Mode.LANCZOS), v2.CenterCrop(224)])
     return [
         *cases,
         Case("RandomCrop", "700, pad_if_needed", v1.RandomCrop(700, pad_if_needed=True), whole=True),
         Case("Pad, RandomCrop", "4, reflect", cifar),
+        Case("RandomZoomOut, Resize", "(100, 150), fill=(1, 2, 3)", zoomed, whole=True),
+        Case("RandomZoomOut, RandomResizedCrop", "224, bicubic", cropped, whole=True),
+        Case("RandomZoomOut, Resize, CenterCrop", "1.0, lanczos", centre, whole=True),
         Case("Pad", "5, after Resize", v1.Compose([v1.Resize((150, 100)), v1.Pad(5, 9)]), whole=True, random=False),
         Case("RandomHorizontalFlip", "0.5", v1.RandomHorizontalFlip()),
         Case("RandomVerticalFlip", "0.5", v1.RandomVerticalFlip()),

@@ -56,11 +56,13 @@ def replay(transform: Any, image: Image.Image, batch: BatchPlan, row: int) -> to
     """What torchvision makes of `image` (3, H, W) with the windows, flip and operations of a row of `batch`."""
     operations = list(batch.operations[row]) if batch.operations else []
     found: Any = image
-    margin = (0, 0)  # that a Pad has added above and to the left
+    margin = (0, 0)  # that a Pad or RandomZoomOut has added above and to the left
     for step in steps_of(transform):
         name = type(step).__name__
-        if name.startswith("RandomResizedCrop"):
-            found = _resized_crop(step, found, batch, row)
+        if name == "RandomZoomOut":
+            found, margin = _zoom_out(step, found, batch, row)
+        elif name.startswith("RandomResizedCrop"):
+            found = _resized_crop(step, found, batch, row, margin)
         elif name == "RandomCrop":
             found = _padded_crop(step, found, batch, row, margin)
         elif name == "ResizeKeepRatio":
@@ -92,9 +94,28 @@ def steps_of(transform: Any) -> Iterator[Any]:
         yield transform
 
 
-def _resized_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> Image.Image:
+def _zoom_out(step: Any, image: Image.Image, batch: BatchPlan, row: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The image with as much of its canvas as the next step takes, and the margin above and to the left."""
+    top, left, height, width = _window(batch, row)
+    above, before = max(0, -top), max(0, -left)
+    below, behind = max(0, top + height - image.height), max(0, left + width - image.width)
+    padded = functional.pad(image, [before, above, behind, below], step.fill)
+    return padded, (above, before)
+
+
+def _window(batch: BatchPlan, row: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width in the image of what is resized; outside of it on a canvas."""
     windows = batch.windows
     (top, left), (height, width) = windows.anchor[row].tolist(), windows.shape[row].tolist()
+    if windows.canvas is not None:
+        down, right, height, width = windows.canvas[row].tolist()
+        top, left = top + down, left + right
+    return top, left, height, width
+
+
+def _resized_crop(step: Any, image: Image.Image, batch: BatchPlan, row: int, margin: tuple[int, int]) -> Image.Image:
+    top, left, height, width = _window(batch, row)
+    top, left = top + margin[0], left + margin[1]
     return functional.resized_crop(image, top, left, height, width, list(step.size), _mode(step, batch, row))
 
 

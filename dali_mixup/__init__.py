@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what type checkers, editors and the API page read; below it
     from dali_mixup.geometry.pad import Pad
     from dali_mixup.geometry.resize import Resize
     from dali_mixup.geometry.resized_crop import RandomResizedCrop
+    from dali_mixup.geometry.zoom_out import RandomZoomOut
     from dali_mixup.loader import Loader
     from dali_mixup.mixing.accuracy import Accuracy, MixUpAccuracy
     from dali_mixup.mixing.apply import mix, paste
@@ -112,6 +113,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomRotation",
     "RandomVerticalFlip",
+    "RandomZoomOut",
     "ReadError",
     "Remote",
     "Resize",
@@ -154,6 +156,7 @@ _HOMES = {
     "geometry.pad": "Pad",
     "geometry.resize": "Resize",
     "geometry.resized_crop": "RandomResizedCrop",
+    "geometry.zoom_out": "RandomZoomOut",
     "loader": "Loader",
     "mixing.accuracy": "Accuracy MixUpAccuracy",
     "mixing.apply": "mix paste",

@@ -305,8 +305,9 @@ def _inputs(plan: Plan, batch: CheckedBatch, *, windows_only: bool) -> Inputs:
         values = {
             "start": own.anchor - windows.anchor,
             "extent": own.shape,
+            "canvas": own.canvas,
             "offset": own.offset,
-            "resized": own.resized.astype(np.float32),
+            "resized": own.resized.astype(np.float32, order="C"),
             "roi": own.roi(pipeline.size),
             "interpolation": own.interpolation,
             "flip": view.flips.astype(np.int32),

@@ -59,9 +59,9 @@ def build_graph(
         pipelines: what to do.
         source: gives the inputs of the next batch by name: those of `files_to_decode`; with `takes_pixels` "is_decoded"
             (B,) bool and "pixels", B uint8 (h, w, 3): the windows that DALI isn't to decode;
-            unless `windows_only` also "offset", "resized" (float32), "roi" and "interpolation" (see `Windows`), "flip"
-            (B,) int32, and with several views "start" and "extent", their windows in what is decoded: of each view
-            under a `name_of_view`.
+            unless `windows_only` also "canvas", "offset", "resized" (float32), "roi" and "interpolation" (see
+            `Windows`), "flip" (B,) int32, and with several views "start" and "extent", their windows in what is
+            decoded: of each view under a `name_of_view`.
         windows_only: stop after the decoder; resize and flip are left to the stage.
         batch_size: the largest batch that `source` gives.
         device_id: the GPU that decodes and resizes; None for the CPU.
@@ -134,6 +134,7 @@ def _kinds_of_view(pipeline: ImagePipeline, *, cut: bool) -> dict[str, tuple[Any
     """The inputs that resize, crop and flip a view."""
     border, interpolation = pipeline.geometry.border, pipeline.geometry.interpolation
     kinds = {"start": (types.INT32, 1), "extent": (types.INT32, 1)} if cut else {}
+    kinds |= {"canvas": (types.INT32, 1)} if border and border.on_canvas else {}
     kinds |= {"offset": (types.INT32, 1)} if border else {"roi": (types.FLOAT, 1)}
     kinds |= {"resized": (types.FLOAT, 1)} if border and interpolation else {}
     kinds |= {"interpolation": (types.INT32, 0)} if interpolation == "random" else {}
@@ -146,10 +147,12 @@ def _finish_view(images: DataNode, inputs: Mapping[str, DataNode], pipeline: Ima
     interpolation = geometry.interpolation
     if "start" in inputs:  # before all else, so that a filter sees no pixel around its window
         images = fn.slice(images, start=inputs["start"], shape=inputs["extent"], axes=(0, 1))
+    if "canvas" in inputs:
+        images = _crop_with_padding(images, inputs["canvas"][:2], inputs["canvas"][2:], cast(Border, geometry.border))
     if "resized" in inputs:
         images = cast(DataNode, fn.resize(images, size=inputs["resized"], **_filter(interpolation)))
     if "offset" in inputs:
-        images = _crop_with_padding(images, inputs["offset"], size, cast(Border, geometry.border))
+        images = _crop_with_padding(images, inputs["offset"], list(size), cast(Border, geometry.border))
     if "interpolation" in inputs:
         if inputs["interpolation"] == BICUBIC:  # pyright: ignore[reportGeneralTypeIssues]  DALI asks each image
             images = _resize(images, inputs["roi"], size, "bicubic")
@@ -244,14 +247,14 @@ def _resize(images: DataNode, roi: DataNode, size: tuple[int, int], interpolatio
     return fn.resize(images, size=list(map(float, size)), roi_start=roi[:2], roi_end=roi[2:], **_filter(interpolation))
 
 
-def _crop_with_padding(images: DataNode, offset: DataNode, size: tuple[int, int], border: Border) -> DataNode:
+def _crop_with_padding(images: DataNode, offset: DataNode, size: DataNode | Sequence[int], border: Border) -> DataNode:
     if border.mode != "constant":
         left, top, right, bottom = border.margins
         images = _pad(_pad(images, border.mode, top, bottom, axis=0), border.mode, left, right, axis=1)
         offset = offset + np.array([top, left], np.int32)
     # positional arguments, or an array as the shape, would be copied to a GPU, and each batch would wait for them
     options = {"axes": (0, 1), "out_of_bounds_policy": "pad", "fill_values": list(border.fill)}
-    return fn.slice(images, start=offset, shape=list(size), **options)
+    return fn.slice(images, start=offset, shape=size, **options)
 
 
 def _pad(images: DataNode, mode: str, before: int, after: int, *, axis: int) -> DataNode:

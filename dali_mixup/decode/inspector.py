@@ -63,13 +63,19 @@ class SizeInspector:
         looks = Looks()
         indices = batch.indices.tolist()
         hopeless = self.hopeless[batch.indices].tolist()
-        too_large = (batch.windows.resized.astype(np.int64).prod(1) > self.max_pixels).tolist()
+        made, canvas = [("resized to", batch.windows.resized)], batch.windows.canvas
+        if canvas is not None:
+            made.append(("on a canvas of", canvas[:, 2:]))
+        too_large = {}
+        for done, sides in made:
+            for row in np.flatnonzero(sides.astype(np.int64).prod(1) > self.max_pixels).tolist():
+                height, width = sides[row].tolist()
+                too_large[row] = too_many_pixels(height, width, self.max_pixels, done)
         for row in rows:
             if hopeless[row]:
                 looks.reasons[row] = self.why_hopeless(indices[row])
-            elif too_large[row]:
-                height, width = batch.windows.resized[row].tolist()
-                looks.reasons[row] = too_many_pixels(height, width, self.max_pixels, "resized to")
+            elif row in too_large:
+                looks.reasons[row] = too_large[row]
         return looks
 
     def decode(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:  # noqa: ARG002

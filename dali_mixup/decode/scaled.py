@@ -31,6 +31,7 @@ def scales_of(windows: Windows) -> np.ndarray:
     """By what each window may be divided, (B,) int64: 8, 4, 2, or 1 for full size."""
     ratio = (windows.shape / (MARGIN * windows.resized)).min(1)
     scales = np.select([ratio >= scale for scale in SCALES], SCALES, 1)
+    scales[list(windows.canvases())] = 1
     if windows.interpolation is not None:
         scales[windows.interpolation == NEAREST] = 1
     return scales

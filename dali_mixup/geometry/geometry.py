@@ -26,11 +26,13 @@ class Border:
             them).
         fill: R, G and B of "constant".
         margins: how far a crop reaches over at the left, top, right and bottom, in all modes but "constant".
+        on_canvas: whether it stands around images before they are resized, too; see `Windows.canvas`.
     """
 
     mode: PaddingMode = "constant"
     fill: tuple[int, int, int] = (0, 0, 0)
     margins: tuple[int, int, int, int] = (0, 0, 0, 0)
+    on_canvas: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Windows:
         resized: (B, 2) int32, its height and width after resizing.
         offset: (B, 2) int32, top and left of the output in the resized part; outside of it where the geometry pads.
         interpolation: (B,) int32, places in `INTERPOLATIONS`; None where all are bilinear.
+        canvas: (B, 4) int32, top, left, height and width in the decoded part of what is resized, which may reach
+            outside of it; None where it is that part.
     """
 
     anchor: np.ndarray
@@ -50,16 +54,24 @@ class Windows:
     resized: np.ndarray
     offset: np.ndarray
     interpolation: np.ndarray | None = None
+    canvas: np.ndarray | None = None
+
+    def canvases(self) -> dict[int, list[int]]:
+        """By row the canvases that aren't the decoded part: top, left, height and width."""
+        if self.canvas is None:
+            return {}
+        differ = self.canvas[:, :2].any(1) | (self.canvas[:, 2:] != self.shape).any(1)
+        return {row: self.canvas[row].tolist() for row in np.flatnonzero(differ).tolist()}
 
     def rows(self, rows: Sequence[int]) -> "Windows":
         """Those of some images of the batch, in the order of `rows`."""
-        interpolation = None if self.interpolation is None else self.interpolation[rows]
         return Windows(
             anchor=self.anchor[rows],
             shape=self.shape[rows],
             resized=self.resized[rows],
             offset=self.offset[rows],
-            interpolation=interpolation,
+            interpolation=None if self.interpolation is None else self.interpolation[rows],
+            canvas=None if self.canvas is None else self.canvas[rows],
         )
 
     def roi(self, size: tuple[int, int]) -> np.ndarray:

@@ -18,6 +18,7 @@ from dali_mixup.buffers import BufferPool
 from dali_mixup.geometry.geometry import Border
 from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
+from dali_mixup.geometry.zoom_out import RandomZoomOut
 from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.plan import BatchPlan
@@ -142,11 +143,15 @@ class CpuStage:
         planned, flips = batch.windows, batch.flips.tolist()
         resized, offset = planned.resized.tolist(), planned.offset.tolist()
         codes = [BILINEAR] * len(windows) if planned.interpolation is None else planned.interpolation.tolist()
+        canvases = planned.canvases()
         size = list(self.size)
         levels = self._as_images(self.levels)
         into_level = self._is_kept(batch)
         for i in run:
             image, level = windows[i].contiguous()[None].permute(0, 3, 1, 2), levels[i : i + 1]
+            if i in canvases:
+                top, left, height, width = canvases[i]
+                image = cut(image, [top, left], (height, width), self.border)
             if resized[i] == size and offset[i] == [0, 0]:
                 found = resize(image, size, codes[i], out=level if into_level else pixels, fast=self.fast)
             else:
@@ -320,7 +325,11 @@ def is_busy(pipeline: ImagePipeline) -> bool:
 
 def resizes_fast(pipeline: ImagePipeline) -> bool:
     """Whether bicubic may be a level off: of windows that are drawn it may, of images to validate on it is Pillow's."""
-    geometry = pipeline.geometry.resize if isinstance(pipeline.geometry, Pad) else pipeline.geometry
+    geometry = pipeline.geometry
+    if isinstance(geometry, Pad):
+        geometry = geometry.resize
+    elif isinstance(geometry, RandomZoomOut):
+        geometry = geometry.geometry
     return isinstance(geometry, RandomResizedCrop)
 
 

@@ -1,6 +1,6 @@
 """What has been read of a chain of transforms, and what the next one may still do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,7 @@ class Reading:
     Attributes:
         lines: the table.
         resize: what comes before the crop.
+        zoom_out: puts images on a canvas before the geometry.
         crop: the geometry that gives images their size.
         flip: probability of a flip before all other transforms.
         mirrored: the text of a flip that came before the crop.
@@ -51,6 +52,7 @@ class Reading:
     def __init__(self, *, tensor: bool = False, gray: bool = False, view: int | None = None):
         self.lines: list[Line] = []
         self.resize: Resize | ResizeKeepRatio | None = None
+        self.zoom_out: Callable[[Geometry], Geometry] | None = None
         self.crop: Geometry | None = None
         self.flip = 0.0
         self.mirrored = ""
@@ -73,8 +75,9 @@ class Reading:
         if self.gray and transforms[-1:] == [TO_GRAY]:  # the last step does it anyway
             transforms = transforms[:-1]
         channels = 1 if self.gray else 3
+        geometry = self.crop or resize or KeepSize()
         made = ImagePipeline(
-            geometry=self.crop or resize or KeepSize(),
+            geometry=self.zoom_out(geometry) if self.zoom_out else geometry,
             flip=self.flip,
             transforms=tuple(transforms),
             mean=values.mean[:channels],

@@ -4,6 +4,7 @@ What each of them is here, and how close that comes.
 """
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from dali_mixup.geometry.keep_ratio import CropOrPad, ResizeKeepRatio
 from dali_mixup.geometry.pad import Pad
 from dali_mixup.geometry.resize import Resize
 from dali_mixup.geometry.resized_crop import RandomResizedCrop
+from dali_mixup.geometry.zoom_out import RandomZoomOut
 from dali_mixup.parity import Line, Parity, together
 from dali_mixup.translation.corners import read_crops
 from dali_mixup.translation.options import (
@@ -168,9 +170,20 @@ def _pad(reading: Reading, step: Any) -> Line:
     return Line(pad, Parity.ONE_LEVEL if rounded else Parity.EXACT)
 
 
-def _zoom_out(_reading: Reading, step: Any) -> Line:
-    remedy = "RandomAffine(0, translate=(0.3, 0.3), scale=(0.25, 1.0)) behind the crop zooms out, too"
-    raise misplaced(step, f"each image would get a size of its own; {remedy}")
+def _zoom_out(reading: Reading, step: Any) -> Line:
+    if reading.crop is not None or reading.resize is not None:
+        raise misplaced(step, "the images are resized or cropped already; put it before that")
+    if reading.zoom_out is not None:
+        raise misplaced(step, "the images have a canvas already; zoom out once")
+    if reading.view is not None:
+        raise misplaced(step, "each view would draw a canvas of its own; leave it out where there are several crops")
+    if reading.mirrored:
+        raise misplaced(step, f"it would come before {reading.mirrored} here; put that behind it")
+    reading.check_before(step, resizes=True)
+    fill = reading.values.to_levels(fill_of(step))
+    options = {"fill": as_levels(fill), "side_range": pair(step.side_range), "p": float(step.p)}
+    reading.zoom_out = partial(RandomZoomOut, **options)
+    return Line("RandomZoomOut around what follows", Parity.EXACT if are_whole(fill) else Parity.ONE_LEVEL)
 
 
 def _check_margins(reading: Reading, step: Any, padded: RandomCrop | Pad) -> None:

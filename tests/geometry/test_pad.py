@@ -68,6 +68,14 @@ def test_what_a_resize_makes_gets_margins(same, interpolation):
     assert torch.equal(images, expected)
 
 
+def test_dali_gives_a_random_crop_the_margins_of_the_stage(same):
+    geometry = dm.Pad(3, 7, resize=dm.RandomResizedCrop(16, scale=(0.5, 1.0)))
+    images, through_dali = delivered(same, geometry), delivered(same, geometry, augment=unchanged)
+    assert through_dali.shape == images.shape
+    assert (through_dali[..., :3] == 7).all()
+    assert (through_dali - images).abs().mean() < 0.5
+
+
 def test_the_size_is_known_where_the_images_are():
     assert dm.Pad(2).output is None
     assert dm.Pad(2, size=(20, 30)).output == (24, 34)

@@ -116,10 +116,48 @@ def test_values_are_those_that_torchvision_delivers(tmp_path, steps, mean, std):
     torch.testing.assert_close(images[0], expected.float(), rtol=1e-5, atol=1e-4 if std[0] < 0.1 else 1e-5)
 
 
-def test_a_canvas_of_random_size_is_refused_with_what_does_the_same():
-    message = r"RandomZoomOut.*a size of its own; RandomAffine\(0, translate=.*, scale=.*\) behind the crop"
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([v2.Resize((8, 9))], dm.Resize((8, 9))),
+        ([v2.RandomResizedCrop(8)], dm.RandomResizedCrop(8)),
+        ([v2.Resize(12), v2.CenterCrop(8), v2.RandomHorizontalFlip()], dm.ResizeCenterCrop(12, 8)),
+    ],
+)
+def test_a_canvas_goes_around_what_follows(steps, expected):
+    zoom_out = v2.RandomZoomOut({"others": (1, 2, 3)}, (1.5, 2.0), 0.3)
+    pipeline = dm.from_torchvision(v2.Compose([zoom_out, *steps]), strict=True)
+    assert pipeline.geometry == dm.RandomZoomOut(expected, (1, 2, 3), (1.5, 2.0), 0.3)
+    assert "-> RandomZoomOut around what follows (exact)" in str(pipeline)
+
+
+def test_the_colour_of_a_canvas_may_be_normalized():
+    steps = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    pipeline = dm.from_torchvision(v2.Compose([*steps, v2.RandomZoomOut(0.0), v2.Resize((8, 8))]))
+    assert pipeline.geometry == dm.RandomZoomOut(dm.Resize((8, 8)), (124, 116, 104))
+    assert "within one level" in str(pipeline).splitlines()[-2]
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([v2.Resize((8, 8)), v2.RandomZoomOut()], "resized or cropped already; put it before that"),
+        ([v2.RandomZoomOut(), v2.RandomZoomOut(), v2.Resize((8, 8))], "a canvas already; zoom out once"),
+        ([v2.RandomHorizontalFlip(), v2.RandomZoomOut(), v2.Resize((8, 8))], "put that behind it"),
+        ([v2.ColorJitter(0.4), v2.RandomZoomOut(), v2.Resize((8, 8))], "put it behind the crop"),
+        ([v2.RandomZoomOut()], "geometry must be one that resizes to a fixed size"),
+        ([v2.RandomZoomOut(5), v2.Resize(20), v2.RandomCrop(20, 2)], r"geometry must be one that pads with fill \(5\)"),
+    ],
+)
+def test_a_canvas_at_another_place_is_refused_with_a_remedy(steps, message):
     with pytest.raises(ValueError, match=message):
-        geometry(v2.Compose([v2.RandomZoomOut(), v2.Resize((8, 8))]))
+        dm.from_torchvision(v2.Compose(steps))
+
+
+def test_crops_of_one_image_have_no_canvases_of_their_own():
+    steps = [v2.RandomZoomOut(), v2.FiveCrop(8), v2.ToImage()]
+    with pytest.raises(ValueError, match="each view would draw a canvas of its own"):
+        dm.from_torchvision(v2.Compose(steps), views=True)
 
 
 @pytest.mark.parametrize("module", [v1, v2])
