@@ -18,13 +18,15 @@ class ThreadSplit(NamedTuple):
 
 
 def split_threads(decode: int | None, *, busy: bool = False) -> ThreadSplit:
-    """A thread of the stage for every two of DALI, or for each where the stage is `busy` for longer than DALI.
+    """A thread of the stage for every two of DALI, but two at least, and one for each of DALI's at most.
+
+    As many as DALI's where the stage is `busy` for longer than DALI.
 
     By default one of DALI's for each core that this process may use, of which the ranks of a machine get equal shares
     (LOCAL_WORLD_SIZE, which torchrun and Lightning's launcher on one machine set), and at most `MOST_THREADS`.
     """
     decode = decode or min(MOST_THREADS, max(1, len(os.sched_getaffinity(0)) // _ranks_beside()))
-    return ThreadSplit(decode, decode if busy else max(1, decode // 2))
+    return ThreadSplit(decode, decode if busy else min(decode, max(2, decode // 2)))
 
 
 def _ranks_beside() -> int:

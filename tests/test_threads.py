@@ -32,8 +32,8 @@ def test_workers_use_one_thread_and_the_others_keep_theirs(before):
         torch.set_num_threads(original)
 
 
-def test_the_stage_gets_a_thread_for_every_two_of_dali():
-    assert [split_threads(n) for n in (1, 2, 3, 8)] == [(1, 1), (2, 1), (3, 1), (8, 4)]
+def test_the_stage_gets_a_thread_for_every_two_of_dali_and_two_at_least():
+    assert [split_threads(n) for n in (1, 2, 3, 4, 8)] == [(1, 1), (2, 2), (3, 2), (4, 2), (8, 4)]
     assert split_threads(None).decode == min(16, len(os.sched_getaffinity(0)))
 
 
@@ -59,7 +59,7 @@ def test_a_busy_stage_gets_a_thread_for_each_of_dali():
 
 @pytest.mark.parametrize(
     ("ranks", "cores", "threads"),
-    [("1", 8, (8, 4)), ("4", 8, (2, 1)), ("8", 8, (1, 1)), ("8", 6, (1, 1)), ("1", 96, (16, 8)), ("8", 96, (12, 6))],
+    [("1", 8, (8, 4)), ("4", 8, (2, 2)), ("8", 8, (1, 1)), ("8", 6, (1, 1)), ("1", 96, (16, 8)), ("8", 96, (12, 6))],
 )
 def test_ranks_of_a_machine_share_its_cores(monkeypatch, ranks, cores, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))

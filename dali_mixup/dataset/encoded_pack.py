@@ -1,6 +1,7 @@
 """A pack of encoded images, of which only the bytes of a window are read and decoded."""
 
 import os
+from dataclasses import fields
 
 import numpy as np
 
@@ -23,11 +24,8 @@ class EncodedPack(ReadableDataset, PackedDataset):
         columns = {"height": arrays["height"], "width": arrays["width"], "verdict": arrays["verdict"]}
         size = arrays["size"]
         sizes = Sizes(**columns, file_size=size, mtime_ns=np.zeros(len(size), np.int64), reasons={})
-        self._segments = SegmentTable(
-            heights=sizes.height,
-            widths=sizes.width,
-            **{name: arrays[name] for name in ("header", "frame", "unit_height", "unit_width", "first", "starts")},
-        )
+        own = {each.name for each in fields(SegmentTable)} - {"heights", "widths"}
+        self._segments = SegmentTable(heights=sizes.height, widths=sizes.width, **{name: arrays[name] for name in own})
         self._describe(self.targets, self.classes, sizes)
 
     def orientation(self, number: int) -> int:

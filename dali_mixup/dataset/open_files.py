@@ -2,6 +2,7 @@
 
 import os
 import resource
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -50,12 +51,8 @@ class _OpenFile:
     """Closed when nobody uses it any more: a thread may still read what others pushed out."""
 
     def __init__(self, path: str):
-        self.fd = -1
         self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for a writer
-
-    def __del__(self):
-        if self.fd >= 0:
-            os.close(self.fd)
+        weakref.finalize(self, os.close, self.fd).atexit = False
 
 
 def most_open() -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dali_mixup.errors import DatasetError, must_be
 
-VERSION = 2
+VERSION = 3
 ABOUT = "index.json"
 MAPPED = 1 << 20  # bytes; smaller arrays are read, since an empty one can't be mapped
 REMEDY = "pack it again"

@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 
 from dali_mixup.dataset.repack import Packed
+from dali_mixup.dataset.restarts import Segments
 from dali_mixup.errors import BadSample
 
 COLUMNS: dict[str, type[np.integer[Any]]] = {
@@ -24,7 +25,7 @@ COLUMNS: dict[str, type[np.integer[Any]]] = {
     "frame": np.uint16,
     "unit_height": np.uint16,
     "unit_width": np.uint16,
-    "segments": np.int64,  # how many entries of `starts`
+    "row_count": np.int64,  # of segments
 }
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
@@ -37,7 +38,7 @@ class ShardWriter:
         self.path: Path = folder / f"shard-{number:06}.tar"
         self.file: IO[bytes] = open(self._temporary, "wb")  # noqa: SIM115  open until `finish`
         self.rows: list[dict[str, int]] = []
-        self.starts: list[np.ndarray] = []
+        self.segments: list[Segments] = []
         self.bad: list[BadSample] = []
         self.before = 0
 
@@ -64,10 +65,10 @@ class ShardWriter:
                 "frame": segments.frame if segments else 0,
                 "unit_height": segments.height if segments else 0,
                 "unit_width": segments.width if segments else 0,
-                "segments": len(segments.starts) if segments else 0,
+                "row_count": len(segments.rows) if segments else 0,
             }
         )
-        self.starts += [segments.starts] if segments else []
+        self.segments += [segments] if segments else []
 
     def finish(self, stop: int) -> None:
         """Make the shard one that is never written again; `stop` is the number of the next sample."""
@@ -84,7 +85,8 @@ class ShardWriter:
                 bytes=self.path.stat().st_size,
                 before=self.before,
                 bad=json.dumps(self.bad),
-                starts=np.concatenate([np.zeros(0, np.uint32), *self.starts]),
+                rows=np.concatenate([np.zeros(0, np.uint32), *(each.rows for each in self.segments)]),
+                marks=np.concatenate([np.zeros(0, np.uint16), *(each.marks for each in self.segments)]),
                 **columns,
             )
             _sync_and_close(file)

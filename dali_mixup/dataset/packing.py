@@ -209,14 +209,16 @@ def _write_index(dataset: ImageDataset, folder: Path, settings: dict[str, Any]) 
     """Put the pieces of all shards together, and remove them."""
     pieces = load_pieces(folder)
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in COLUMNS}
-    numbers, count = columns.pop("number"), columns.pop("segments")
+    numbers, rows = columns.pop("number"), columns.pop("row_count")
     if not len(numbers):
         raise DatasetError("nothing is left to pack: all images are bad")
+    marks = rows * (-(-columns["width"] // np.maximum(columns["unit_width"], 1)) + 1)
     arrays = {
         **columns,
         "shard": np.repeat(np.arange(len(pieces), dtype=np.int32), [len(piece["number"]) for piece in pieces]),
-        "first": np.cumsum(count) - count,
-        "starts": np.concatenate([piece["starts"] for piece in pieces]),
+        "first_row": np.cumsum(rows) - rows,
+        "first_mark": np.cumsum(marks) - marks,
+        **{name: np.concatenate([piece[name] for piece in pieces]) for name in ("rows", "marks")},
         "targets": dataset.targets[numbers],
     }
     known = _names(dataset)

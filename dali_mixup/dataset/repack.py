@@ -162,7 +162,7 @@ def _as_it_is(data: bytes) -> Packed:
 
 
 def _as_jpeg(image: Image.Image, shrink: Shrink) -> Packed:
-    interval = best_interval(-(-image.width // (2 * BLOCK)))
+    interval = best_interval(image.width, 2 * BLOCK)
     options = {"subsampling": "4:2:0", "optimize": True, "restart_marker_blocks": interval}
     file = io.BytesIO()
     image.save(file, "JPEG", quality=shrink.quality, **options)

@@ -3,6 +3,8 @@
 import io
 import pickle
 import shutil
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -137,6 +139,14 @@ def test_a_copy_opens_its_own_files(packed):
     assert copy.read([0]) == first
 
 
+def test_a_script_that_ends_with_an_open_loader_says_nothing(packed):
+    code = f"import dali_mixup as dm\npack = dm.PackedDataset({str(packed)!r})\n"
+    code += "pipeline = dm.ImagePipeline(geometry=dm.RandomResizedCrop(32))\n"
+    code += "loader = dm.Loader(pack, pipeline, batch_size=4, device='cpu')\nnext(iter(loader))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
 def test_bad_images_are_named_by_shard_and_replaced(folder, packed, tmp_path):
     damaged = tmp_path / "pack"
     shutil.copytree(packed, damaged)
@@ -158,11 +168,11 @@ def test_bad_images_are_named_by_shard_and_replaced(folder, packed, tmp_path):
     ("damage", "message"),
     [
         (lambda pack: (pack / "height.npy").write_bytes(b"?" + (pack / "height.npy").read_bytes()[1:]), "is damaged"),
-        (lambda pack: (pack / "starts.npy").unlink(), r"starts\.npy can't be read"),
+        (lambda pack: (pack / "marks.npy").unlink(), r"marks\.npy can't be read"),
         (lambda pack: (pack / "index.json").write_text("{}"), r"index\.json is damaged"),
         (lambda pack: (pack / "index.json").write_text("[" * 9999), r"index\.json is damaged"),
         (lambda pack: edit_index(pack, classes=["c", "d"]), r"index\.json is damaged"),
-        (lambda pack: edit_index(pack, version=99), r"the version of .* must be 2, got 99; pack it again"),
+        (lambda pack: edit_index(pack, version=99), r"the version of .* must be 3, got 99; pack it again"),
         (lambda pack: (pack / "index.json").unlink(), r"a folder that `dali-mixup pack` wrote.* no index\.json"),
         (lambda pack: (pack / "shard-000001.tar").unlink(), r"shard-000001\.tar can't be read"),
         (lambda pack: (pack / "shard-000001.tar").write_bytes(b""), r"shard-000001\.tar must have \d+ bytes, has 0"),

@@ -216,7 +216,7 @@ def test_an_index_that_cannot_be_kept_is_said(server, here, tmp_path):
     [
         ("index.json", answer_with(404), r"folder must be the URL of a pack, got 'http.*index\.json \(tried 3 times\)"),
         ("height.npy", cut_short, r"http.*/pack/height\.npy is damaged; pack it again"),
-        ("starts.npy", answer_with(500), r"the index of http.*/pack can't be fetched: .*500"),
+        ("marks.npy", answer_with(500), r"the index of http.*/pack can't be fetched: .*500"),
         ("shard-000001", answer_with(404), r"http.*/pack/shard-000001\.tar can't be read: .*404"),
     ],
 )

@@ -32,7 +32,7 @@ def table(files):
     found = [find_segments(data) for data in files]
     assert None not in found
     sizes = [pixels(data).shape[:2] for data in files]
-    starts = [each.starts for each in found]
+    rows, marks = [each.rows for each in found], [each.marks for each in found]
     return SegmentTable(
         heights=np.array([height for height, _ in sizes], np.int32),
         widths=np.array([width for _, width in sizes], np.int32),
@@ -40,8 +40,10 @@ def table(files):
         frame=np.array([each.frame for each in found], np.uint16),
         unit_height=np.array([each.height for each in found], np.uint16),
         unit_width=np.array([each.width for each in found], np.uint16),
-        first=np.cumsum([0, *map(len, starts[:-1])]),
-        starts=np.concatenate(starts),
+        first_row=np.cumsum([0, *map(len, rows[:-1])]),
+        first_mark=np.cumsum([0, *map(len, marks[:-1])]),
+        rows=np.concatenate(rows),
+        marks=np.concatenate(marks),
     )
 
 
@@ -132,6 +134,35 @@ def test_a_file_that_ends_early_is_a_reason(tmp_path):
         first, last = cuts.read([(file.fileno(), 0)] * 2)
     assert pixels(bytes(first.data)).shape == (16, 16, 3)
     assert last == "truncated"
+
+
+def test_a_file_that_cannot_be_read_is_a_reason_and_its_neighbours_come(tmp_path):
+    data = made_jpeg(64, 64, FACTORS["4:2:0"], interval=1)
+    (tmp_path / "whole").write_bytes(data)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with open(tmp_path / "whole", "rb") as file:
+            cuts = table([data]).cut(np.zeros(3, int), windows_of([(0, 0), (16, 0), (20, 20)], [(8, 8)] * 3))
+            first, second, third = cuts.read([(file.fileno(), 0), (folder, 0), (file.fileno(), 0)])
+    finally:
+        os.close(folder)
+    assert second == "unreadable: Is a directory"
+    for each, rows in ((first, slice(0, 8)), (third, slice(20, 28))):
+        np.testing.assert_array_equal(
+            pixels(bytes(each.data))[rows.start - each.top : rows.stop - each.top, rows.start - each.left :][:, :8],
+            pixels(data)[rows, rows],
+        )
+
+
+def test_rows_of_many_bytes_are_cut_like_short_ones(tmp_path):
+    noise = np.random.default_rng(1).integers(256, size=(32, 9000, 3)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "JPEG", quality=100, subsampling=0, restart_marker_blocks=125)
+    data = file.getvalue()
+    assert find_segments(data).marks.dtype == np.uint32
+    short = made_jpeg(64, 64, FACTORS["4:2:0"], interval=1)
+    assert find_segments(short).marks.dtype == np.uint16
+    check([short, data], [1, 0, 1], [(3, 8000), (20, 20), (0, 0)], [(20, 900), (9, 9), (32, 9000)], tmp_path)
 
 
 @pytest.mark.parametrize(
