@@ -87,9 +87,9 @@ class Loader:
             settled as `shard` is.
         dtype: torch.float32, float16 or bfloat16.
         memory_format: torch.contiguous_format (NCHW) or torch.channels_last.
-        num_threads: DALI's threads on the CPU; the stage has half as many beside them, two at least, or as many where it
-            is busy for longer than DALI. None takes one for each core that this process may use, at most 16, of which the ranks of
-            a machine get equal shares.
+        num_threads: DALI's threads on the CPU; the stage has half as many beside them, two at least, or as many where
+            it is busy for longer than DALI. None takes one for each core that this process may use, at most 16, of
+            which the ranks of a machine get equal shares.
         prefetch: batches that are prepared ahead, at least 1.
         shard: (rank, world size). None asks for them when the first batch is asked for, so that a Loader may be built
             before the processes know each other: torch.distributed if it is initialized by then, else the variables of
