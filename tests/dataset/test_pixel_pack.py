@@ -187,7 +187,7 @@ def test_large_pixels_are_refused_or_replaced_as_those_of_files(folder, large):
         (lambda pack: _flip(pack / "shard.npy", 140), r"shard\.npy is damaged"),
         (lambda pack: (pack / "size.npy").unlink(), r"size\.npy can't be read"),
         (lambda pack: edit_index(pack, pixels=False), r"index\.json is damaged"),
-        (lambda pack: edit_index(pack, version=1), r"the version of .* must be 2, got 1; pack it again"),
+        (lambda pack: edit_index(pack, version=1), r"the version of .* must be 3, got 1; pack it again"),
         (lambda pack: (pack / "index.json").unlink(), r"a folder that `dali-mixup pack` wrote.* no index\.json"),
         (lambda pack: (pack / "shard-000002.tar").unlink(), r"shard-000002\.tar can't be read"),
         (
