@@ -25,7 +25,8 @@ COLUMNS: dict[str, type[np.integer[Any]]] = {
     "frame": np.uint16,
     "unit_height": np.uint16,
     "unit_width": np.uint16,
-    "row_count": np.int64,  # of segments
+    "row_count": np.int64,  # how many entries of `rows`
+    "mark_count": np.int64,  # how many entries of `marks`
 }
 BLOCK = tarfile.BLOCKSIZE
 END = bytes(2 * BLOCK)
@@ -66,6 +67,7 @@ class ShardWriter:
                 "unit_height": segments.height if segments else 0,
                 "unit_width": segments.width if segments else 0,
                 "row_count": len(segments.rows) if segments else 0,
+                "mark_count": len(segments.marks) if segments else 0,
             }
         )
         self.segments += [segments] if segments else []

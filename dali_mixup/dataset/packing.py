@@ -209,10 +209,9 @@ def _write_index(dataset: ImageDataset, folder: Path, settings: dict[str, Any]) 
     """Put the pieces of all shards together, and remove them."""
     pieces = load_pieces(folder)
     columns = {name: np.concatenate([piece[name] for piece in pieces]) for name in COLUMNS}
-    numbers, rows = columns.pop("number"), columns.pop("row_count")
+    numbers, rows, marks = (columns.pop(name) for name in ("number", "row_count", "mark_count"))
     if not len(numbers):
         raise DatasetError("nothing is left to pack: all images are bad")
-    marks = rows * (-(-columns["width"] // np.maximum(columns["unit_width"], 1)) + 1)
     arrays = {
         **columns,
         "shard": np.repeat(np.arange(len(pieces), dtype=np.int32), [len(piece["number"]) for piece in pieces]),

@@ -80,7 +80,8 @@ class RandomZoomOut:
         """Windows of canvases for images of `height`, `width` (B,), from `uniform` (B, `uniforms`) in [0, 1)."""
         sides = np.stack([height, width], 1).astype(np.int64)
         low, high = map(np.float32, self.side_range)
-        factor, places = low + uniform[:, 1].astype(np.float32) * (high - low), uniform[:, [3, 2]].astype(np.float32)
+        factor = low + uniform[:, 1].astype(np.float32) * (high - low)
+        places = uniform[:, 3:1:-1].astype(np.float32)  # the left one is drawn before the top one
         zoomed = (sides.astype(np.float32) * factor[:, None]).astype(np.int64)
         canvas = np.where(uniform[:, :1] < self.p, zoomed, sides)
         corner = ((canvas - sides).astype(np.float32) * places).astype(np.int64)  # of the image on it
@@ -90,9 +91,9 @@ class RandomZoomOut:
         last = (start + windows.shape).clip(first + 1, sides)
         return replace(
             windows,
-            anchor=first.astype(np.int32, order="C"),
-            shape=(last - first).astype(np.int32, order="C"),
-            canvas=np.concatenate([start - first, windows.shape], 1).astype(np.int32, order="C"),
+            anchor=first.astype(np.int32),
+            shape=(last - first).astype(np.int32),
+            canvas=np.concatenate([start - first, windows.shape], 1).astype(np.int32),
         )
 
     def too_small(self, height: np.ndarray, width: np.ndarray) -> np.ndarray:

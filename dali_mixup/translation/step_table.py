@@ -181,8 +181,7 @@ def _zoom_out(reading: Reading, step: Any) -> Line:
         raise misplaced(step, f"it would come before {reading.mirrored} here; put that behind it")
     reading.check_before(step, resizes=True)
     fill = reading.values.to_levels(fill_of(step))
-    options = {"fill": as_levels(fill), "side_range": pair(step.side_range), "p": float(step.p)}
-    reading.zoom_out = partial(RandomZoomOut, **options)
+    reading.zoom_out = partial(RandomZoomOut, fill=as_levels(fill), side_range=pair(step.side_range), p=float(step.p))
     return Line("RandomZoomOut around what follows", Parity.EXACT if are_whole(fill) else Parity.ONE_LEVEL)
 
 

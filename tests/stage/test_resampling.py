@@ -56,8 +56,9 @@ def test_bilinear_and_fast_bicubic_are_pillows_within_a_level_and_others_to_the_
     elif name == "bicubic" and fast:
         assert difference.max() <= 2
         assert (difference > 0).mean() < 0.05 or difference.size < 1000
-        # ties; two pixels made into 61 have few weights, which repeat: 0.16% in 229,670 draws
-        assert (difference > 1).sum() <= max(3, difference.size // 500)
+        # few pixels made into many have few weights, so that ties repeat: of 485,000 draws none had more
+        repeats = difference.size // 500 if min(h, w) < 10 else 0
+        assert (difference > 1).sum() <= max(3, repeats)
     else:
         assert not difference.any()
     assert np.array_equal(planes[0].permute(1, 2, 0), array)  # it isn't written
