@@ -17,7 +17,7 @@ import numpy as np
 
 from dali_mixup.bars import progress_bar
 from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
-from dali_mixup.dataset.pack_index import ABOUT, read_about, save_index
+from dali_mixup.dataset.pack_index import ABOUT, VERSION, read_about, save_index
 from dali_mixup.dataset.pack_shards import COLUMNS, ShardWriter, load_pieces, target_member
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.pillow import UndecodableError
@@ -99,6 +99,7 @@ def pack(
         raise DatasetError(f"JPEGs get their restart markers from {JPEGTRAN}, which isn't there; {INSTALL}")
     out = Path(out)
     settings = {
+        "version": VERSION,
         "fingerprint": dataset.fingerprint(),
         "samples": len(dataset),
         "shrink": asdict(shrink),

@@ -59,6 +59,16 @@ def test_the_report_says_what_was_done_and_a_second_time_does_nothing(files, tmp
     assert os.listdir(tmp_path) == ["out"]
 
 
+def test_what_another_version_has_begun_is_not_gone_on_with(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "VERSION", packing.VERSION - 1)
+    monkeypatch.setattr(packing, "_write_index", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        dm.pack(files, tmp_path / "out", progress=False)
+    monkeypatch.undo()
+    with pytest.raises(dm.DatasetError, match=r"out\.partial is the beginning of another pack; remove it"):
+        dm.pack(files, tmp_path / "out", progress=False)
+
+
 def test_another_pack_or_anything_else_is_never_overwritten(files, tmp_path):
     dm.pack(files, tmp_path / "out", progress=False)
     with pytest.raises(dm.DatasetError, match="out is a pack of other images or with other options"):
