@@ -2,8 +2,11 @@
 
 import os
 import threading
+import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 
@@ -60,3 +63,17 @@ def single_threaded_pool(count: int, name: str) -> ThreadPoolExecutor:
         raise
     torch.set_num_threads(threads)
     return pool
+
+
+@cache
+def without_lock(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of torch's operators as TorchScript runs it: it waits for Python's lock once, not behind each of them.
+
+    The function itself where torch has no TorchScript any more, or no source of it.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return torch.jit.script(function)
+        except (AttributeError, OSError, RuntimeError):
+            return function

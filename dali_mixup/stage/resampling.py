@@ -12,8 +12,6 @@ from dali_mixup.geometry.geometry import INTERPOLATIONS, Border, inside
 NEAREST, BILINEAR = INTERPOLATIONS.index("nearest"), INTERPOLATIONS.index("bilinear")
 BICUBIC = INTERPOLATIONS.index("bicubic")
 PILLOWS = {BICUBIC: Image.Resampling.BICUBIC, INTERPOLATIONS.index("lanczos"): Image.Resampling.LANCZOS}
-# The operators behind torch.nn.functional.interpolate(..., antialias=True), which takes no `out`.
-FILTERS = {BILINEAR: torch.ops.aten._upsample_bilinear2d_aa, BICUBIC: torch.ops.aten._upsample_bicubic2d_aa}
 
 
 def resize(
@@ -47,12 +45,36 @@ def resize(
         with Image.fromarray(image[0].permute(1, 2, 0).numpy()) as whole:
             resized = whole.resize((new_width, new_height), PILLOWS[code])
         return torch.from_numpy(np.array(resized))[None].permute(0, 3, 1, 2)
-    run = FILTERS[code]
+    if out is None:
+        out = torch.empty(1, new_height, new_width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    resize_into(image, out, code == BICUBIC)
+    return out
+
+
+def resize_into(image: torch.Tensor, out: torch.Tensor, bicubic: bool) -> None:
+    """Resize by torch's operators, bilinearly or as `resize` does fast.
+
+    Args:
+        image: (1, 3, H, W) uint8, channels last.
+        out: where to write, (1, 3, h, w) uint8, channels last.
+        bicubic: not bilinearly.
+    """
+    height, width, new_height, new_width = image.size(2), image.size(3), out.size(2), out.size(3)
+    if height == new_height and width == new_width:
+        out.copy_(image)
+        return
     # Pillow rounds between its two passes. Since version 13 the vertical one comes first where the height shrinks by
     # more than twice as many pixels as the width; torch always begins with the horizontal one.
-    if height > new_height and height - new_height > 2 * (width - new_width):
-        image = run(image, [new_height, width], False, None)
-    return run(image, size, False, None) if out is None else run.out(image, size, False, None, out=out)
+    is_tall = height > new_height and height - new_height > 2 * (width - new_width)
+    # the operators behind torch.nn.functional.interpolate(..., antialias=True), which takes no `out`
+    if bicubic:
+        if is_tall:
+            image = torch.ops.aten._upsample_bicubic2d_aa(image, [new_height, width], False)
+        torch.ops.aten._upsample_bicubic2d_aa(image, [new_height, new_width], False, out=out)
+    else:
+        if is_tall:
+            image = torch.ops.aten._upsample_bilinear2d_aa(image, [new_height, width], False)
+        torch.ops.aten._upsample_bilinear2d_aa(image, [new_height, new_width], False, out=out)
 
 
 def cut(image: torch.Tensor, offset: list[int], size: tuple[int, int], border: Border | None) -> torch.Tensor:
