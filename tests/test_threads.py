@@ -1,5 +1,7 @@
 import os
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 import dali_mixup as dm
 from dali_mixup.stage.cpu import is_busy
-from dali_mixup.threads import single_threaded_pool, split_threads
+from dali_mixup.threads import single_threaded_pool, split_threads, without_lock
 
 MODES = ("nearest", "bilinear", "bicubic", "lanczos", "random")
 
@@ -73,3 +75,40 @@ def test_an_odd_number_of_ranks_counts_as_one(monkeypatch, ranks):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
     assert split_threads(None).decode == 4
+
+
+def _double(values: torch.Tensor) -> torch.Tensor:
+    return values * 2
+
+
+def _count(values: torch.Tensor, times: int) -> None:
+    for _ in range(times):
+        values.add_(1.0)
+
+
+def test_a_function_without_the_lock_goes_on_while_python_keeps_it():
+    values, before = torch.zeros(1), sys.getswitchinterval()
+    run, seen, until = without_lock(_count), values.numpy(), time.monotonic() + 20
+    thread = threading.Thread(target=run, args=(values, 5000))
+    sys.setswitchinterval(60)  # nobody makes this thread give up the lock
+    try:
+        thread.start()
+        while seen[0] < 5000 and time.monotonic() < until:
+            pass
+        assert seen[0] == 5000
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
+
+
+def test_what_torch_cant_script_runs_as_it_is(monkeypatch):
+    def refuse(function):
+        raise RuntimeError("no TorchScript")
+
+    monkeypatch.setattr(torch.jit, "script", refuse)
+    without_lock.cache_clear()
+    assert without_lock(_double) is _double
+    monkeypatch.undo()
+    without_lock.cache_clear()
+    assert torch.equal(without_lock(_double)(torch.ones(2)), torch.full((2,), 2.0))
+    assert without_lock(_double) is not _double
