@@ -149,13 +149,15 @@ class CpuStage:
         plain = inside & ((codes == BILINEAR) | ((codes == BICUBIC) & self.fast))
         plain[list(planned.canvases())] = False
         plain &= self.channels == 3 and batch.operations is None
-        levels, bicubic = self._as_images(self.levels), (codes == BICUBIC).tolist()
-        resized, offset, flips = planned.resized.tolist(), planned.offset.tolist(), batch.flips.tolist()
+        levels = self._as_images(self.levels)
+        told = (codes == BICUBIC), planned.resized, planned.offset, batch.flips
 
         def resize_run(run: list[int], scratch: "Scratch") -> None:
             if looped := [i for i in run if plain[i]]:
-                self._resize(windows, levels, scratch.pixels, bicubic, resized, offset, flips, looped)
-            self._resize_run(windows, batch, [i for i in run if not plain[i]])
+                own = [windows[i] for i in looped]
+                self._resize(own, levels, scratch.pixels, *(values[looped].tolist() for values in told), looped)
+            if rest := [i for i in run if not plain[i]]:
+                self._resize_run(windows, batch, rest)
 
         self._in_threads(resize_run, list(range(count)))
 

@@ -42,31 +42,31 @@ def resize_images(
     """Resize decoded windows, cut the output from them, and mirror it.
 
     Args:
-        windows: B of (h, w, 3) uint8.
-        levels: where to write, (B, 3, H, W) uint8, planar or channels last.
+        windows: n of (h, w, 3) uint8.
+        levels: of the batch, (B, 3, H, W) uint8, planar or channels last.
         pixels: scratch, (1, 3, H, W) uint8, channels last.
         bicubic: which windows aren't resized bilinearly.
         resized: to which height and width.
         offset: the output's top and left in what is resized.
         flips: which ones are mirrored.
-        run: the numbers of those to work on.
+        run: the n rows of `levels` to write.
     """
     size = [levels.size(2), levels.size(3)]
     in_place = levels.is_contiguous(memory_format=torch.channels_last)
-    for i in run:
-        image, level = windows[i].contiguous().unsqueeze(0).permute(0, 3, 1, 2), levels[i : i + 1]
-        if resized[i] == size:
+    for k, row in enumerate(run):
+        image, level = windows[k].contiguous().unsqueeze(0).permute(0, 3, 1, 2), levels[row : row + 1]
+        if resized[k] == size:
             target = level if in_place else pixels
-            resize_into(image, target, bicubic[i])
+            resize_into(image, target, bicubic[k])
             if not in_place:
                 level.copy_(pixels)
         else:
-            height, width = resized[i]
+            height, width = resized[k]
             whole = torch.empty([1, height, width, 3], dtype=torch.uint8).permute(0, 3, 1, 2)
-            resize_into(image, whole, bicubic[i])
-            top, left = offset[i]
+            resize_into(image, whole, bicubic[k])
+            top, left = offset[k]
             level.copy_(whole[:, :, top : top + size[0], left : left + size[1]])
-        if flips[i]:
+        if flips[k]:
             level.copy_(level.flip(-1))
 
 
@@ -91,24 +91,25 @@ def normalize_images(
         scratch: three images' parts in float32.
     """
     own, is_cast = scratch[0], out.dtype != torch.float32
+    sources, targets, count = levels.flatten(0, 1), out.flatten(0, 1), len(parts)
     for k, part in enumerate(parts):
-        sources, targets = levels[:, k].unbind(), out[:, k].unbind()  # once, since each index costs a microsecond
         for i in run:
-            own.copy_(sources[i])
+            own.copy_(sources[count * i + k])
+            target = targets[count * i + k]
             if len(boxes) > 0:
                 top, left, bottom, right = boxes[i]
                 if top < bottom and left < right:
-                    place, other = own.view(-1, part.row), sources[partner[i]].view(-1, part.row)
+                    place, other = own.view(-1, part.row), sources[count * partner[i] + k].view(-1, part.row)
                     first, end = part.pixel * left, part.pixel * right
                     place[top:bottom, first:end].copy_(other[top:bottom, first:end])
-            result = own if is_cast else targets[i]
+            result = own if is_cast else target
             scales = part.scales
             if scales is None:
                 torch.add(part.shift, own, alpha=part.scale, out=result)
             else:
                 torch.addcmul(part.shift, own, scales, out=result)
             if is_cast:
-                targets[i].copy_(own)
+                target.copy_(own)
 
 
 def mix_images(
@@ -126,14 +127,15 @@ def mix_images(
     the next part, so that everything but the batch stays in the core's second cache.
     """
     own, other, between, is_cast = scratch[0], scratch[1], scratch[2], out.dtype != torch.float32
+    sources, targets, count = levels.flatten(0, 1), out.flatten(0, 1), len(parts)
     for k, part in enumerate(parts):
-        sources, targets = levels[:, k].unbind(), out[:, k].unbind()
         ready = -1
         for i in run:
             if ready != i:
-                own.copy_(sources[i])
-            other.copy_(sources[partner[i]])
-            result = between if is_cast else targets[i]
+                own.copy_(sources[count * i + k])
+            other.copy_(sources[count * partner[i] + k])
+            target = targets[count * i + k]
+            result = between if is_cast else target
             scales = part.scales
             if scales is None:
                 torch.add(part.shift, other, alpha=(1 - lam[i]) * part.scale, out=between)
@@ -142,5 +144,5 @@ def mix_images(
                 torch.addcmul(part.shift, other, scales * (1 - lam[i]), out=between)
                 torch.addcmul(between, own, scales * lam[i], out=result)
             if is_cast:
-                targets[i].copy_(between)
+                target.copy_(between)
             own, other, ready = other, own, partner[i]

@@ -54,7 +54,8 @@ def test_scripted_resizing_is_pythons_to_the_bit_and_pillows_within_a_level(plan
         levels = torch.empty(shape, dtype=torch.uint8)
         levels = levels if planar else levels.permute(0, 3, 1, 2)
         pixels = torch.empty(1, *SIZE, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-        resize(given, levels, pixels, bicubic, resized, offset, flips, run)
+        told = [[values[row] for row in run] for values in (bicubic, resized, offset, flips)]
+        resize([given[row] for row in run], levels, pixels, *told, run)
         found.append(levels)
     assert torch.equal(*found)
     filters = {False: Image.Resampling.BILINEAR, True: Image.Resampling.BICUBIC}
