@@ -11,9 +11,9 @@ from dali_mixup.dataset.pack_index import load_arrays, read_about
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.remote import Remote, is_url
 from dali_mixup.dataset.remote_files import open_store
-from dali_mixup.dataset.remote_pack import ask_shards, load_index
+from dali_mixup.dataset.remote_pack import ask_shards, holds_pixels, load_index
 from dali_mixup.dataset.remote_samples import RemoteSamples
-from dali_mixup.errors import DatasetError, must_be
+from dali_mixup.errors import DatasetError
 
 
 class PackedDataset(ImageDataset):
@@ -26,12 +26,14 @@ class PackedDataset(ImageDataset):
     Args:
         folder: what `dali-mixup pack` wrote, or the URL of a copy, such as `s3://bucket/packed`.
         cache_dir: of a URL, where samples are kept once they were fetched, for all processes of this machine; None
-            keeps none, and fetches no more of each than its window needs.
+            keeps none, and fetches no more of each than its window needs. Of a pack of pixels all are fetched at once,
+            and held in memory without it.
         cache_bytes: what the samples in `cache_dir` may take; the least recently used ones leave. None for no limit.
         remote: of a URL, how it is read.
 
     Raises:
-        DatasetError: no pack, one of another version, one that was changed or damaged since, or pixels at a URL.
+        DatasetError: no pack, one of another version, one that was changed or damaged since, or nothing at a URL.
+        ValueError: `cache_bytes` are fewer than a pack of pixels has.
         ImportError: a URL, and fsspec or what it needs for it isn't installed.
 
     >>> import os, tempfile, PIL.Image, dali_mixup as dm
@@ -54,9 +56,9 @@ class PackedDataset(ImageDataset):
         cls,
         folder: str | os.PathLike[str],
         *,
-        cache_dir: str | os.PathLike[str] | None = None,  # noqa: ARG004  these are `__init__`'s
-        cache_bytes: int | None = None,  # noqa: ARG004
-        remote: Remote | None = None,  # noqa: ARG004
+        cache_dir: str | os.PathLike[str] | None = None,  # noqa: ARG004  `__init__`'s
+        cache_bytes: int | None = None,
+        remote: Remote | None = None,
     ) -> "PackedDataset":
         """A pack of the kind that the folder holds."""
         if cls is not PackedDataset:  # also when it is unpickled
@@ -64,8 +66,11 @@ class PackedDataset(ImageDataset):
         from dali_mixup.dataset.encoded_pack import EncodedPack
         from dali_mixup.dataset.pixel_pack import PixelPack
 
-        holds_pixels = not is_url(folder) and read_about(Path(folder)).get("pixels", False)
-        return object.__new__(PixelPack if holds_pixels else EncodedPack)
+        if is_url(folder):
+            of_pixels = holds_pixels(open_store(remote, cache_bytes), os.fspath(folder).rstrip("/"))
+        else:
+            of_pixels = read_about(Path(folder)).get("pixels", False)
+        return object.__new__(PixelPack if of_pixels else EncodedPack)
 
     def __init__(
         self,
@@ -107,9 +112,6 @@ class PackedDataset(ImageDataset):
         store = open_store(remote, cache_bytes)
         cache_folder = None if cache_dir is None else Path(cache_dir)
         about, arrays = load_index(store, url, cache_folder)
-        if about.get("pixels", False):
-            remedy = "pixels are mapped to memory: copy the pack to a disk of this machine"
-            raise DatasetError(must_be("folder", "a folder, of a pack of pixels", url, remedy))
         shards = ask_shards(store, url, about["shards"])
         self._remote = RemoteSamples(shards, store.options, cache_folder=cache_folder, cache_bytes=cache_bytes)
         self.ahead: int = store.options.requests

@@ -8,6 +8,9 @@ import numpy as np
 from dali_mixup.dataset.dataset import PixelDataset
 from dali_mixup.dataset.orientation import UPRIGHT, turn
 from dali_mixup.dataset.packed import PackedDataset, check_size
+from dali_mixup.dataset.remote_files import RemoteError
+from dali_mixup.dataset.remote_pixels import cut_pieces
+from dali_mixup.dataset.remote_samples import Place, RemoteSamples
 from dali_mixup.errors import DatasetError
 from dali_mixup.geometry.geometry import Windows
 
@@ -16,7 +19,7 @@ class PixelPack(PixelDataset, PackedDataset):
     """Images as uint8 levels, one `.npy` of (H, W, 3) in the tar for each. See `PackedDataset`.
 
     A copy, also by pickle, maps the shards itself. As with any mapped file, a shard that is cut short while a program
-    uses it ends that program.
+    uses it ends that program. Of a URL pieces are mapped from the cache, or held in memory.
     """
 
     heights: np.ndarray
@@ -25,10 +28,16 @@ class PixelPack(PixelDataset, PackedDataset):
 
     def _take(self, arrays: dict[str, np.ndarray]) -> None:
         self.heights, self.widths, self.bad_files = arrays["height"], arrays["width"], {}
-        self._start = self._offset + arrays["size"] - 3 * self.heights.astype(np.int64) * self.widths
+        size = 3 * self.heights.astype(np.int64) * self.widths
+        self._start = self._offset + arrays["size"] - size
+        self._part = self._shard  # of what is mapped
         self._same = bool((self.heights == self.heights[0]).all() and (self.widths == self.widths[0]).all())
         self._turned = False
         self._maps: dict[int, np.ndarray] = {}
+        if self._remote is not None:
+            self._part, self._places = cut_pieces(self._shard, self._start, size)
+            self._start = self._start - np.array([place.start for place in self._places], np.int64)[self._part]
+            self._maps = dict(enumerate(self._fetch(self._remote, self._places)))
 
     @property
     def stack(self) -> None:
@@ -48,14 +57,14 @@ class PixelPack(PixelDataset, PackedDataset):
 
     def whole(self, numbers: np.ndarray) -> np.ndarray:
         """See `PixelDataset`."""
-        shards, starts = self._shard[numbers], self._start[numbers]
-        first = int(shards[0])
-        if (shards == first).all():
+        parts, starts = self._part[numbers], self._start[numbers]
+        first = int(parts[0])
+        if (parts == first).all():
             return self._anywhere(first)[starts]
         images = np.empty((len(numbers), int(self.heights[0]), int(self.widths[0]), 3), np.uint8)
-        for shard in np.unique(shards).tolist():
-            rows = shards == shard
-            images[rows] = self._anywhere(shard)[starts[rows]]
+        for part in np.unique(parts).tolist():
+            rows = parts == part
+            images[rows] = self._anywhere(part)[starts[rows]]
         return images
 
     def cut(self, numbers: np.ndarray, windows: Windows) -> list[np.ndarray]:
@@ -69,27 +78,40 @@ class PixelPack(PixelDataset, PackedDataset):
 
     def _image(self, number: int) -> np.ndarray:
         shape = int(self.heights[number]), int(self.widths[number]), 3
-        image = np.ndarray(shape, np.uint8, self._map(int(self._shard[number])), int(self._start[number]))
+        image = np.ndarray(shape, np.uint8, self._map(int(self._part[number])), int(self._start[number]))
         return turn(image, int(self._orientations[number])) if self._turned else image
 
-    def _anywhere(self, shard: int) -> np.ndarray:
-        """The image that would begin at each byte of a shard, (bytes, H, W, 3), all of one memory."""
-        levels, height, width = self._map(shard), int(self.heights[0]), int(self.widths[0])
+    def _anywhere(self, part: int) -> np.ndarray:
+        """The image that would begin at each byte of a part, (bytes, H, W, 3), all of one memory."""
+        levels, height, width = self._map(part), int(self.heights[0]), int(self.widths[0])
         count = len(levels) - 3 * height * width + 1
         return np.ndarray((count, height, width, 3), np.uint8, levels, strides=(1, 3 * width, 3, 1))
 
-    def _map(self, shard: int) -> np.ndarray:
-        """The bytes of a shard."""
-        levels = self._maps.get(shard)
+    def _map(self, part: int) -> np.ndarray:
+        """The bytes of a shard, or of a piece of one at a URL."""
+        levels = self._maps.get(part)
         if levels is None:
-            path = self.folder / self._shards[shard]
-            try:
-                levels = np.asarray(np.memmap(path, np.uint8, "r"))
-            except (OSError, ValueError) as error:
-                raise DatasetError(f"{path} can't be read ({error}); pack it again") from error
-            check_size(path, len(levels), self._shard_bytes[shard])
-            self._maps[shard] = levels
+            if self._remote is None:
+                levels = self._map_shard(part)
+            else:
+                (levels,) = self._fetch(self._remote, [self._places[part]])
+            self._maps[part] = levels
         return levels
+
+    def _map_shard(self, shard: int) -> np.ndarray:
+        path = self.folder / self._shards[shard]
+        try:
+            levels = np.asarray(np.memmap(path, np.uint8, "r"))
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{path} can't be read ({error}); pack it again") from error
+        check_size(path, len(levels), self._shard_bytes[shard])
+        return levels
+
+    def _fetch(self, remote: RemoteSamples, places: list[Place]) -> list[np.ndarray]:
+        try:
+            return remote.map(places)
+        except RemoteError as error:
+            raise DatasetError(str(error)) from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": {}}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 PART = ".part"
 LOOK_AGAIN = 0.01  # seconds between looks at a piece that another one fetches
 ROOM_AT_ONCE = 0.1  # of the limit, which is made when it is reached, since looking for the oldest takes long
@@ -60,6 +62,17 @@ class RangeCache:
         finally:
             os.close(fd)
         return data if len(data) == size else None
+
+    def map(self, name: str, size: int) -> np.ndarray | None:
+        """A piece, (size,) uint8, mapped to memory; None if it isn't kept. It may leave the cache meanwhile."""
+        path = self.folder / name
+        try:
+            levels = np.asarray(np.memmap(path, np.uint8, "r"))
+            if self.most_bytes is not None:
+                os.utime(path)
+        except (OSError, ValueError):
+            return None
+        return levels if len(levels) == size else None
 
     def keep(self, name: str, size: int, fetch: Callable[[], bytes]) -> tuple[bytes, OSError | None]:
         """A piece that isn't kept: of all processes that ask for it one fetches it, and the others wait.

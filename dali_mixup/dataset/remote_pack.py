@@ -1,6 +1,7 @@
 """A pack at a URL: its index is fetched whole, and its shards are looked at."""
 
 import hashlib
+import json
 import shutil
 import tempfile
 import uuid
@@ -50,6 +51,15 @@ def load_index(files: RemoteFiles, url: str, cache_folder: Path | None) -> Index
         return _without_cache(files, url, about, cache_folder, error)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def holds_pixels(files: RemoteFiles, url: str) -> bool:
+    """Whether a pack is one of pixels; False for what is none, which `load_index` refuses."""
+    try:
+        about = json.loads(files.read_all(f"{url}/{ABOUT}"))
+    except (RemoteError, ValueError):
+        return False
+    return isinstance(about, dict) and bool(about.get("pixels", False))
 
 
 def ask_shards(files: RemoteFiles, url: str, shards: Sequence[Mapping[str, Any]]) -> list[RemoteFile]:

@@ -7,11 +7,13 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dali_mixup.dataset.dataset import Encoded
 from dali_mixup.dataset.range_cache import RangeCache
 from dali_mixup.dataset.remote import Remote
-from dali_mixup.dataset.remote_files import LONGEST_PAUSE, RemoteFile, RemoteFiles
-from dali_mixup.errors import ReadError
+from dali_mixup.dataset.remote_files import LONGEST_PAUSE, RemoteError, RemoteFile, RemoteFiles
+from dali_mixup.errors import ReadError, must_be
 
 SAMPLES = "samples"  # in the cache folder
 LOOK_AGAIN = 0.2  # seconds between looks whether a sample is still needed
@@ -92,14 +94,47 @@ class RemoteSamples:
             if is_dropped():
                 raise CancelledError
             wait([started], LOOK_AGAIN)
+        self._say_unkept()
+        return started.result()
+
+    def map(self, places: Sequence[Place]) -> list[np.ndarray]:
+        """Parts as memory, (size,) uint8 each: mapped from the cache, or held where they can't be kept.
+
+        Raises:
+            RemoteError: one can't be fetched; it names the file.
+            ValueError: the cache may not hold them all.
+        """
+        total = sum(place.size for place in places)
+        if self.cache is not None and self.cache.most_bytes is not None and total > self.cache.most_bytes:
+            raise ValueError(must_be("cache_bytes", f"at least {total} for these pixels", self.cache.most_bytes))
+        begun = [self._threads().submit(self._map, place) for place in places]
+        try:
+            return [future.result() for future in begun]
+        finally:
+            for future in begun:  # where one failed, nobody needs the others
+                future.cancel()
+            self._say_unkept()
+
+    def _map(self, place: Place) -> np.ndarray:
+        levels = None if self.cache is None else self.cache.map(self._name(place), place.size)
+        if levels is not None:
+            return levels
+        try:
+            data = self.store.read(*self._range(place)) if self.cache is None else self._fetch(self.cache, place)
+        except RemoteError as error:
+            raise RemoteError(f"{self.files[place.file].url} can't be read: {error}") from error
+        levels = None if self.cache is None else self.cache.map(self._name(place), place.size)
+        return np.frombuffer(data, np.uint8) if levels is None else levels
+
+    def _say_unkept(self) -> None:
+        """Warn once if the cache can't be written."""
         if self._unkept is not None and not self._said:
             self._said = True
             warnings.warn(
                 f"samples can't be kept in {self._given['cache_folder']} ({self._unkept.strerror}), and are fetched "
                 "again when they are needed; free some space, or bound them with cache_bytes",
-                stacklevel=2,
+                stacklevel=3,
             )
-        return started.result()
 
     def _fetch(self, cache: RangeCache, place: Place) -> bytes:
         data, error = cache.keep(self._name(place), place.size, lambda: self.store.read(*self._range(place)))

@@ -209,13 +209,6 @@ def test_a_shard_that_is_cut_before_it_is_needed_is_named(small, tmp_path):
         list(loader(packed))
 
 
-def test_a_url_is_refused_with_the_way_out(small):
-    fsspec = pytest.importorskip("fsspec")
-    fsspec.filesystem("memory").put(str(small), "/pixels", recursive=True)
-    with pytest.raises(dm.DatasetError, match=r"memory://pixels.*copy the pack to a disk of this machine"):
-        dm.PackedDataset("memory://pixels")
-
-
 def _flip(path, at):
     content = bytearray(path.read_bytes())
     content[at] ^= 1
