@@ -1,8 +1,9 @@
 """What a pack costs and what it brings: time to pack, size, bytes read per epoch, and the speed of a Loader on it.
 
-The files of a folder are packed as they are, and shrunk to 400 pixels at quality 90. One Loader each, with a random
-resized crop, flip and mixup, walks through whole epochs of the files and of both packs in turns, in this process. Bytes
-are those of the windows that one epoch plans.
+The files of a folder are packed as they are, shrunk to 400 pixels at quality 90, and as pixels of that size. One Loader
+each, with a random resized crop, flip and mixup, walks through whole epochs of the files and of the packs in turns, in
+this process; and so does a decoder alone, without resize, mixup and normalization. Bytes are those of the windows
+that one epoch plans.
 
 On a GPU each is measured with several shares of the JPEG engine. `--packed` takes packs that were made before.
 
@@ -31,11 +32,15 @@ from bench.peers.ours import open_loader
 from bench.peers.packs import LONG_SIDE, QUALITY
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
-from dali_mixup.dataset.dataset import ImageDataset
+from dali_mixup.dataset.dataset import ImageDataset, PixelDataset
 from dali_mixup.dataset.encoded_pack import EncodedPack
+from dali_mixup.decode.open_decoder import open_decoder
+from dali_mixup.plan.state import Cursor
+from dali_mixup.threads import split_threads
 
-FILES, LOSSLESS, SHRUNK = "files", "lossless pack", f"pack of {LONG_SIDE} px"
-PLACES = {LOSSLESS: "lossless", SHRUNK: "shrunk"}
+FILES, LOSSLESS, SHRUNK, PIXELS = "files", "lossless pack", f"pack of {LONG_SIDE} px", f"pixels of {LONG_SIDE} px"
+PLACES = {LOSSLESS: "lossless", SHRUNK: "shrunk", PIXELS: "pixels"}
+DECODE = "decode: "  # before the name of what is decoded alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ class Options:
     images: int | None = option(None, "of each per round, files again and again (default each file once)")
     rounds: int = option(7, "timed rounds")
     packed: str | None = option(
-        None, "a folder with packs lossless/ and shrunk/ of the images, which are made otherwise"
+        None, "a folder with packs lossless/, shrunk/ and perhaps pixels/ of the images, which are made otherwise"
     )
     loads: tuple[float, ...] = option((0.65, 0.0, 1.0), "on a GPU, hardware decoder shares to try")
     device: str = option(best_device, "where batches must arrive (default the GPU if there is one)")
@@ -72,14 +77,17 @@ def measure(options: Options) -> Iterator[Found]:
         made = Path(options.packed or folder)
         packing = {} if options.packed else _pack(files, made)
         datasets: dict[str, ImageDataset] = {FILES: files}
-        datasets |= {name: dm.PackedDataset(made / place) for name, place in PLACES.items()}
-        cases = []
+        datasets |= {name: dm.PackedDataset(made / place) for name, place in PLACES.items() if (made / place).exists()}
+        cases, loads = [], options.loads if on_gpu else (None,)
         for name, dataset in datasets.items():
-            for load in options.loads if on_gpu else (None,):
+            for load in loads:
                 decode = None if load is None else dm.GpuDecode(hw_decoder_load=load)
                 loader = open_loader(feed, dm.MixUp(alpha=ALPHA), decode, dataset=dataset, images=options.images)
                 label = name if load is None else f"{name}, engine {load:g}"
                 cases.append(Case(name=label, label=label, run=partial(timed, partial(_walk, loader), options.device)))
+                if load == loads[0]:
+                    walk = partial(timed, _DecoderWalk(loader), options.device)
+                    cases.append(Case(name=DECODE + name, label=DECODE + name, run=walk))
                 if name != FILES:
                     packing.setdefault(name, {})["bytes read"] = _share_read(loader, files.sizes.file_size)
         settings = {"files": len(files), "bytes": int(files.sizes.file_size.sum())}
@@ -88,11 +96,12 @@ def measure(options: Options) -> Iterator[Found]:
 
 
 def _pack(files: dm.FileList, folder: Path) -> dict[str, dict[str, float]]:
-    """Write both packs; by name what that took."""
+    """Write the packs; by name what that took."""
     packing: dict[str, dict[str, float]] = {}
-    for name, shrink in ((LOSSLESS, dm.Shrink()), (SHRUNK, dm.Shrink(max_size=LONG_SIDE, quality=QUALITY))):
+    small = dm.Shrink(max_size=LONG_SIDE, quality=QUALITY)
+    for name, shrink in ((LOSSLESS, dm.Shrink()), (SHRUNK, small), (PIXELS, small)):
         start = time.perf_counter()
-        report = dm.pack(files, folder / PLACES[name], shrink=shrink, progress=False)
+        report = dm.pack(files, folder / PLACES[name], shrink=shrink, pixels=name == PIXELS, progress=False)
         seconds = time.perf_counter() - start
         packing[name] = {
             "seconds per 1000 images": 1000 * seconds / report.samples,
@@ -103,13 +112,18 @@ def _pack(files: dm.FileList, folder: Path) -> dict[str, dict[str, float]]:
 
 def describe(report: Report) -> str:
     """Time, size and bytes in shares of the files', and speed in multiples."""
-    rows, baseline = [], report.results[0]
-    for result in report.results:
-        packing = report.derived["packing"].get(result.name.partition(",")[0], {})
+    rows, by_name = [], {result.name: result for result in report.results}
+    baseline = report.results[0]
+    for name, result in by_name.items():
+        if name.startswith(DECODE):
+            continue
+        packing = report.derived["packing"].get(name.partition(",")[0], {})
         keys = ("seconds per 1000 images", "size", "bytes read")
         cells = [f"{packing[key]:.2f}" if key in packing else "" for key in keys]
-        rows.append([result.name, *cells, format_spread(result.rate), format_spread(speedup(result, baseline), 2)])
-    columns = ["images", "s to pack 1000", "size", "bytes read", "images/s", f"x {baseline.name}"]
+        decode = by_name.get(DECODE + name.partition(",")[0])
+        cells += [format_spread(result.rate), format_spread(speedup(result, baseline), 2)]
+        rows.append([name, *cells, format_spread(decode.rate) if decode else ""])
+    columns = ["images", "s to pack 1000", "size", "bytes read", "images/s", f"x {baseline.name}", "decoded alone/s"]
     settings = report.settings
     return (
         f"{format_table(columns, rows)}\n\nSize and bytes read in shares of the {settings['bytes'] / 1e6:.0f} MB of "
@@ -121,19 +135,47 @@ def _walk(loader: dm.Loader) -> int:
     return sum(len(images) for images, _ in loader)
 
 
+class _DecoderWalk:
+    """Reads and decodes epoch after epoch, or copies their pixels, as a Loader has it done."""
+
+    def __init__(self, loader: dm.Loader):
+        self.plan, self.epochs = loader.plan, 0
+        self.decoder = open_decoder(
+            loader.plan,
+            device=torch.device(loader.device),
+            num_threads=split_threads(loader.num_threads).decode,
+            prefetch=loader.prefetch,
+            gpu_decode=loader.gpu_decode,
+            max_pixels=loader.max_pixels,
+            max_bad_fraction=None,
+        )
+
+    def __call__(self) -> int:
+        self.decoder.seek(Cursor(self.epochs, 0))
+        self.epochs += 1
+        images = 0
+        for _ in self.plan.steps():
+            images += len(self.decoder.next().plan.indices)
+            self.decoder.release()
+        return images
+
+
 def _share_read(loader: dm.Loader, sizes: np.ndarray) -> float:
     """What is read of a pack for the windows of an epoch, in shares of the files' `sizes` in bytes."""
-    plan, order, dataset = loader.plan, loader.plan.order(0), cast(EncodedPack, loader.dataset)
+    plan, order, dataset = loader.plan, loader.plan.order(0), loader.dataset
     read = whole = 0
     for step in plan.steps():
         batch = plan.batch(0, order, step)
-        pieces = dataset.read(batch.indices.tolist(), batch.windows)
-        read += sum(len(piece.data) for piece in pieces if not isinstance(piece, str))
+        if isinstance(dataset, PixelDataset):
+            read += sum(window.nbytes for window in dataset.cut(batch.indices, batch.windows))
+        else:
+            pieces = cast(EncodedPack, dataset).read(batch.indices.tolist(), batch.windows)
+            read += sum(len(piece.data) for piece in pieces if not isinstance(piece, str))
         whole += int(sizes[batch.indices].sum())
     return read / whole
 
 
-plot = partial(draw_bars, axis="images/s", colors={LOSSLESS: OURS_COLOR, SHRUNK: OURS_COLOR})
+plot = partial(draw_bars, axis="images/s", colors=dict.fromkeys(PLACES, OURS_COLOR))
 bench = Bench("pack", __doc__, Options, measure, describe, unit="images", plot=plot)
 main = bench.main
 

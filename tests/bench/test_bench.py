@@ -541,8 +541,13 @@ def test_a_pack_is_timed_beside_its_files(flat_folder, tmp_path, capsys):
     assert pack.main([str(flat_folder), *options, "--json", paths[0], "--plot", paths[1]]) == 0
     assert "x files" in capsys.readouterr().out
     read = report.read_json(paths[0])
-    assert [result.name for result in read.results] == ["files", "lossless pack", "pack of 400 px"]
-    assert all(0 < packing["bytes read"] < 2 for packing in read.derived["packing"].values())
+    names = ["files", "lossless pack", "pack of 400 px", "pixels of 400 px"]
+    assert [result.name for result in read.results] == [each for name in names for each in (name, f"decode: {name}")]
+    assert all(result.rate.low > 0 for result in read.results)
+    packing = read.derived["packing"]
+    assert [*packing] == names[1:]
+    assert all(0 < packing[name]["bytes read"] < 2 for name in names[1:3])
+    assert packing["pixels of 400 px"]["bytes read"] > 1
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
 
 

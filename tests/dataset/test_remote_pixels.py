@@ -139,8 +139,7 @@ def test_a_limit_that_the_pixels_exceed_is_refused(server, tmp_path):
     enough = int(str(caught.value).split()[5])
     assert total <= enough < 2 * total  # with the headers between them
     assert len(dm.PackedDataset(f"{server.url}/small", cache_dir=tmp_path, cache_bytes=enough)) == 430
-    kept = [path for path in (tmp_path / "samples").glob("*/*")]
-    assert sum(path.stat().st_size for path in kept) <= enough
+    assert sum(path.stat().st_size for path in (tmp_path / "samples").glob("*/*")) <= enough
 
 
 def test_a_memory_store_works(place):
