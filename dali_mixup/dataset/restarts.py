@@ -23,7 +23,7 @@ RESTART_INTERVAL = 0xDD
 BLOCK = 8
 CONTEXT = 1  # pixels around a window that its smoothed chroma depends on
 LONGEST_HEADER = 2**16 - 1
-USUAL_WIDTH = 32  # of a segment, pixels: narrower ones cost bytes, wider ones decoded pixels that no window needs
+BEST_WIDTH = 1.4  # of a segment, in square roots of the image's width, both in pixels
 
 
 class Segments(NamedTuple):
@@ -93,18 +93,20 @@ def interval_of(data: bytes) -> int:
 def best_interval(width: int, unit: int) -> int:
     """After how many of the units in a row restart markers are best: a divisor of their number.
 
-    That whose width in pixels is nearest to `USUAL_WIDTH` by ratio. Short intervals cost bytes, long ones cut roughly.
+    That whose width in pixels is nearest by ratio to `BEST_WIDTH`. Each segment of a window costs bytes and time, and
+    half a segment at each of its sides is decoded in vain: what both cost together is least at a width that grows as
+    the square root of the window's.
 
     Args:
         width: of the image, in pixels.
         unit: width of what is coded together, in pixels.
 
-    >>> [best_interval(width, unit=16) for width in (16, 224, 400, 500, 750)]
-    [1, 2, 1, 2, 1]
+    >>> [best_interval(width, unit=16) for width in (16, 224, 500, 750, 4032)]
+    [1, 1, 2, 1, 6]
     """
-    across = -(-width // unit)
+    across, best = -(-width // unit), BEST_WIDTH * math.sqrt(width)
     fitting = (n for n in range(1, across + 1) if across % n == 0)
-    return min(fitting, key=lambda n: abs(math.log(n * unit / USUAL_WIDTH)))
+    return min(fitting, key=lambda n: abs(math.log(n * unit / best)))
 
 
 def _read_header(data: bytes) -> _Header | None:
