@@ -27,8 +27,9 @@ import torch
 import dali_mixup as dm
 from bench.command import DATA, Bench, Found, argument, best_device, option
 from bench.feed import ALPHA, Feed, find_feed
-from bench.measure import Case, measure_rounds, speedup, timed
-from bench.peers.ours import open_loader
+from bench.machine import wait_until_idle
+from bench.measure import Case, Timing, measure_rounds, speedup, timed
+from bench.peers.ours import READY, open_loader, time_epoch
 from bench.peers.packs import LONG_SIDE, QUALITY
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
@@ -84,10 +85,9 @@ def measure(options: Options) -> Iterator[Found]:
                 decode = None if load is None else dm.GpuDecode(hw_decoder_load=load)
                 loader = open_loader(feed, dm.MixUp(alpha=ALPHA), decode, dataset=dataset, images=options.images)
                 label = name if load is None else f"{name}, engine {load:g}"
-                cases.append(Case(name=label, label=label, run=partial(timed, partial(_walk, loader), options.device)))
+                cases.append(Case(name=label, label=label, run=partial(time_epoch, loader)))
                 if load == loads[0]:
-                    walk = partial(timed, _DecoderWalk(loader), options.device)
-                    cases.append(Case(name=DECODE + name, label=DECODE + name, run=walk))
+                    cases.append(Case(name=DECODE + name, label=DECODE + name, run=_DecoderWalk(loader)))
                 if name != FILES:
                     packing.setdefault(name, {})["bytes read"] = _share_read(loader, files.sizes.file_size)
         settings = {"files": len(files), "bytes": int(files.sizes.file_size.sum())}
@@ -131,10 +131,6 @@ def describe(report: Report) -> str:
     )
 
 
-def _walk(loader: dm.Loader) -> int:
-    return sum(len(images) for images, _ in loader)
-
-
 class _DecoderWalk:
     """Reads and decodes epoch after epoch, or copies their pixels, as a Loader has it done."""
 
@@ -150,11 +146,19 @@ class _DecoderWalk:
             max_bad_fraction=None,
         )
 
-    def __call__(self) -> int:
+    def __call__(self) -> Timing:
+        """Time an epoch as `time_epoch` does."""
         self.decoder.seek(Cursor(self.epochs, 0))
         self.epochs += 1
+        left = len(list(self.plan.steps())) - READY
+        self._decode(READY)
+        timing = timed(lambda: self._decode(left), self.decoder.device)
+        wait_until_idle()
+        return timing
+
+    def _decode(self, batches: int) -> int:
         images = 0
-        for _ in self.plan.steps():
+        for _ in range(batches):
             images += len(self.decoder.next().plan.indices)
             self.decoder.release()
         return images

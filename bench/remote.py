@@ -25,7 +25,7 @@ from bench.command import DATA, Bench, Found, argument, option
 from bench.feed import ALPHA, Feed, find_feed
 from bench.late import register, serve_late
 from bench.measure import Case, Timing, measure_rounds, speedup, spread
-from bench.peers.ours import open_loader, write_tar
+from bench.peers.ours import open_loader, time_epoch, write_tar
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
 from dali_mixup.dataset.dataset import ImageDataset
@@ -103,11 +103,9 @@ def _storage(options: Options, place: str) -> dict[str, float]:
 
 def _walk(loader: dm.Loader, milliseconds: list[float]) -> Timing:
     """Time an epoch, and add what an image took of this process's cores."""
-    begin, busy = time.perf_counter(), time.process_time()
-    items = sum(len(images) for images, _ in loader)
-    seconds = time.perf_counter() - begin
-    milliseconds.append(1000 * (time.process_time() - busy) / items)
-    return Timing(items=items, seconds=seconds)
+    busy, timing = time.process_time(), time_epoch(loader)
+    milliseconds.append(1000 * (time.process_time() - busy) / (len(loader) * loader.batch_size))
+    return timing
 
 
 def describe(report: Report) -> str:

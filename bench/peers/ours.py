@@ -9,9 +9,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from bench.feed import ALPHA, Batches, Feed, forever
+from bench.machine import wait_until_idle
+from bench.measure import Timing, timed
 from dali_mixup import FileList, GpuDecode, ImagePipeline, Loader, MixUp, TarDataset
 from dali_mixup.dataset.dataset import ImageDataset
 from dali_mixup.pipelines import imagenet
+
+READY = 4  # batches: more than a Loader prepares
 
 
 def with_mixup(feed: Feed) -> Batches:
@@ -31,6 +35,24 @@ def from_tar(feed: Feed) -> Batches:
         write_tar(file, distinct(feed))
         dataset = TarDataset(file, cache_dir=folder, progress=False)
         yield from forever(open_loader(feed, MixUp(alpha=ALPHA), dataset=dataset))
+
+
+def time_epoch(loader: Loader) -> Timing:
+    """Time an epoch behind its first batches, which were ready before it began.
+
+    What the loader prepares for the next epoch is done when this returns: it would take time from another loader.
+
+    Raises:
+        ValueError: the epoch has no other batches.
+    """
+    if len(loader) <= READY:
+        raise ValueError(f"an epoch must have more than {READY} batches, has {len(loader)}; take smaller ones")
+    iterator = iter(loader)
+    for _ in range(READY):
+        next(iterator)
+    timing = timed(lambda: sum(len(images) for images, _ in iterator), loader.device)
+    wait_until_idle()
+    return timing
 
 
 def write_tar(file: str, samples: Iterable[tuple[str, int]]) -> None:

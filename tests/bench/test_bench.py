@@ -26,6 +26,7 @@ from bench import (
     pack,
     remote,
     report,
+    scaled,
     scaling,
     throughput,
 )
@@ -33,7 +34,7 @@ from bench import feed as feeds
 from bench.machine import CpuTimes, cores_of_others, wait_until_quiet
 from bench.measure import Case, Result, Spread, Timing, measure_cases, speedup
 from bench.peers import arrays
-from bench.peers.ours import open_loader
+from bench.peers.ours import READY, open_loader, time_epoch
 from bench.rivals import LoaderFailedError, apart
 from bench.torchvision_fix import import_torchvision
 from tests.conftest import jpeg_bytes, picture
@@ -524,7 +525,7 @@ def test_scaling_fits_how_cost_grows(flat_folder, tmp_path, capsys):
 
 
 def test_what_is_far_away_is_timed_beside_what_is_here(flat_folder, tmp_path, capsys):
-    options = ["--rounds", "1", "--batch-size", "4", "--size", "32", "--latency", "0.01", "--requests", "8"]
+    options = ["--rounds", "1", "--batch-size", "1", "--size", "32", "--latency", "0.01", "--requests", "8"]
     paths = [str(tmp_path / name) for name in ("remote.json", "remote.png")]
     assert remote.main([str(flat_folder), *options, "--json", paths[0], "--plot", paths[1]]) == 0
     read = report.read_json(paths[0])
@@ -537,7 +538,7 @@ def test_what_is_far_away_is_timed_beside_what_is_here(flat_folder, tmp_path, ca
 
 def test_a_pack_is_timed_beside_its_files(flat_folder, tmp_path, capsys):
     paths = [str(tmp_path / name) for name in ("result.json", "plot.png")]
-    options = ["--batch-size", "2", "--size", "32", "--rounds", "1"]
+    options = ["--batch-size", "1", "--size", "32", "--rounds", "1"]
     assert pack.main([str(flat_folder), *options, "--json", paths[0], "--plot", paths[1]]) == 0
     assert "x files" in capsys.readouterr().out
     read = report.read_json(paths[0])
@@ -549,6 +550,30 @@ def test_a_pack_is_timed_beside_its_files(flat_folder, tmp_path, capsys):
     assert all(0 < packing[name]["bytes read"] < 2 for name in names[1:3])
     assert packing["pixels of 400 px"]["bytes read"] > 1
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_epoch_that_is_ready_before_it_begins_is_not_timed(feed):
+    loader = open_loader(feed, None)
+    with pytest.raises(ValueError, match=rf"more than {READY} batches, has {len(loader)}; take smaller ones"):
+        time_epoch(loader)
+
+
+def test_scaled_decode_is_timed_beside_the_exact_one(tmp_path, capsys):
+    for number in range(2):
+        picture(500, 700, number).save(tmp_path / f"{number}.jpg")
+    result = tmp_path / "scaled.json"
+    options = ["--batch-size", "2", "--images", "10", "--size", "64", "--rounds", "1", "--json", str(result)]
+    assert scaled.main([str(tmp_path), *options]) == 0
+    assert "x train, files, exact" in capsys.readouterr().out
+    read = report.read_json(str(result))
+    ways = [f"{place}, {decode}" for place in ("files", "pack") for decode in ("exact", "scaled")]
+    assert [each.name for each in read.results] == [
+        "bits",
+        *(f"{kind}, {way}" for kind in ("val", "train") for way in ways),
+    ]
+    shares = read.derived["windows by scale"]
+    assert shares["val"] == {"2": 1.0}
+    assert sum(shares["train"].values()) == pytest.approx(1)
 
 
 def test_linked_files_are_the_given_ones_in_turn_and_vanish(flat_folder, tmp_path, monkeypatch):

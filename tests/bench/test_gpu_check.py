@@ -153,7 +153,7 @@ def test_the_whole_check_runs_on_a_bare_machine(prepared, tmp_path):
     names = {result["name"] for part in ("throughput", "sweeps") for result in parts[part]["found"]["results"]}
     assert names >= {"batch 4: ours", "batch 4: DALI without mixup", "hints: size hints on"}
     assert {kind["error"] for kind in parts["smoke"]["found"]["derived"]["kinds"].values()} == {""}
-    assert len(parts["pack"]["found"]["results"]) == 3
+    assert len(parts["pack"]["found"]["results"]) == 6
     text = (out / "gpu_check.md").read_text()
     assert "its figures mean nothing" in text
     titles = ("Reaches", "Parts", "Tests", "Kinds of Loaders", "Throughput", "Stage", "Packs", "Settings", "CIFAR-10")
