@@ -1,9 +1,10 @@
 """What `decode="scaled"` brings on photos of many megapixels: exact and scaled decode of files and of their pack.
 
 One Loader each walks through whole epochs in turns, in this process: `imagenet.val` and `imagenet.train`, with exact
-and with scaled decode, of the files and of a lossless pack of them, which is written beforehand. `bits` decodes every
-file at an eighth of its size in as many threads, which is little but reading its entropy-coded bits: who decodes whole
-files by libjpeg-turbo can't be faster.
+and with scaled decode, of the files and of a lossless pack of them, and with exact decode of a pack that is shrunk to
+twice the output's height; the packs are written beforehand. `bits` decodes every file at an eighth of its size in as
+many threads, which is little but reading its entropy-coded bits: who decodes whole files by libjpeg-turbo can't be
+faster.
 
 Examples:
     python -m bench.scaled path/to/large/photos
@@ -31,7 +32,7 @@ from dali_mixup.decode.turbojpeg import PIXEL_FORMAT_RGB, open_turbojpeg
 from dali_mixup.pipelines import imagenet
 from dali_mixup.threads import split_threads
 
-BITS = "bits"
+BITS, SHRUNK = "bits", "shrunk pack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +61,14 @@ def measure(options: Options) -> Iterator[Found]:
     pipelines = {"val": imagenet.val(options.size), "train": imagenet.train(options.size)}
     shares: dict[str, dict[int, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        dm.pack(files, Path(folder) / "pack", progress=False)
-        datasets = {"files": files, "pack": dm.PackedDataset(Path(folder) / "pack")}
+        small = dm.Shrink(short_side=2 * options.size)
+        for name, shrink in (("pack", dm.Shrink()), (SHRUNK, small)):
+            dm.pack(files, Path(folder) / name, shrink=shrink, progress=False)
+        datasets = {"files": files} | {name: dm.PackedDataset(Path(folder) / name) for name in ("pack", SHRUNK)}
         cases = [Case(name=BITS, label=BITS, run=partial(timed, partial(_decode_bits, found.paths), "cpu"))]
         for kind, pipeline in pipelines.items():
             for place, dataset in datasets.items():
-                for decode in ("exact", "scaled"):
+                for decode in ("exact",) if place == SHRUNK else ("exact", "scaled"):
                     made = replace(pipeline, decode=decode)
                     loader = open_loader(
                         feed, dm.MixUp(alpha=ALPHA), dataset=dataset, images=options.images, pipeline=made

@@ -567,6 +567,7 @@ def test_scaled_decode_is_timed_beside_the_exact_one(tmp_path, capsys):
     assert "x train, files, exact" in capsys.readouterr().out
     read = report.read_json(str(result))
     ways = [f"{place}, {decode}" for place in ("files", "pack") for decode in ("exact", "scaled")]
+    ways.append("shrunk pack, exact")
     assert [each.name for each in read.results] == [
         "bits",
         *(f"{kind}, {way}" for kind in ("val", "train") for way in ways),
