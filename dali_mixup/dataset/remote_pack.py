@@ -27,10 +27,7 @@ def load_index(files: RemoteFiles, url: str, cache_folder: Path | None) -> Index
     Raises:
         DatasetError: there is no pack, it is damaged or of another version, or it can't be reached.
     """
-    try:
-        about = files.read_all(f"{url}/{ABOUT}")
-    except RemoteError as error:
-        raise DatasetError(must_be("folder", "the URL of a pack", url, f"{url}/{ABOUT}: {error}")) from error
+    about = _fetch_about(files, url)
     if cache_folder is None:
         return _fetch(files, url, about)
     kept = cache_folder / INDEXES / hashlib.blake2b(about, digest_size=16).hexdigest()
@@ -54,10 +51,15 @@ def load_index(files: RemoteFiles, url: str, cache_folder: Path | None) -> Index
 
 
 def holds_pixels(files: RemoteFiles, url: str) -> bool:
-    """Whether a pack is one of pixels; False for what is none, which `load_index` refuses."""
+    """Whether a pack is one of pixels; False for what is none, which `load_index` refuses.
+
+    Raises:
+        DatasetError: there is nothing, or it can't be reached.
+    """
+    content = _fetch_about(files, url)
     try:
-        about = json.loads(files.read_all(f"{url}/{ABOUT}"))
-    except (RemoteError, ValueError):
+        about = json.loads(content)
+    except ValueError:
         return False
     return isinstance(about, dict) and bool(about.get("pixels", False))
 
@@ -81,6 +83,13 @@ def ask_shards(files: RemoteFiles, url: str, shards: Sequence[Mapping[str, Any]]
                 text = f"{found[-1].url} must have {shard['bytes']} bytes, has {found[-1].size}"
                 raise DatasetError(f"{text}; copy the whole pack there again")
     return found
+
+
+def _fetch_about(files: RemoteFiles, url: str) -> bytes:
+    try:
+        return files.read_all(f"{url}/{ABOUT}")
+    except RemoteError as error:
+        raise DatasetError(must_be("folder", "the URL of a pack", url, f"{url}/{ABOUT}: {error}")) from error
 
 
 def _load(folder: Path, url: str) -> Index:

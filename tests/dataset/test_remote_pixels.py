@@ -112,6 +112,15 @@ def test_what_stays_unreachable_is_named_and_no_part_of_it_is_kept(server, tmp_p
     assert len(dm.PackedDataset(f"{server.url}/small", **options)) == 430
 
 
+def test_an_index_that_cannot_be_read_is_an_error_that_says_so(server):
+    server.fault = on("index.json", answer_with(500), times=1)
+    with pytest.raises(
+        dm.DatasetError, match=r"^folder must be the URL of a pack, got .*/small'.*index\.json: .*tried once"
+    ):
+        dm.PackedDataset(f"{server.url}/small", remote=dm.Remote(retries=0))
+    assert server.failed == 1
+
+
 def test_a_kept_piece_that_was_cut_short_is_fetched_again(server, place, tmp_path):
     dm.PackedDataset(f"{server.url}/small", cache_dir=tmp_path)
     piece = min(tmp_path.glob("samples/*/*"))
