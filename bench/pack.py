@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -26,7 +26,7 @@ import torch
 
 import dali_mixup as dm
 from bench.command import DATA, Bench, Found, argument, best_device, option
-from bench.feed import ALPHA, Feed, find_feed
+from bench.feed import ALPHA, find_feed
 from bench.machine import wait_until_idle
 from bench.measure import Case, Timing, measure_rounds, speedup, timed
 from bench.peers.ours import READY, open_loader, time_epoch
@@ -63,14 +63,8 @@ class Options:
 
 def measure(options: Options) -> Iterator[Found]:
     """Pack, then time epochs side by side."""
-    found = find_feed(options.data, options.files)
-    feed = Feed(
-        paths=found.paths,
-        labels=found.labels,
-        classes=found.classes,
-        batch_size=options.batch_size,
-        size=options.size,
-        device=options.device,
+    feed = replace(
+        find_feed(options.data, options.files), batch_size=options.batch_size, size=options.size, device=options.device
     )
     files = dm.FileList(feed.paths, feed.labels, cache=False, progress=False)
     on_gpu = torch.device(options.device).type == "cuda"

@@ -16,16 +16,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import dali_mixup as dm
 from bench.command import DATA, Bench, Found, argument, option
-from bench.feed import ALPHA, Feed, find_feed
+from bench.feed import ALPHA, find_feed
 from bench.late import register, serve_late
 from bench.measure import Case, Timing, measure_rounds, speedup, spread
-from bench.peers.ours import open_loader, time_epoch, write_tar
+from bench.peers.ours import READY, open_loader, time_epoch, write_tar
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
 from dali_mixup.dataset.dataset import ImageDataset
@@ -49,14 +49,7 @@ class Options:
 
 def measure(options: Options) -> Iterator[Found]:
     """Write a pack and a tar, then time epochs side by side."""
-    found = find_feed(options.data, options.files)
-    feed = Feed(
-        paths=found.paths,
-        labels=found.labels,
-        classes=found.classes,
-        batch_size=options.batch_size,
-        size=options.size,
-    )
+    feed = replace(find_feed(options.data, options.files), batch_size=options.batch_size, size=options.size)
     register()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -104,7 +97,8 @@ def _storage(options: Options, place: str) -> dict[str, float]:
 def _walk(loader: dm.Loader, milliseconds: list[float]) -> Timing:
     """Time an epoch, and add what an image took of this process's cores."""
     busy, timing = time.process_time(), time_epoch(loader)
-    milliseconds.append(1000 * (time.process_time() - busy) / (len(loader) * loader.batch_size))
+    images = timing.items * len(loader) / (len(loader) - READY)
+    milliseconds.append(1000 * (time.process_time() - busy) / images)
     return timing
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 import dali_mixup as dm
 from bench.command import DATA, Bench, Found, argument, option
-from bench.feed import ALPHA, Feed, find_feed
+from bench.feed import ALPHA, find_feed
 from bench.measure import Case, measure_rounds, speedup, timed
 from bench.peers.ours import list_files, open_loader, time_epoch
 from bench.report import Report, format_spread, format_table
@@ -49,14 +49,7 @@ class Options:
 
 def measure(options: Options) -> Iterator[Found]:
     """Pack the files, then time epochs side by side."""
-    found = find_feed(options.data, options.files)
-    feed = Feed(
-        paths=found.paths,
-        labels=found.labels,
-        classes=found.classes,
-        batch_size=options.batch_size,
-        size=options.size,
-    )
+    feed = replace(find_feed(options.data, options.files), batch_size=options.batch_size, size=options.size)
     files = list_files(feed)
     pipelines = {"val": imagenet.val(options.size), "train": imagenet.train(options.size)}
     shares: dict[str, dict[int, float]] = {}
@@ -65,7 +58,7 @@ def measure(options: Options) -> Iterator[Found]:
         for name, shrink in (("pack", dm.Shrink()), (SHRUNK, small)):
             dm.pack(files, Path(folder) / name, shrink=shrink, progress=False)
         datasets = {"files": files} | {name: dm.PackedDataset(Path(folder) / name) for name in ("pack", SHRUNK)}
-        cases = [Case(name=BITS, label=BITS, run=partial(timed, partial(_decode_bits, found.paths), "cpu"))]
+        cases = [Case(name=BITS, label=BITS, run=partial(timed, partial(_decode_bits, feed.paths), "cpu"))]
         for kind, pipeline in pipelines.items():
             for place, dataset in datasets.items():
                 for decode in ("exact",) if place == SHRUNK else ("exact", "scaled"):

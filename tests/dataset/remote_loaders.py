@@ -22,6 +22,11 @@ def same(first, second):
     return all(torch.equal(a, c) and torch.equal(b, d) for (a, b), (c, d) in zip(first, second, strict=True))
 
 
+def shard_requests(server):
+    """Path and range of all that was read of shards."""
+    return [(path, bounds) for method, path, bounds in server.requests if method == "GET" and path.endswith(".tar")]
+
+
 def kept_bytes(folder):
     """The bytes of all whole pieces in a cache with a limit, while nobody drops one or is given room."""
     with open(folder / range_cache.COUNTER, "a") as counter:

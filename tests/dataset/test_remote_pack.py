@@ -19,7 +19,7 @@ from PIL import Image
 
 import dali_mixup as dm
 from dali_mixup.dataset import range_cache, remote_pack
-from tests.dataset.remote_loaders import QUICK, kept_bytes, loader, same
+from tests.dataset.remote_loaders import QUICK, kept_bytes, loader, same, shard_requests
 from tests.range_server import RangeServer, answer_with, cut_short, on, reset, stall
 
 COUNT = 24
@@ -52,10 +52,6 @@ def here(place):
 def server(place):
     with RangeServer(place) as server:
         yield server
-
-
-def shard_requests(server):
-    return [(path, bounds) for method, path, bounds in server.requests if method == "GET" and path.endswith(".tar")]
 
 
 def quiet(server):

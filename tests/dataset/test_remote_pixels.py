@@ -13,7 +13,7 @@ import pytest
 import dali_mixup as dm
 from dali_mixup.dataset import range_cache, remote_pixels
 from tests.conftest import picture
-from tests.dataset.remote_loaders import QUICK, loader, same
+from tests.dataset.remote_loaders import QUICK, loader, same, shard_requests
 from tests.range_server import RangeServer, answer_with, cut_short, on, reset, stall
 
 PIECE = 50_000
@@ -43,10 +43,6 @@ def _small_pieces(monkeypatch):
 def server(place):
     with RangeServer(place) as server:
         yield server
-
-
-def shard_requests(server):
-    return [(path, bounds) for method, path, bounds in server.requests if method == "GET" and path.endswith(".tar")]
 
 
 def epochs(dataset):
