@@ -27,9 +27,8 @@ import torch
 import dali_mixup as dm
 from bench.command import DATA, Bench, Found, argument, best_device, option
 from bench.feed import ALPHA, find_feed
-from bench.machine import wait_until_idle
-from bench.measure import Case, Timing, measure_rounds, speedup, timed
-from bench.peers.ours import READY, open_loader, time_epoch
+from bench.measure import Case, Timing, measure_rounds, speedup
+from bench.peers.ours import open_loader, time_batches, time_epoch
 from bench.peers.packs import LONG_SIDE, QUALITY
 from bench.plots import OURS_COLOR, draw_bars
 from bench.report import Report, format_spread, format_table
@@ -141,21 +140,16 @@ class _DecoderWalk:
         )
 
     def __call__(self) -> Timing:
-        """Time an epoch as `time_epoch` does."""
+        """Time an epoch."""
         self.decoder.seek(Cursor(self.epochs, 0))
         self.epochs += 1
-        left = len(list(self.plan.steps())) - READY
-        self._decode(READY)
-        timing = timed(lambda: self._decode(left), self.decoder.device)
-        wait_until_idle()
-        return timing
+        return time_batches(self._decode(), self.decoder.device)
 
-    def _decode(self, batches: int) -> int:
-        images = 0
-        for _ in range(batches):
-            images += len(self.decoder.next().plan.indices)
+    def _decode(self) -> Iterator[int]:
+        for _ in self.plan.steps():
+            images = len(self.decoder.next().plan.indices)
             self.decoder.release()
-        return images
+            yield images
 
 
 def _share_read(loader: dm.Loader, sizes: np.ndarray) -> float:

@@ -4,9 +4,11 @@ import io
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
+import torch
 
 from bench.feed import ALPHA, Batches, Feed, forever
 from bench.machine import wait_until_idle
@@ -38,19 +40,22 @@ def from_tar(feed: Feed) -> Batches:
 
 
 def time_epoch(loader: Loader) -> Timing:
-    """Time an epoch behind its first batches, which were ready before it began.
+    """Time an epoch, see `time_batches`."""
+    return time_batches((len(images) for images, _ in loader), loader.device)
 
-    What the loader prepares for the next epoch is done when this returns: it would take time from another loader.
+
+def time_batches(sizes: Iterator[int], device: torch.device | str) -> Timing:
+    """Time the batches of an epoch, of which `sizes` tells how many images each has, behind those that were ready.
+
+    What is prepared for the next epoch is done when this returns: it would take time from another loader.
 
     Raises:
         ValueError: the epoch has no other batches.
     """
-    if len(loader) <= READY:
-        raise ValueError(f"an epoch must have more than {READY} batches, has {len(loader)}; take smaller ones")
-    iterator = iter(loader)
-    for _ in range(READY):
-        next(iterator)
-    timing = timed(lambda: sum(len(images) for images, _ in iterator), loader.device)
+    ready = len(list(islice(sizes, READY)))
+    timing = timed(lambda: sum(sizes), device)
+    if not timing.items:
+        raise ValueError(f"an epoch must have more than {READY} batches, has {ready}; take smaller ones")
     wait_until_idle()
     return timing
 

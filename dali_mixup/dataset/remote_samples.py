@@ -116,15 +116,17 @@ class RemoteSamples:
             self._say_unkept()
 
     def _map(self, place: Place) -> np.ndarray:
-        levels = None if self.cache is None else self.cache.map(self._name(place), place.size)
-        if levels is not None:
-            return levels
         try:
-            data = self.store.read(*self._range(place)) if self.cache is None else self._fetch(self.cache, place)
+            if self.cache is None:
+                return np.frombuffer(self.store.read(*self._range(place)), np.uint8)
+            kept = self.cache.map(self._name(place), place.size)
+            if kept is None:
+                data = self._fetch(self.cache, place)
+                kept = self.cache.map(self._name(place), place.size)
+                kept = np.frombuffer(data, np.uint8) if kept is None else kept
         except RemoteError as error:
             raise RemoteError(f"{self.files[place.file].url} can't be read: {error}") from error
-        levels = None if self.cache is None else self.cache.map(self._name(place), place.size)
-        return np.frombuffer(data, np.uint8) if levels is None else levels
+        return kept
 
     def _say_unkept(self) -> None:
         """Warn once if the cache can't be written."""

@@ -22,7 +22,7 @@ from dali_mixup.mixing.draws import CutMixDraw, MixUpDraw
 from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.plan.plan import BatchPlan
 from dali_mixup.stage.cpu_small import SmallImages
-from dali_mixup.stage.loops import Part, mix_images, normalize_images, resize_images
+from dali_mixup.stage.loops import Part, mix_levels, normalize_levels, resize_windows
 from dali_mixup.stage.resampling import BICUBIC, BILINEAR, cut, resize
 from dali_mixup.threads import single_threaded_pool, without_lock
 from dali_mixup.transforms.operations import FLIP, apply_one
@@ -70,7 +70,7 @@ class CpuStage:
             self.small: SmallImages = SmallImages(pipeline, planar=self.planar)
             self.levels = torch.empty(0, dtype=torch.uint8)
             self.scratch: list[Scratch] = [Scratch(self.shape, self.size) for _ in range(num_threads)]
-        self._resize, self._normalize, self._mix = map(without_lock, (resize_images, normalize_images, mix_images))
+        self._resize, self._normalize, self._mix = map(without_lock, (resize_windows, normalize_levels, mix_levels))
 
     def __call__(self, images: torch.Tensor | list[torch.Tensor], batch: BatchPlan) -> torch.Tensor:
         """Finish a batch.
@@ -141,7 +141,7 @@ class CpuStage:
             future.result()
 
     def _resize_windows(self, windows: list[torch.Tensor], batch: BatchPlan) -> None:
-        """Decoded windows to levels, by `resize_images` where it can."""
+        """Decoded windows to levels, by `resize_windows` where it can."""
         planned, count = batch.windows, len(windows)
         size = np.array(self.size)
         codes = np.full(count, BILINEAR) if planned.interpolation is None else planned.interpolation
@@ -157,28 +157,30 @@ class CpuStage:
                 own = [windows[i] for i in looped]
                 self._resize(own, levels, scratch.pixels, *(values[looped].tolist() for values in told), looped)
             if rest := [i for i in run if not plain[i]]:
-                self._resize_run(windows, batch, rest)
+                self._resize_run(windows, batch, codes, rest)
 
         self._in_threads(resize_run, list(range(count)))
 
-    def _resize_run(self, windows: list[torch.Tensor], batch: BatchPlan, run: list[int]) -> None:
+    def _resize_run(
+        self, windows: list[torch.Tensor], batch: BatchPlan, interpolations: np.ndarray, run: list[int]
+    ) -> None:
         """Decoded windows to levels, one by one."""
-        planned, flips = batch.windows, batch.flips.tolist()
-        resized, offset = planned.resized.tolist(), planned.offset.tolist()
-        codes = [BILINEAR] * len(windows) if planned.interpolation is None else planned.interpolation.tolist()
-        canvases = planned.canvases()
-        levels = self._as_images(self.levels)
-        for i in run:
+        planned = batch.windows.rows(run)
+        canvases, levels = planned.canvases(), self._as_images(self.levels)
+        told = (planned.resized, planned.offset, interpolations[run], batch.flips[run])
+        for k, (i, resized, offset, code, flip) in enumerate(
+            zip(run, *(values.tolist() for values in told), strict=True)
+        ):
             image, level = windows[i].contiguous()[None].permute(0, 3, 1, 2), levels[i : i + 1]
-            if i in canvases:
-                top, left, height, width = canvases[i]
+            if k in canvases:
+                top, left, height, width = canvases[k]
                 image = cut(image, [top, left], (height, width), self.border)
-            found = cut(resize(image, resized[i], codes[i], fast=self.fast), offset[i], self.size, self.border)
+            found = cut(resize(image, resized, code, fast=self.fast), offset, self.size, self.border)
             if batch.operations is not None:
-                todo = [FLIP, *batch.operations[i]] if flips[i] else batch.operations[i]
+                todo = [FLIP, *batch.operations[i]] if flip else batch.operations[i]
                 self._keep_levels(apply_one(found.contiguous(), todo), level)
             else:
-                self._keep_levels(found.flip(-1) if flips[i] else found, level)
+                self._keep_levels(found.flip(-1) if flip else found, level)
 
     def _split_run(self, images: torch.Tensor, batch: BatchPlan, run: list[int]) -> None:
         """Cropped and flipped images (B, H, W, 3) to levels."""

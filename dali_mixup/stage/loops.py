@@ -29,7 +29,7 @@ class Part(NamedTuple):
     pixel: int
 
 
-def resize_images(
+def resize_windows(
     windows: list[torch.Tensor],
     levels: torch.Tensor,
     pixels: torch.Tensor,
@@ -70,7 +70,7 @@ def resize_images(
             level.copy_(level.flip(-1))
 
 
-def normalize_images(
+def normalize_levels(
     levels: torch.Tensor,
     out: torch.Tensor,
     parts: list[Part],
@@ -112,7 +112,7 @@ def normalize_images(
                 target.copy_(own)
 
 
-def mix_images(
+def mix_levels(
     levels: torch.Tensor,
     out: torch.Tensor,
     parts: list[Part],
@@ -121,7 +121,7 @@ def mix_images(
     run: list[int],
     scratch: torch.Tensor,
 ) -> None:
-    """Mix and normalize images; the arguments are those of `normalize_images`, and weights instead of boxes.
+    """Mix and normalize images; the arguments are those of `normalize_levels`, and weights instead of boxes.
 
     Where the partner of one image is the next image, it is converted once for both. One part of all images comes before
     the next part, so that everything but the batch stays in the core's second cache.

@@ -18,7 +18,6 @@ def resize(
     image: torch.Tensor,
     size: list[int],
     code: int = BILINEAR,
-    out: torch.Tensor | None = None,
     *,
     fast: bool = False,
 ) -> torch.Tensor:
@@ -28,12 +27,11 @@ def resize(
         image: (1, 3, H, W) uint8, channels last.
         size: height and width.
         code: place of the interpolation in `INTERPOLATIONS`.
-        out: memory that may be used.
         fast: bicubic in a sixth of Pillow's time; of the values of photos one in 300 is a level off, and one in a
             million two.
 
     Returns:
-        (1, 3, *size); `out`, new memory, or the image itself if it has that size.
+        (1, 3, *size); new memory, or the image itself if it has that size.
     """
     (height, width), (new_height, new_width) = image.shape[2:], size
     if [height, width] == size:
@@ -45,8 +43,7 @@ def resize(
         with Image.fromarray(image[0].permute(1, 2, 0).numpy()) as whole:
             resized = whole.resize((new_width, new_height), PILLOWS[code])
         return torch.from_numpy(np.array(resized))[None].permute(0, 3, 1, 2)
-    if out is None:
-        out = torch.empty(1, new_height, new_width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    out = torch.empty(1, new_height, new_width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     resize_into(image, out, code == BICUBIC)
     return out
 

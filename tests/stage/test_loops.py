@@ -7,7 +7,7 @@ from PIL import Image
 
 import dali_mixup as dm
 from dali_mixup.stage.cpu import share_out, split_image, walk
-from dali_mixup.stage.loops import mix_images, normalize_images, resize_images
+from dali_mixup.stage.loops import mix_levels, normalize_levels, resize_windows
 from dali_mixup.threads import without_lock
 
 SIZE = (6, 7)
@@ -33,7 +33,7 @@ def test_scripted_mixing_is_pythons_to_the_bit(count, dtype, planar):
     rng = np.random.default_rng(0)
     partner, lam = rng.permutation(count).tolist(), rng.random(count).tolist()
     boxes = [[1, 2, 5, 6], [0, 0, 6, 7], [3, 3, 3, 5], [2, 4, 6, 4], [5, 6, 6, 7], [0, 2, 1, 3], [1, 1, 2, 2]][:count]
-    for loop, given in ((mix_images, lam), (normalize_images, boxes), (normalize_images, [])):
+    for loop, given in ((mix_levels, lam), (normalize_levels, boxes), (normalize_levels, [])):
         found = [torch.empty(levels.shape, dtype=dtype) for _ in range(2)]
         for out, run in zip(found, (loop, without_lock(loop)), strict=True):
             run(levels, out, parts_of(planar), partner, given, walk(partner), scratch)
@@ -49,7 +49,7 @@ def test_scripted_resizing_is_pythons_to_the_bit_and_pillows_within_a_level(plan
     bicubic, flips = [False, True, False, True, False], [False, True, True, False, True]
     given, run = [torch.from_numpy(window) for window in windows], [4, 0, 3, 1, 2]
     found = []
-    for resize in (resize_images, without_lock(resize_images)):
+    for resize in (resize_windows, without_lock(resize_windows)):
         shape = (5, 3, *SIZE) if planar else (5, *SIZE, 3)
         levels = torch.empty(shape, dtype=torch.uint8)
         levels = levels if planar else levels.permute(0, 3, 1, 2)
@@ -67,7 +67,7 @@ def test_scripted_resizing_is_pythons_to_the_bit_and_pillows_within_a_level(plan
         assert np.abs(found[0][row].permute(1, 2, 0).numpy() - expected).max() <= 1
 
 
-@pytest.mark.parametrize("loop", [mix_images, normalize_images, resize_images])
+@pytest.mark.parametrize("loop", [mix_levels, normalize_levels, resize_windows])
 def test_torch_can_script_the_loops(loop):
     assert isinstance(without_lock(loop), torch.jit.ScriptFunction)
 
