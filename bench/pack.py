@@ -3,7 +3,7 @@
 The files of a folder are packed as they are, shrunk to 400 pixels at quality 90, and as pixels of that size. One Loader
 each, with a random resized crop, flip and mixup, walks through whole epochs of the files and of the packs in turns, in
 this process; and so does a decoder alone, without resize, mixup and normalization. Bytes are those of the windows
-that one epoch plans.
+that one epoch plans, and so is the time to cut them (the median of its batches, in one thread, reads included).
 
 On a GPU each is measured with several shares of the JPEG engine. `--packed` takes packs that were made before.
 
@@ -12,6 +12,7 @@ Examples:
     python -m bench.pack path/to/images --rounds 9 --json pack.json --plot pack.png
 """
 
+import statistics
 import sys
 import tempfile
 import time
@@ -82,7 +83,7 @@ def measure(options: Options) -> Iterator[Found]:
                 if load == loads[0]:
                     cases.append(Case(name=DECODE + name, label=DECODE + name, run=_DecoderWalk(loader)))
                 if name != FILES:
-                    packing.setdefault(name, {})["bytes read"] = _share_read(loader, files.sizes.file_size)
+                    packing.setdefault(name, {}).update(_cut_epoch(loader, files.sizes.file_size))
         settings = {"files": len(files), "bytes": int(files.sizes.file_size.sum())}
         for results in measure_rounds(cases, rounds=options.rounds):
             yield Found(results=results, derived={"packing": packing}, settings=settings)
@@ -111,12 +112,13 @@ def describe(report: Report) -> str:
         if name.startswith(DECODE):
             continue
         packing = report.derived["packing"].get(name.partition(",")[0], {})
-        keys = ("seconds per 1000 images", "size", "bytes read")
+        keys = ("seconds per 1000 images", "size", "bytes read", "microseconds to cut")
         cells = [f"{packing[key]:.2f}" if key in packing else "" for key in keys]
         decode = by_name.get(DECODE + name.partition(",")[0])
         cells += [format_spread(result.rate), format_spread(speedup(result, baseline), 2)]
         rows.append([name, *cells, format_spread(decode.rate) if decode else ""])
-    columns = ["images", "s to pack 1000", "size", "bytes read", "images/s", f"x {baseline.name}", "decoded alone/s"]
+    columns = ["images", "s to pack 1000", "size", "bytes read", "us to cut one", "images/s"]
+    columns += [f"x {baseline.name}", "decoded alone/s"]
     settings = report.settings
     return (
         f"{format_table(columns, rows)}\n\nSize and bytes read in shares of the {settings['bytes'] / 1e6:.0f} MB of "
@@ -152,19 +154,23 @@ class _DecoderWalk:
             yield images
 
 
-def _share_read(loader: dm.Loader, sizes: np.ndarray) -> float:
-    """What is read of a pack for the windows of an epoch, in shares of the files' `sizes` in bytes."""
+def _cut_epoch(loader: dm.Loader, sizes: np.ndarray) -> dict[str, float]:
+    """Cut the windows of an epoch in one thread, without decoding: bytes in shares of the files' `sizes`, and time."""
     plan, order, dataset = loader.plan, loader.plan.order(0), loader.dataset
     read = whole = 0
+    microseconds = []
     for step in plan.steps():
         batch = plan.batch(0, order, step)
+        start = time.perf_counter()
         if isinstance(dataset, PixelDataset):
-            read += sum(window.nbytes for window in dataset.cut(batch.indices, batch.windows))
+            lengths = [window.nbytes for window in dataset.cut(batch.indices, batch.windows)]
         else:
             pieces = cast(EncodedPack, dataset).read(batch.indices.tolist(), batch.windows)
-            read += sum(len(piece.data) for piece in pieces if not isinstance(piece, str))
+            lengths = [len(piece.data) for piece in pieces if not isinstance(piece, str)]
+        microseconds.append(1e6 * (time.perf_counter() - start) / len(batch.indices))
+        read += sum(lengths)
         whole += int(sizes[batch.indices].sum())
-    return read / whole
+    return {"bytes read": read / whole, "microseconds to cut": statistics.median(microseconds)}
 
 
 plot = partial(draw_bars, axis="images/s", colors=dict.fromkeys(PLACES, OURS_COLOR))

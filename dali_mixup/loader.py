@@ -15,7 +15,7 @@ from PIL import Image
 from torch.utils.data import BatchSampler
 
 from dali_mixup.ahead import run_ahead
-from dali_mixup.dataset.dataset import ImageDataset
+from dali_mixup.dataset.dataset import ImageDataset, check_dataset
 from dali_mixup.decode.faults import check_few_are_bad
 from dali_mixup.decode.gpu_decode import GpuDecode
 from dali_mixup.engine import Engine
@@ -160,7 +160,7 @@ class Loader:
         refuse_unknown(options, "Loader", LoaderKeywords)
         self._build_again = partial(type(self), dataset, pipeline, **options)
         self._options = chosen = LoaderOptions(**options)
-        _check_type("dataset", dataset, ImageDataset, "an ImageFolder, a FileList or another of dali_mixup's data sets")
+        check_dataset(dataset)
         check_schedule("pipeline", pipeline, check_pipelines)
         views = count_views(_values(pipeline), chosen.views)
         fit = partial(settle, dataset=dataset, max_pixels=chosen.max_pixels, device=chosen.device)
@@ -524,11 +524,6 @@ class Loader:
                 f"along to process {os.getpid()}; "
                 "build the Loader in the process that uses it"
             )
-
-
-def _check_type(name: str, value: object, expected: type, rule: str) -> None:
-    if not isinstance(value, expected):
-        raise TypeError(must_be(name, rule, value))
 
 
 def _values(schedule: Scheduled[Value]) -> list[Value]:

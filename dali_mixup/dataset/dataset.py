@@ -20,7 +20,7 @@ from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.pillow import UndecodableError, decode_source, orientation_of
 from dali_mixup.dataset.sizes import Kept, Sizes
 from dali_mixup.dataset.source import BytesSource, Source
-from dali_mixup.errors import BadFileWarning, BadSampleError, name_some
+from dali_mixup.errors import BadFileWarning, BadSampleError, must_be, name_some
 from dali_mixup.geometry.geometry import Windows
 from dali_mixup.picture import INK, as_html, draw_grid
 
@@ -321,6 +321,13 @@ class PixelDataset(ImageDataset):
             numbers: (B,) int64.
             windows: of each, in the same order.
         """
+
+
+def check_dataset(dataset: object) -> None:
+    """Raise a TypeError unless it is an `ImageDataset`."""
+    if not isinstance(dataset, ImageDataset):
+        rule = "an ImageFolder, a FileList or another of dali_mixup's data sets"
+        raise TypeError(must_be("dataset", rule, dataset))
 
 
 def fingerprint_of(names: PathList, targets: np.ndarray) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dali_mixup.bars import progress_bar
-from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset
+from dali_mixup.dataset.dataset import EncodedDataset, ImageDataset, check_dataset
 from dali_mixup.dataset.pack_index import ABOUT, VERSION, read_about, save_index
 from dali_mixup.dataset.pack_shards import COLUMNS, ShardWriter, load_pieces, target_member
 from dali_mixup.dataset.paths import PathList
@@ -90,11 +90,18 @@ def pack(
     Raises:
         DatasetError: `out` is something else, or jpegtran is missing.
         BadSampleError: images that can't be read, without `skip_bad`.
+        TypeError, ValueError: an argument out of range.
         OSError: the disk is full, for example; once there is room, pack again.
     """
+    check_dataset(dataset)
     check_int("shard_mb", shard_mb, at_least=1)
-    shrink = shrink or Shrink()
+    if num_threads is not None:
+        check_int("num_threads", num_threads, at_least=1)
     check_bool("pixels", pixels)
+    check_bool("skip_bad", skip_bad)
+    shrink = Shrink() if shrink is None else shrink
+    if not isinstance(shrink, Shrink):
+        raise TypeError(must_be("shrink", "a Shrink or None", shrink))
     if not pixels and isinstance(dataset, EncodedDataset) and shutil.which(JPEGTRAN) is None:
         raise DatasetError(f"JPEGs get their restart markers from {JPEGTRAN}, which isn't there; {INSTALL}")
     out = Path(out)

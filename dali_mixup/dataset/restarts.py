@@ -186,11 +186,12 @@ class SegmentTable:
         target = np.cumsum(length) - length + np.cumsum(header)[image]
 
         # a marker at the end of each segment: restarts in turn, and the end of the image
-        piece, column = _expand(count)
-        markers = target[piece] + self.marks[first[piece] + column + 1] - start[piece] - 1
-        _, turn = _expand(np.bincount(image, count, len(numbers)).astype(np.int64))
-        values = (RESTART + turn % 8).astype(np.uint8)
-        values[np.searchsorted(markers, at + sizes) - 1] = END_OF_IMAGE
+        places, segments = np.arange(count.sum()), np.bincount(image, count, len(numbers)).astype(np.int64)
+        mark = np.repeat(first + 1 - (np.cumsum(count) - count), count) + places
+        markers = np.repeat(target - start - 1, count) + self.marks[mark]
+        turn = places - np.repeat(np.cumsum(segments) - segments, segments)
+        values = (RESTART + (turn & 7)).astype(np.uint8)
+        values[np.cumsum(segments) - 1] = END_OF_IMAGE
 
         size = np.minimum(end * units, images) - begin * units
         frame = (at + self.frame[numbers])[:, None] + np.arange(5, 9)
@@ -204,7 +205,7 @@ class SegmentTable:
             image=np.concatenate([np.arange(len(numbers)), image])[order],
             patched=np.concatenate([markers, frame.ravel()]),
             patches=np.concatenate([values, size.astype(">u2").view(np.uint8).ravel()]),
-            segment_of=image[piece],
+            segment_of=np.repeat(np.arange(len(numbers)), segments),
         )
 
 

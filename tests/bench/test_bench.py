@@ -549,6 +549,7 @@ def test_a_pack_is_timed_beside_its_files(flat_folder, tmp_path, capsys):
     assert [*packing] == names[1:]
     assert all(0 < packing[name]["bytes read"] < 2 for name in names[1:3])
     assert packing["pixels of 400 px"]["bytes read"] > 1
+    assert all(packing[name]["microseconds to cut"] > 0 for name in names[1:])
     assert Path(paths[1]).read_bytes().startswith(b"\x89PNG")
 
 

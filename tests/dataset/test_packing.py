@@ -169,6 +169,22 @@ def test_options_out_of_range_are_named(options, error, message):
         dm.Shrink(**options)
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"dataset": "photos"}, TypeError, "dataset must be an ImageFolder, .* got 'photos'"),
+        ({"shrink": 400}, TypeError, "shrink must be a Shrink or None, got 400"),
+        ({"num_threads": 0}, ValueError, "num_threads must be an int of at least 1, got 0"),
+        ({"shard_mb": 0.5}, TypeError, "shard_mb must be an int of at least 1, got 0.5"),
+        ({"skip_bad": "yes"}, TypeError, "skip_bad must be True or False, got 'yes'"),
+    ],
+)
+def test_other_arguments_are_named(files, tmp_path, change, error, message):
+    with pytest.raises(error, match=message):
+        dm.pack(**({"dataset": files, "out": tmp_path / "out", "progress": False} | change))
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_without_jpegtran_it_says_what_to_install(files, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(dm.DatasetError, match="apt-get install libjpeg-turbo-progs"):
