@@ -1,16 +1,14 @@
 """EXIF orientations: how a camera was held, which `ImageOps.exif_transpose` undoes."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 
-from dali_mixup.bars import progress_bar
+from dali_mixup.dataset.ask_each import ask_each
 
 UPRIGHT = 1
 SIDEWAYS = 5  # from here on height and width change places
-THREADS = 16  # most wait for a disk or a network
-SAMPLES_PER_TASK = 128
 
 
 def turn(image: np.ndarray, orientation: int) -> np.ndarray:
@@ -39,15 +37,9 @@ def read_orientations(read: Callable[[int], int], numbers: Sequence[int], *, pro
     """What `read` says of the samples `numbers`; uint8, one of each.
 
     Args:
-        read: the orientation of the sample of a number; called in threads.
+        read: the orientation of the sample of a number; perhaps called in threads.
         numbers: of the samples.
         progress: show a bar on stderr once the work takes longer than half a second.
     """
-    found: list[int] = []
-    parts = [numbers[start : start + SAMPLES_PER_TASK] for start in range(0, len(numbers), SAMPLES_PER_TASK)]
-    shown = {"desc": "reading orientations", "unit": " files", "delay": 0.5, "leave": False, "disable": not progress}
-    with ThreadPoolExecutor(THREADS) as pool, progress_bar(total=len(numbers), **shown) as bar:
-        for turns in pool.map(lambda part: [read(number) for number in part], parts):
-            found += turns
-            bar.update(len(turns))
-    return np.array(found, np.uint8)
+    found = chain.from_iterable(ask_each(read, numbers, description="reading orientations", progress=progress))
+    return np.fromiter(found, np.uint8, len(numbers))

@@ -1,28 +1,25 @@
-"""Heights, widths and verdicts of many files: probed in threads, remembered in the user's cache folder.
+"""Heights, widths and verdicts of many files: probed, remembered in the user's cache folder.
 
 There is one cache per folder of images, see `cache`; a damaged or foreign one is probed afresh.
 """
 
 import hashlib
 import os
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from dali_mixup.bars import progress_bar
+from dali_mixup.dataset.ask_each import ask_each
 from dali_mixup.dataset.cache import COLUMNS, Cache, load_cache, save_cache
 from dali_mixup.dataset.header import Header, probe
 from dali_mixup.dataset.paths import PathList
 from dali_mixup.dataset.verdict import Verdict
 
-PROBE_THREADS = 16  # network folders wait for each open; on a local disk more threads than cores cost nothing
-FILES_PER_TASK = 128
 REMEDY = "set DALI_MIXUP_CACHE to a folder that can be written, or pass cache=False"
 
 
@@ -93,7 +90,7 @@ def probe_sizes(
     """Sizes of the samples with the numbers below `total`, of a store that is no list of files.
 
     Args:
-        probe: looks at the sample of a number; called in threads.
+        probe: looks at the sample of a number; perhaps called in threads.
         total: N.
         kept: the cache of just this store, by whose name its images are known not to have changed; None keeps nothing.
         progress: see `read_sizes`.
@@ -123,7 +120,8 @@ def _look_at_all(
             column[i] = known.columns[name][rows[i]]
         return None
 
-    good = _fill(columns, reasons, _look_in_threads(look, total, progress=progress))
+    found = ask_each(look, range(total), description="reading image sizes", progress=progress)
+    good = _fill(columns, reasons, chain.from_iterable(found))
     if kept is not None and good:
         _keep(kept.file, known.updated(kept.names, columns))
     return Sizes(**columns, reasons=reasons)
@@ -182,10 +180,12 @@ def warn_of_unkept(cache_folder: Path, error: OSError) -> None:
     )
 
 
-def _fill(columns: Mapping[str, np.ndarray], reasons: dict[int, str], headers: Iterable[tuple[int, Header]]) -> int:
+def _fill(columns: Mapping[str, np.ndarray], reasons: dict[int, str], headers: Iterable[Header | None]) -> int:
     """Enter headers in the columns, and what is bad in `reasons`; how many are good."""
     good = 0
-    for i, header in headers:
+    for i, header in enumerate(headers):
+        if header is None:  # known already
+            continue
         for name, column in columns.items():
             column[i] = getattr(header, name)
         if header.reason:
@@ -193,33 +193,6 @@ def _fill(columns: Mapping[str, np.ndarray], reasons: dict[int, str], headers: I
         else:
             good += 1
     return good
-
-
-def _look_in_threads(
-    look: Callable[[int], Header | None], total: int, *, progress: bool
-) -> Iterator[tuple[int, Header]]:
-    """`look` at the numbers below `total` behind a bar; what it finds, by number."""
-    stopped = threading.Event()
-
-    def look_at_some(start: int) -> list[tuple[int, Header]]:
-        numbers = range(start, min(start + FILES_PER_TASK, total))
-        return [(i, header) for i in numbers if not stopped.is_set() and (header := look(i))]
-
-    starts = range(0, total, FILES_PER_TASK)
-    with (
-        ThreadPoolExecutor(PROBE_THREADS) as pool,
-        progress_bar(
-            total=total, desc="reading image sizes", unit=" files", delay=0.5, leave=False, disable=not progress
-        ) as bar,
-    ):
-        try:
-            for start, found in zip(starts, pool.map(look_at_some, starts), strict=True):
-                yield from found
-                bar.update(min(FILES_PER_TASK, total - start))
-        except BaseException:  # Ctrl-C: do not read the rest of a million headers first
-            stopped.set()
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _unchanged(path: bytes, file_size: int, mtime_ns: int) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import NamedTuple, Protocol
 
-from dali_mixup.dataset.sizes import PROBE_THREADS
+from dali_mixup.dataset.ask_each import THREADS
 from dali_mixup.dataset.source import Source, open_file
 
 CHUNK = 8192  # holds a sample's headers, its class and the head of its image
@@ -53,7 +53,7 @@ class LocalTars:
     """Tars in the file system."""
 
     chunk = CHUNK
-    threads = PROBE_THREADS
+    threads = THREADS
 
     def key(self, path: str) -> bytes:
         """See `TarFiles`."""
