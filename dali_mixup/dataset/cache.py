@@ -42,10 +42,6 @@ class Cache:
         """The row of each name, -1 where it isn't known; (N,) int64."""
         return find_names(names, self.names)
 
-    def stamp(self, row: int) -> tuple[int, int]:
-        """The file size and modification time that a row is about."""
-        return int(self.columns["file_size"][row]), int(self.columns["mtime_ns"][row])
-
     def updated(self, names: PathList, columns: dict[str, np.ndarray]) -> "Cache":
         """What is known of these files, without the bad ones, and beside them what was known of others."""
         good = np.flatnonzero(columns["verdict"] != Verdict.BAD).tolist()

@@ -111,14 +111,16 @@ def _look_at_all(
     reasons: dict[int, str] = {}
     known = Cache.empty() if kept is None else load_cache(kept.file)
     rows = np.full(total, -1) if kept is None else known.find(kept.names)
+    is_known = rows >= 0
+
+    for name, column in columns.items():
+        column[is_known] = known.columns[name][rows[is_known]]
 
     def look(i: int) -> Header | None:
-        """Fill in what the cache knows of a sample, or probe it."""
-        if rows[i] < 0 or not is_current(i, *known.stamp(int(rows[i]))):
-            return probe(i)
-        for name, column in columns.items():
-            column[i] = known.columns[name][rows[i]]
-        return None
+        """Probe a sample, unless the cache knows what it is now."""
+        if is_known[i] and is_current(i, columns["file_size"].item(i), columns["mtime_ns"].item(i)):
+            return None
+        return probe(i)
 
     found = ask_each(look, range(total), description="reading image sizes", progress=progress)
     good = _fill(columns, reasons, chain.from_iterable(found))
