@@ -3,12 +3,15 @@
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+
+Result = TypeVar("Result")
 
 MOST_THREADS = 16  # of DALI by default; more wait for each other
 
@@ -63,6 +66,14 @@ def single_threaded_pool(count: int, name: str) -> ThreadPoolExecutor:
         raise
     torch.set_num_threads(threads)
     return pool
+
+
+def in_runs(
+    pool: ThreadPoolExecutor, num_threads: int, work: Callable[[Sequence[int]], Result], count: int
+) -> list[Result]:
+    """What threads of a pool make of the numbers below `count`, a run of consecutive ones each; in order."""
+    bounds = [count * k // num_threads for k in range(num_threads + 1)]
+    return list(pool.map(work, [range(*pair) for pair in pairwise(bounds) if pair[0] < pair[1]]))
 
 
 @cache

@@ -2,6 +2,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import dali_mixup as dm
 from dali_mixup.stage.cpu import is_busy
-from dali_mixup.threads import single_threaded_pool, split_threads, without_lock
+from dali_mixup.threads import in_runs, single_threaded_pool, split_threads, without_lock
 
 MODES = ("nearest", "bilinear", "bicubic", "lanczos", "random")
 
@@ -112,3 +113,13 @@ def test_what_torch_cant_script_runs_as_it_is(monkeypatch):
     without_lock.cache_clear()
     assert torch.equal(without_lock(_double)(torch.ones(2)), torch.full((2,), 2.0))
     assert without_lock(_double) is not _double
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 10])
+@pytest.mark.parametrize("threads", [1, 3, 8])
+def test_runs_share_out_all_numbers_in_order(count, threads):
+    with ThreadPoolExecutor(threads) as pool:
+        runs = in_runs(pool, threads, list, count)
+    assert [number for run in runs for number in run] == list(range(count))
+    assert len(runs) == min(count, threads)
+    assert max(map(len, runs), default=0) - min(map(len, runs), default=0) <= 1

@@ -1,7 +1,7 @@
-"""One question for each of many files: by one thread as long as they answer at once, by many where they wait.
+"""Many questions to a disk or a network: by one thread as long as it answers at once, by many where they wait.
 
-Threads that don't wait for a disk or a network wait for Python's lock: on files in the machine's page cache many are
-slower than one.
+Threads that don't wait for an answer wait for Python's lock: on files in the machine's page cache many are slower than
+one.
 """
 
 import statistics
@@ -9,15 +9,22 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dali_mixup.bars import progress_bar
 
 Answer = TypeVar("Answer")
+Share = Callable[[Callable[[Sequence[int]], list[Any]], int], list[Any]]
 
 THREADS = 16  # that wait at the same time
 PART = 16  # questions in a row
+FIRST = 64  # questions that show whether the others are shared out
 WAITING = 5  # times its work that a question takes where something keeps it waiting; where others use the core, 2 or 3
+
+
+def alone(work: Callable[[Sequence[int]], list[Answer]], count: int) -> list[Answer]:
+    """`work` on the numbers below `count`, in this thread. Another `Share` has threads take runs of the numbers."""
+    return work(range(count))
 
 
 def ask_each(
@@ -60,3 +67,20 @@ def ask_each(
                 stopped.set()
                 pool.shutdown(cancel_futures=True)
                 raise
+
+
+def share_what_waits(work: Callable[[Sequence[int]], list[Answer]], count: int, share: Share) -> list[Answer]:
+    """`work` on the numbers below `count`: on the first ones here, and on the others as well unless they waited.
+
+    Args:
+        work: on a run of consecutive numbers, with one result for each.
+        count: N.
+        share: has threads take runs.
+    """
+    start, own = time.perf_counter(), time.thread_time()
+    found = work(range(min(FIRST, count)))
+    if count <= FIRST:
+        return found
+    if time.perf_counter() - start < WAITING * (time.thread_time() - own):
+        return found + work(range(FIRST, count))
+    return found + share(lambda run: work(range(run[0] + FIRST, run[-1] + 1 + FIRST)), count - FIRST)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dali_mixup.dataset.ask_each import Share, alone
 from dali_mixup.dataset.dataset import Encoded, ReadableDataset, fingerprint_of
 from dali_mixup.dataset.header import Header, look
 from dali_mixup.dataset.paths import PathList
@@ -71,9 +72,14 @@ class BytesDataset(ReadableDataset):
         names = PathList(map(str, self.sizes.file_size)) if self.names is None else self.names
         return fingerprint_of(names, self.targets)
 
-    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:  # noqa: ARG002  all of it
+    def read(
+        self,
+        numbers: list[int],
+        windows: Windows | None = None,  # noqa: ARG002  all of it
+        share: Share = alone,
+    ) -> list[Encoded | str]:
         """See `ReadableDataset`."""
-        return [Encoded(self._bytes(number)) for number in numbers]
+        return share(lambda run: [Encoded(self._bytes(numbers[i])) for i in run], len(numbers))
 
     def _probe(self, number: int) -> Header:
         source = BytesSource(self._bytes(number))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dali_mixup.dataset.ask_each import Share, alone
 from dali_mixup.dataset.orientation import UPRIGHT, read_orientations, turned_sizes
 from dali_mixup.dataset.orientation_cache import UNKNOWN, keep_orientations, recall_orientations
 from dali_mixup.dataset.paths import PathList
@@ -256,12 +257,13 @@ class ReadableDataset(EncodedDataset):
     ahead: int = 0
 
     @abstractmethod
-    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
+    def read(self, numbers: list[int], windows: Windows | None = None, share: Share = alone) -> list[Encoded | str]:
         """The bytes of some samples; called in several threads at once.
 
         Args:
             numbers: of the samples.
             windows: what is needed of each, in the same order; None for the whole.
+            share: has threads do what waits for a disk.
 
         Returns:
             What holds each window, or the reason why there is nothing: that one is a bad sample.

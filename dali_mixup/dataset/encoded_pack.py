@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from dali_mixup.dataset.ask_each import Share, alone
 from dali_mixup.dataset.dataset import Encoded, ReadableDataset, Reading
 from dali_mixup.dataset.open_files import OpenFiles
 from dali_mixup.dataset.packed import PackedDataset
@@ -32,7 +33,7 @@ class EncodedPack(ReadableDataset, PackedDataset):
         """See `ImageDataset`; the packed JPEGs no longer hold it."""
         return PackedDataset.orientation(self, number)
 
-    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
+    def read(self, numbers: list[int], windows: Windows | None = None, share: Share = alone) -> list[Encoded | str]:
         """See `ReadableDataset`.
 
         Raises:
@@ -47,12 +48,17 @@ class EncodedPack(ReadableDataset, PackedDataset):
         try:
             with self._files.hold(shards) as fds:
                 files = [(fds[shard], offset) for shard, offset in zip(shards, offsets, strict=True)]
-                for i in np.flatnonzero(~cuttable).tolist():
-                    found[i] = self._read_whole(*files[i], numbers[i])
+                whole = np.flatnonzero(~cuttable).tolist()
+                read = share(
+                    lambda run: [self._read_whole(*files[whole[k]], numbers[whole[k]]) for k in run], len(whole)
+                )
+                for i, data in zip(whole, read, strict=True):
+                    found[i] = data
                 if windows is not None and cuttable.any():
                     places = np.flatnonzero(cuttable)
                     cuts = self._segments.cut(chosen[places], windows.rows(places.tolist()))
-                    for i, cut in zip(places.tolist(), cuts.read([files[i] for i in places]), strict=True):
+                    read = cuts.read([files[i] for i in places], share)
+                    for i, cut in zip(places.tolist(), read, strict=True):
                         found[i] = cut
         except OSError as error:
             return [why_unreadable(error)] * len(numbers)

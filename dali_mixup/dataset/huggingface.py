@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dali_mixup.dataset.arrow_columns import ImageColumn, read_targets
+from dali_mixup.dataset.ask_each import Share, alone
 from dali_mixup.dataset.dataset import Encoded, ReadableDataset, fingerprint_of
 from dali_mixup.dataset.header import Header, look
 from dali_mixup.dataset.paths import PathList
@@ -116,9 +117,14 @@ class HFDataset(ReadableDataset):
         with open_file(path) as (source, _):
             yield source
 
-    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:  # noqa: ARG002  all of it
+    def read(
+        self,
+        numbers: list[int],
+        windows: Windows | None = None,  # noqa: ARG002  all of it
+        share: Share = alone,
+    ) -> list[Encoded | str]:
         """See `ReadableDataset`."""
-        return [self._read(number) for number in numbers]
+        return share(lambda run: [self._read(numbers[i]) for i in run], len(numbers))
 
     @property
     def kept(self) -> Kept | None:

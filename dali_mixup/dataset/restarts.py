@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dali_mixup.dataset.ask_each import Share, alone, share_what_waits
 from dali_mixup.dataset.dataset import Encoded
 from dali_mixup.dataset.jpeg import BASELINE, END_OF_IMAGE, EXTENDED, START_OF_FRAME, START_OF_SCAN
 from dali_mixup.dataset.verdict import why_unreadable
@@ -235,26 +236,32 @@ class Cuts:
     patches: np.ndarray
     segment_of: np.ndarray
 
-    def read(self, files: Sequence[tuple[int, int]]) -> list[Encoded | str]:
+    def read(self, files: Sequence[tuple[int, int]], share: Share = alone) -> list[Encoded | str]:
         """Read the pieces and put them together.
 
         Args:
             files: for each of the B images an open file and the position of its first byte there.
+            share: has threads read where that waits.
 
         Returns:
             For each image its cut, or the reason why it can't be read.
         """
         descriptors, starts = np.array(files, np.int64).T
+        fds, lengths = descriptors[self.image].tolist(), self.length.tolist()
         places = (starts[self.image] + self.source).tolist()
-        wanted = (descriptors[self.image].tolist(), self.length.tolist(), places)
         reasons: dict[int, str] = {}
-        try:
-            pieces = list(map(os.pread, *wanted))
-        except OSError:
-            pieces = [self._read_one(piece, *each, reasons) for piece, each in enumerate(zip(*wanted, strict=True))]
+
+        def read_run(run: Sequence[int]) -> list[bytes]:
+            part = slice(run[0], run[-1] + 1)
+            try:
+                return list(map(os.pread, fds[part], lengths[part], places[part]))
+            except OSError:
+                return [self._read_one(piece, fds[piece], lengths[piece], places[piece], reasons) for piece in run]
+
+        pieces = share_what_waits(read_run, len(lengths), share)
         memory = bytearray().join(pieces)
         if len(memory) != self.sizes.sum():
-            for piece, length in enumerate(wanted[1]):
+            for piece, length in enumerate(lengths):
                 if len(pieces[piece]) != length:
                     reasons.setdefault(int(self.image[piece]), "truncated")
                     pieces[piece] = bytes(length)

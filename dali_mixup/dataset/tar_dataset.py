@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dali_mixup.dataset.ask_each import Share, alone
 from dali_mixup.dataset.dataset import Encoded, ReadableDataset, Reading, fingerprint_of
 from dali_mixup.dataset.open_files import OpenFiles
 from dali_mixup.dataset.paths import PathList
@@ -163,7 +164,7 @@ class TarDataset(ReadableDataset):
         kept._describe_index(self._index.subset(chosen), self.classes)
         return kept
 
-    def read(self, numbers: list[int], windows: Windows | None = None) -> list[Encoded | str]:
+    def read(self, numbers: list[int], windows: Windows | None = None, share: Share = alone) -> list[Encoded | str]:
         """See `ReadableDataset`.
 
         Raises:
@@ -171,6 +172,9 @@ class TarDataset(ReadableDataset):
         """
         if self._remote is not None:
             return self.start(numbers, windows).result()
+        return share(lambda run: self._read_some([numbers[i] for i in run]), len(numbers))
+
+    def _read_some(self, numbers: list[int]) -> list[Encoded | str]:
         chosen = np.array(numbers, np.int64)
         tars, starts = self._index.tar[chosen].tolist(), self._index.start[chosen].tolist()
         found: list[Encoded | str] = [""] * len(numbers)

@@ -1,12 +1,12 @@
 """Samples before DALI reads them: which ones it gets, and the pixels of the others, which Pillow decodes."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from dali_mixup.decode.read_ahead import ReadAhead
 from dali_mixup.decode.reasons import are_hopeless, too_many_pixels
 from dali_mixup.decode.scaled import ScaledDecoder, scales_of
 from dali_mixup.plan.plan import BatchPlan
+from dali_mixup.threads import in_runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -244,13 +245,13 @@ class Inspector(SizeInspector):
     def _read(self, dataset: ReadableDataset, batch: BatchPlan, rows: list[int], looks: Looks) -> None:
         """Read the bytes of these rows in threads; none may differ from what the index knows but by its content."""
         if self._ahead is None:
-            runs = [rows[k :: self.num_threads] for k in range(self.num_threads)]
-            read = [(run, self._threads().submit(self._read_run, dataset, batch, run)) for run in runs]
+            read = [(rows, self._read_rows(dataset, batch, rows))]
         else:
             taken = self._ahead.take(batch, rows)
-            read = [(run, self._threads().submit(reading.result)) for run, reading in taken]
-        for run, future in read:
-            for row, found in zip(run, future.result(), strict=True):
+            started = [(run, self._threads().submit(reading.result)) for run, reading in taken]
+            read = [(run, future.result()) for run, future in started]
+        for run, samples in read:
+            for row, found in zip(run, samples, strict=True):
                 index = int(batch.indices[row])
                 if isinstance(found, Encoded):
                     looks.encoded[row] = found
@@ -258,22 +259,27 @@ class Inspector(SizeInspector):
                 if found:
                     looks.reasons[row] = found
 
-    def _read_run(self, dataset: ReadableDataset, batch: BatchPlan, run: list[int]) -> list[Encoded | str]:
+    def _read_rows(self, dataset: ReadableDataset, batch: BatchPlan, rows: list[int]) -> list[Encoded | str]:
         """What holds the windows of these rows; the whole, where a window is one of an image that is turned."""
-        indices = batch.indices[run]
+        indices = batch.indices[rows]
         turned = (self._turns[indices] != UPRIGHT).tolist()
+        upright = [row for row, is_turned in zip(rows, turned, strict=True) if not is_turned]
+        found = dataset.read(batch.indices[upright].tolist(), batch.windows.rows(upright), self._share)
         if not any(turned):
-            return dataset.read(indices.tolist(), batch.windows.rows(run))
-        upright = [row for row, is_turned in zip(run, turned, strict=True) if not is_turned]
-        found = iter(dataset.read(batch.indices[upright].tolist(), batch.windows.rows(upright)))
-        whole = iter(dataset.read(indices[turned].tolist()))
-        return [next(whole if is_turned else found) for is_turned in turned]
+            return found
+        upright_ones, whole = iter(found), iter(dataset.read(indices[turned].tolist(), None, self._share))
+        return [next(whole if is_turned else upright_ones) for is_turned in turned]
+
+    def _share(self, work: Callable[[Sequence[int]], list[Any]], count: int) -> list[Any]:
+        """`work` on the numbers below `count`, in threads."""
+        return list(chain.from_iterable(in_runs(self._threads(), self.num_threads, work, count)))
 
     def _compare_stamps(self, dataset: FileList, batch: BatchPlan, rows: list[int], looks: Looks) -> None:
         """Find changed files; threads ask, since a folder on a network may take a millisecond for each."""
         indices = batch.indices[rows]
-        runs = [run.tolist() for run in np.array_split(indices, self.num_threads)]
-        now = np.array([*chain(*self._threads().map(partial(_stamps, dataset.paths), runs))], np.int64).reshape(-1, 2)
+        numbers = indices.tolist()
+        stamps = self._share(lambda run: [_stamp(dataset.paths, numbers[i]) for i in run], len(numbers))
+        now = np.array(stamps, np.int64).reshape(-1, 2)
         known = np.stack([dataset.sizes.file_size[indices], dataset.sizes.mtime_ns[indices]], 1)
         for i in np.flatnonzero((now != known).any(1)).tolist():
             size, mtime_ns = now[i].tolist()
@@ -343,16 +349,13 @@ class Inspector(SizeInspector):
         return self.dataset.open(index) if encoded is None else nullcontext(BytesSource(bytes(encoded.data)))
 
 
-def _stamps(paths: PathList, indices: list[int]) -> list[tuple[int, int]]:
-    """Sizes and times of files as they are now; (-1, -1) for one that is missing."""
-    found = []
-    for index in indices:
-        try:
-            status = os.stat(paths.encoded(index).tobytes())
-            found.append((status.st_size, status.st_mtime_ns))
-        except OSError:
-            found.append((-1, -1))
-    return found
+def _stamp(paths: PathList, index: int) -> tuple[int, int]:
+    """Size and time of a file as it is now; (-1, -1) for one that is missing."""
+    try:
+        status = os.stat(paths.encoded(index).tobytes())
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 def _window(batch: BatchPlan, row: int) -> tuple[list[int], list[int]]:

@@ -4,8 +4,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain, pairwise
-from typing import TypeVar
+from itertools import chain
 
 import numpy as np
 import torch
@@ -21,11 +20,9 @@ from dali_mixup.pipeline import ImagePipeline
 from dali_mixup.placement import send
 from dali_mixup.plan.plan import BatchPlan, Plan
 from dali_mixup.plan.state import Cursor
-from dali_mixup.threads import single_threaded_pool
+from dali_mixup.threads import in_runs, single_threaded_pool
 
 SMALL = 2**14  # pixels of an image; to cut a larger one by itself costs less than to find its pixels one by one
-
-Part = TypeVar("Part")
 
 
 def are_gathered(dataset: PixelDataset, pipeline: ImagePipeline, device: torch.device) -> bool:
@@ -146,11 +143,12 @@ def _with_images(
 def _cut_windows(dataset: PixelDataset, pool: ThreadPoolExecutor, num_threads: int, batch: BatchPlan) -> Images:
     """The windows as they are, contiguous and, so that torch takes them without a warning, writable."""
 
-    def cut(rows: list[int]) -> list[torch.Tensor]:
+    def cut(run: Sequence[int]) -> list[torch.Tensor]:
+        rows = list(run)
         windows = dataset.cut(batch.indices[rows], batch.windows.rows(rows))
         return [torch.from_numpy(np.require(window, requirements=("C", "W"))) for window in windows]
 
-    return list(chain.from_iterable(_in_threads(cut, batch, pool, num_threads)))
+    return list(chain.from_iterable(in_runs(pool, num_threads, cut, len(batch.indices))))
 
 
 def _gather(
@@ -165,12 +163,13 @@ def _gather(
     images = buffers.take((len(batch.indices), *pipeline.size, 3), torch.uint8)
     out = images.numpy()
 
-    def gather(rows: list[int]) -> None:
+    def gather(run: Sequence[int]) -> None:
+        rows = list(run)
         numbers, windows, flips = batch.indices[rows], batch.windows.rows(rows), batch.flips[rows]
         part = out[rows[0] : rows[-1] + 1]
         gather_on_host(dataset, numbers, windows, flips, border=pipeline.geometry.border, out=part)
 
-    _in_threads(gather, batch, pool, num_threads)
+    in_runs(pool, num_threads, gather, len(batch.indices))
     return images
 
 
@@ -178,12 +177,3 @@ def _gather_on_device(dataset: PixelDataset, pipeline: ImagePipeline, batch: Bat
     assert isinstance(dataset.stack, torch.Tensor)  # noqa: S101  it `_is_on` the device
     border = pipeline.geometry.border
     return gather_on_device(dataset.stack, batch.indices, batch.windows, batch.flips, size=pipeline.size, border=border)
-
-
-def _in_threads(
-    work: Callable[[list[int]], Part], batch: BatchPlan, pool: ThreadPoolExecutor, num_threads: int
-) -> list[Part]:
-    """What the threads make of consecutive rows of a batch, in order."""
-    count = len(batch.indices)
-    bounds = [count * k // num_threads for k in range(num_threads + 1)]
-    return list(pool.map(work, [list(range(*pair)) for pair in pairwise(bounds) if pair[0] < pair[1]]))

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from dali_mixup.dataset.ask_each import PART, ask_each
+from dali_mixup.dataset.ask_each import FIRST, PART, alone, ask_each, share_what_waits
 
 
 def answers(ask, numbers):
@@ -90,3 +90,20 @@ def test_a_walk_that_is_broken_off_asks_no_more():
 def test_a_bar_counts_the_answers(capsys):
     list(ask_each(lambda _: time.sleep(0.01), range(1600), description="reading sizes", progress=True))
     assert "reading sizes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, FIRST - 1, FIRST, FIRST + 1, 500])
+@pytest.mark.parametrize("seconds", [0, 0.0002], ids=["at once", "waiting"])
+def test_only_what_waits_is_shared(count, seconds):
+    runs = []
+
+    def ask(run):
+        time.sleep(seconds * len(run))
+        return [-number for number in run]
+
+    def share(work, count):
+        runs.append(count)
+        return work(range(count // 2)) + work(range(count // 2, count)) if count > 1 else alone(work, count)
+
+    assert share_what_waits(ask, count, share) == [-number for number in range(count)]
+    assert runs == ([count - FIRST] if seconds and count > FIRST else [])

@@ -1,11 +1,13 @@
 """The pack of a folder gives the batches of the folder, and one that was damaged is refused or named."""
 
 import io
+import os
 import pickle
 import shutil
 import subprocess
 import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -102,6 +104,25 @@ def test_only_the_bytes_of_a_window_are_read(folder, packed):
     assert kinds == {"03.png", "04.jpg", "06.jpg"}  # of these the GIF and the CMYK one are Pillow's
     wholes = sum(int(dataset.sizes.file_size[i]) for i in cut)
     assert sum(len(each.data) for each in cuts if not each.whole) < wholes / 3
+
+
+@pytest.mark.parametrize("seconds", [0, 0.0005], ids=["at once", "waiting"])
+def test_threads_take_what_waits_for_a_disk(packed, monkeypatch, seconds):
+    dataset, geometry = dm.PackedDataset(packed), dm.RandomResizedCrop(32)
+    numbers = 4 * list(range(len(dataset)))
+    uniform = np.random.default_rng(0).random((len(numbers), geometry.uniforms))
+    windows = geometry.windows(dataset.heights[numbers], dataset.widths[numbers], uniform)
+    expected, runs, pread = dataset.read(numbers, windows), [], os.pread
+    monkeypatch.setattr(os, "pread", lambda *place: time.sleep(seconds) or pread(*place))
+
+    def in_threes(work, count):
+        runs.append(count)
+        return [found for start in range(0, count, 3) for found in work(range(start, min(start + 3, count)))]
+
+    assert dataset.read(numbers, windows, in_threes) == expected
+    whole, *pieces = runs
+    assert whole == 4 * 3
+    assert len(pieces) == (seconds > 0)  # the rows of the windows of the others
 
 
 def test_any_reader_of_tars_finds_images_and_targets(folder, packed):

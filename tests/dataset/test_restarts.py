@@ -2,6 +2,8 @@
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from dali_mixup.dataset.restarts import SegmentTable, find_segments
 from dali_mixup.geometry.geometry import Windows
+from dali_mixup.threads import in_runs
 from tests.made_jpegs import made_jpeg
 
 FACTORS = {
@@ -125,25 +128,31 @@ def test_a_cut_holds_only_what_covers_its_window(tmp_path):
     assert len(found.data) - header < (len(data) - header) / 50
 
 
-def test_a_file_that_ends_early_is_a_reason(tmp_path):
+@pytest.fixture(params=[1, 2, 7])
+def share(request):
+    with ThreadPoolExecutor(request.param) as pool:
+        yield lambda work, count: list(chain.from_iterable(in_runs(pool, request.param, work, count)))
+
+
+def test_a_file_that_ends_early_is_a_reason(tmp_path, share):
     data = made_jpeg(64, 64, FACTORS["4:2:0"], interval=1)
     path = tmp_path / "short"
     path.write_bytes(data[: len(data) // 2])
     with open(path, "rb") as file:
         cuts = table([data]).cut(np.array([0, 0]), windows_of([(0, 0), (48, 48)], [(8, 8), (16, 16)]))
-        first, last = cuts.read([(file.fileno(), 0)] * 2)
+        first, last = cuts.read([(file.fileno(), 0)] * 2, share)
     assert pixels(bytes(first.data)).shape == (16, 16, 3)
     assert last == "truncated"
 
 
-def test_a_file_that_cannot_be_read_is_a_reason_and_its_neighbours_come(tmp_path):
+def test_a_file_that_cannot_be_read_is_a_reason_and_its_neighbours_come(tmp_path, share):
     data = made_jpeg(64, 64, FACTORS["4:2:0"], interval=1)
     (tmp_path / "whole").write_bytes(data)
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         with open(tmp_path / "whole", "rb") as file:
             cuts = table([data]).cut(np.zeros(3, int), windows_of([(0, 0), (16, 0), (20, 20)], [(8, 8)] * 3))
-            first, second, third = cuts.read([(file.fileno(), 0), (folder, 0), (file.fileno(), 0)])
+            first, second, third = cuts.read([(file.fileno(), 0), (folder, 0), (file.fileno(), 0)], share)
     finally:
         os.close(folder)
     assert second == "unreadable: Is a directory"
