@@ -179,18 +179,20 @@ class Inspector(SizeInspector):
 
     def look(self, batch: BatchPlan, rows: Iterable[int]) -> Looks:
         """Look at the samples of these rows; reading, scans and Pillow's work are shared out among threads."""
-        indices, rows = batch.indices.tolist(), list(rows)
+        rows = list(rows)
         looks = super().look(batch, rows)
         rows = [row for row in rows if row not in looks.reasons]
         if isinstance(self.dataset, ReadableDataset):
             self._read(self.dataset, batch, rows, looks)
         elif isinstance(self.dataset, FileList):
             self._compare_stamps(self.dataset, batch, rows, looks)
-        scales = scales_of(batch.windows).tolist() if self._scaled else [1] * len(indices)
+        scales = scales_of(batch.windows) if self._scaled else np.ones(len(batch.indices), np.int64)
+        is_dalis = (self._verdicts[batch.indices] == Verdict.DALI) & (self._turns[batch.indices] == UPRIGHT)
+        others = set(np.flatnonzero(~is_dalis | (scales > 1)).tolist())
         work: dict[int, Future[np.ndarray | str | None]] = {}
-        for row in rows:
-            if row not in looks.reasons and (not self._is_dalis(indices[row]) or scales[row] > 1):
-                work[row] = self._threads().submit(self._inspect, batch, row, looks.encoded.get(row), scales[row])
+        for row in [row for row in rows if row in others and row not in looks.reasons]:
+            scale = int(scales[row])
+            work[row] = self._threads().submit(self._inspect, batch, row, looks.encoded.get(row), scale)
         self._collect(work, looks)
         return looks
 
@@ -224,10 +226,6 @@ class Inspector(SizeInspector):
             unchanged = self._verdicts.copy()
             unchanged[list(self._touched)] = Verdict.BAD  # the index knows another sample
             self.dataset.remember(unchanged)
-
-    def _is_dalis(self, index: int) -> bool:
-        """Whether nobody else has to look at a sample."""
-        return self._verdicts[index] == Verdict.DALI and self._turns[index] == UPRIGHT
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
