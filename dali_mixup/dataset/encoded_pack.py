@@ -60,8 +60,11 @@ class EncodedPack(ReadableDataset, PackedDataset):
                     read = cuts.read([files[i] for i in places], share)
                     for i, cut in zip(places.tolist(), read, strict=True):
                         found[i] = cut
-        except OSError as error:
-            return [why_unreadable(error)] * len(numbers)
+        except OSError as error:  # a shard can't be opened; others can
+            if len(numbers) == 1:
+                return [why_unreadable(error)]
+            each = [None if windows is None else windows.rows([i]) for i in range(len(numbers))]
+            return [self.read([number], window)[0] for number, window in zip(numbers, each, strict=True)]
         return found
 
     def start(self, numbers: list[int], windows: Windows | None = None) -> Reading:

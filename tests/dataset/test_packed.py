@@ -125,6 +125,17 @@ def test_threads_take_what_waits_for_a_disk(packed, monkeypatch, seconds):
     assert len(pieces) == (seconds > 0)  # the rows of the windows of the others
 
 
+def test_a_shard_that_is_gone_takes_no_others_along(packed, tmp_path):
+    copy = shutil.copytree(packed, tmp_path / "copy")
+    dataset, expected = dm.PackedDataset(copy), dm.PackedDataset(packed).read(list(range(COUNT + 2)))
+    (copy / "shard-000001.tar").unlink()
+    found = dataset.read(list(range(COUNT + 2)))
+    gone = [number for number in range(COUNT + 2) if "shard-000001" in dataset.name(number)]
+    assert 0 < len(gone) < COUNT
+    for number, each in enumerate(found):
+        assert each == ("missing" if number in gone else expected[number])
+
+
 def test_any_reader_of_tars_finds_images_and_targets(folder, packed):
     members = {}
     for path in sorted(packed.glob("*.tar")):
