@@ -50,8 +50,7 @@ def ask_each(
             work = time.thread_time() - work
             yield answers
             bar.update(len(part))
-            # the median, since a thread that loses its core for once waits for many times its work
-            if statistics.median(seconds) > WAITING * work / len(part):
+            if _waits(seconds, work):
                 break
         stopped = threading.Event()
 
@@ -77,10 +76,24 @@ def share_what_waits(work: Callable[[Sequence[int]], list[Answer]], count: int, 
         count: N.
         share: has threads take runs.
     """
-    start, own = time.perf_counter(), time.thread_time()
-    found = work(range(min(FIRST, count)))
+    first = min(FIRST, count)
+    found, seconds, own = [], [], time.thread_time()
+    for begin in range(0, first, PART):
+        start = time.perf_counter()
+        found += work(range(begin, min(begin + PART, first)))
+        seconds.append(time.perf_counter() - start)
     if count <= FIRST:
         return found
-    if time.perf_counter() - start < WAITING * (time.thread_time() - own):
+    if not _waits(seconds, time.thread_time() - own):
         return found + work(range(FIRST, count))
     return found + share(lambda run: work(range(run[0] + FIRST, run[-1] + 1 + FIRST)), count - FIRST)
+
+
+def _waits(seconds: list[float], work: float) -> bool:
+    """Whether something keeps one waiting: by the median, since a thread may lose its core for once.
+
+    Args:
+        seconds: that equal shares of the work took.
+        work: seconds of this thread's own in all of them.
+    """
+    return statistics.median(seconds) > WAITING * work / len(seconds)
