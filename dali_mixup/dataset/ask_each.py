@@ -29,8 +29,8 @@ def alone(work: Callable[[Sequence[int]], list[Answer]], count: int) -> list[Ans
 
 def ask_each(
     ask: Callable[[int], Answer], numbers: Sequence[int], *, description: str, progress: bool
-) -> Generator[list[Answer], None, None]:
-    """The answers in order, part by part.
+) -> Generator[Answer, None, None]:
+    """The answers in order.
 
     Args:
         ask: called in this thread, and in others; an exception ends the rest.
@@ -48,7 +48,7 @@ def ask_each(
                 answers.append(ask(number))
                 seconds.append(time.perf_counter() - start)
             work = time.thread_time() - work
-            yield answers
+            yield from answers
             bar.update(len(part))
             if _waits(seconds, work):
                 break
@@ -60,7 +60,7 @@ def ask_each(
         with ThreadPoolExecutor(THREADS) as pool:
             try:
                 for answers in pool.map(ask_some, parts):
-                    yield answers
+                    yield from answers
                     bar.update(len(answers))
             except BaseException:  # Ctrl-C: do not ask a million others first
                 stopped.set()

@@ -1,7 +1,6 @@
 """EXIF orientations: how a camera was held, which `ImageOps.exif_transpose` undoes."""
 
 from collections.abc import Callable, Sequence
-from itertools import chain
 
 import numpy as np
 
@@ -41,5 +40,5 @@ def read_orientations(read: Callable[[int], int], numbers: Sequence[int], *, pro
         numbers: of the samples.
         progress: show a bar on stderr once the work takes longer than half a second.
     """
-    found = chain.from_iterable(ask_each(read, numbers, description="reading orientations", progress=progress))
+    found = ask_each(read, numbers, description="reading orientations", progress=progress)
     return np.fromiter(found, np.uint8, len(numbers))

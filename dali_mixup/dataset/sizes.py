@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -123,7 +122,7 @@ def _look_at_all(
         return probe(i)
 
     found = ask_each(look, range(total), description="reading image sizes", progress=progress)
-    good = _fill(columns, reasons, chain.from_iterable(found))
+    good = _fill(columns, reasons, found)
     if kept is not None and good:
         _keep(kept.file, known.updated(kept.names, columns))
     return Sizes(**columns, reasons=reasons)

@@ -188,11 +188,12 @@ class Inspector(SizeInspector):
             self._compare_stamps(self.dataset, batch, rows, looks)
         scales = scales_of(batch.windows) if self._scaled else np.ones(len(batch.indices), np.int64)
         is_dalis = (self._verdicts[batch.indices] == Verdict.DALI) & (self._turns[batch.indices] == UPRIGHT)
-        others = set(np.flatnonzero(~is_dalis | (scales > 1)).tolist())
+        is_others = (~is_dalis | (scales > 1)).tolist()
         work: dict[int, Future[np.ndarray | str | None]] = {}
-        for row in [row for row in rows if row in others and row not in looks.reasons]:
-            scale = int(scales[row])
-            work[row] = self._threads().submit(self._inspect, batch, row, looks.encoded.get(row), scale)
+        for row in rows:
+            if is_others[row] and row not in looks.reasons:
+                given = batch, row, looks.encoded.get(row), int(scales[row])
+                work[row] = self._threads().submit(self._inspect, *given)
         self._collect(work, looks)
         return looks
 

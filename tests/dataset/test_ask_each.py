@@ -9,7 +9,7 @@ from dali_mixup.dataset.ask_each import FIRST, PART, alone, ask_each, share_what
 
 
 def answers(ask, numbers):
-    return [answer for part in ask_each(ask, numbers, description="asking", progress=False) for answer in part]
+    return list(ask_each(ask, numbers, description="asking", progress=False))
 
 
 @pytest.mark.parametrize("count", [0, 1, PART - 1, PART, PART + 1, 1000])
@@ -81,7 +81,7 @@ def test_an_error_stops_the_rest(seconds):
 def test_a_walk_that_is_broken_off_asks_no_more():
     asked = []
     walk = ask_each(lambda n: time.sleep(0.0005) or asked.append(n), range(100_000), description="x", progress=False)
-    for _ in zip(range(4), walk, strict=False):
+    for _ in zip(range(4 * PART), walk, strict=False):
         pass
     walk.close()
     assert len(asked) < 5000
