@@ -43,17 +43,34 @@ def test_files_that_keep_one_waiting_are_asked_by_many_at_once():
     assert most > 4
 
 
-def work(seconds):
-    end = time.thread_time() + seconds
-    while time.thread_time() < end:
-        pass
+class Clock:
+    """Time that passes only when it is told to, and a thread's own."""
+
+    def __init__(self):
+        self.now = self.own = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def thread_time(self):
+        return self.own
+
+    def work(self, seconds, waiting):
+        self.own += seconds
+        self.now += seconds + waiting
 
 
-@pytest.mark.parametrize("seconds", [0, 0.0003], ids=["little work", "much work"])
-def test_neither_a_pause_nor_work_starts_threads(seconds):
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("dali_mixup.dataset.ask_each.time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("seconds", [1e-6, 3e-4], ids=["little work", "much work"])
+def test_neither_a_pause_nor_work_starts_threads(clock, seconds):
     def ask(number):
-        time.sleep(0.02 if number % 100 == 50 else 0)
-        work(seconds)
+        clock.work(seconds, waiting=0.02 if number % 100 == 50 else 3 * seconds)  # others use the core
         return threading.get_ident()
 
     assert set(answers(ask, range(1000))) == {threading.get_ident()}
@@ -92,28 +109,10 @@ def test_a_bar_counts_the_answers(capsys):
     assert "reading sizes" in capsys.readouterr().err
 
 
-class Clock:
-    """Time that passes only when it is told to, and a thread's own."""
-
-    def __init__(self):
-        self.now = self.own = 0.0
-
-    def perf_counter(self):
-        return self.now
-
-    def thread_time(self):
-        return self.own
-
-    def work(self, seconds, waiting):
-        self.own += seconds
-        self.now += seconds + waiting
-
-
 @pytest.mark.parametrize("count", [1, FIRST - 1, FIRST, FIRST + 1, 500])
 @pytest.mark.parametrize("waiting", [0, 3, 6], ids=["at once", "others use the core", "waiting"])
-def test_only_what_waits_is_shared(monkeypatch, count, waiting):
-    clock, runs = Clock(), []
-    monkeypatch.setattr("dali_mixup.dataset.ask_each.time", clock)
+def test_only_what_waits_is_shared(clock, count, waiting):
+    runs = []
 
     def ask(run):
         clock.work(1e-6 * len(run), waiting * 1e-6 * len(run))
