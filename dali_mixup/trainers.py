@@ -15,8 +15,8 @@ def refuse_to_collate(samples: object) -> NoReturn:  # noqa: ARG001
     raise RuntimeError(
         "a Loader makes its batches itself; no collate_fn makes them of the items of its dataset. Give a DataLoader "
         "over loader.dataset a collate_fn of its own. In the place of Accelerate's skip_first_batches, "
-        "loader.load_state_dict(state) goes on in mid-epoch (accelerator.register_for_checkpointing(loader) saves and "
-        "restores the state)"
+        "loader.load_state_dict(state) goes on in mid-epoch: accelerator.register_for_checkpointing(loader) saves and "
+        "restores the state, and for Hugging Face's Trainer examples/hf_trainer.py has a callback that does"
     )
 
 

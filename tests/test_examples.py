@@ -4,6 +4,7 @@ import math
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,19 @@ def test_lightning(example, folder):
 def test_accelerate(example, folder):
     text = example("accelerate_loop", folder, *SMALL)
     assert len(re.findall(r"epoch \d: \d\.\d+ of the dominant labels", text)) == 2
+
+
+@pytest.mark.parametrize("batch_size", [5, 4], ids=["in mid-epoch", "between epochs"])
+def test_hugging_faces_trainer_goes_on_from_a_checkpoint(example, folder, batch_size):
+    """With the losses and the weights of one that was never killed."""
+    arguments = ["hf_trainer", folder, folder, "--epochs", 3, "--batch-size", batch_size, "--size", 32]
+    whole = re.findall(r"'(?:eval_)?loss': '?[\d.]+", example(*arguments))
+    steps = 3 * (23 // batch_size)
+    assert len(whole) == steps + 1
+    shutil.rmtree(f"run/checkpoint-{steps}")
+    rest = re.findall(r"'(?:eval_)?loss': '?[\d.]+", example(*arguments))
+    assert len(rest) == steps - 10 + 1
+    assert rest == whole[10:]
 
 
 def test_fastai(example, folder):
