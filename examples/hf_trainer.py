@@ -78,8 +78,10 @@ def main() -> None:
 
     torch.manual_seed(0)
     folder = dm.ImageFolder(options.train)
-    pipeline, order = imagenet.train(options.size), {"shuffle": True, "drop_last": True}
-    loader = dm.Loader(folder, pipeline, batch_size=options.batch_size, mixup=dm.MixUp(0.4), **order)
+    pipeline = imagenet.train(options.size)
+    loader = dm.Loader(
+        folder, pipeline, batch_size=options.batch_size, shuffle=True, drop_last=True, mixup=dm.MixUp(0.4)
+    )
     floats = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(pipeline.mean, pipeline.std)]
     val = ImageFolder(options.val, v2.Compose([v2.Resize(options.size), v2.CenterCrop(options.size), *floats]))
     small = {"depths": [1, 1, 1], "hidden_sizes": [64, 128, 256], "layer_type": "basic"}
@@ -97,7 +99,8 @@ def main() -> None:
         ignore_data_skip=True,
     )
     trainer = MixUpTrainer(model, arguments, loader=loader, eval_dataset=val, data_collator=as_dict)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(options.output) if Path(options.output).exists() else None)
+    checkpoint = get_last_checkpoint(options.output) if Path(options.output).exists() else None
+    trainer.train(resume_from_checkpoint=checkpoint)
     print(trainer.evaluate())
 
 

@@ -43,6 +43,11 @@ def accuracies(text):
     return [float(number) for number in re.findall(r"accuracy (\d\.\d+)", text)]
 
 
+def losses(text):
+    """Of the steps and of the evaluation, as Hugging Face's Trainer logs them."""
+    return re.findall(r"'(?:eval_)?loss': '?[\d.]+", text)
+
+
 def test_a_folder_of_images(example, folder):
     found = accuracies(example("image_folder", folder, folder, *SMALL))
     assert len(found) == 2
@@ -76,11 +81,10 @@ def test_accelerate(example, folder):
 def test_hugging_faces_trainer_goes_on_from_a_checkpoint(example, folder, batch_size):
     """With the losses and the weights of one that was never killed."""
     arguments = ["hf_trainer", folder, folder, "--epochs", 3, "--batch-size", batch_size, "--size", 32]
-    whole = re.findall(r"'(?:eval_)?loss': '?[\d.]+", example(*arguments))
-    steps = 3 * (23 // batch_size)
+    whole, steps = losses(example(*arguments)), 3 * (23 // batch_size)
     assert len(whole) == steps + 1
     shutil.rmtree(f"run/checkpoint-{steps}")
-    rest = re.findall(r"'(?:eval_)?loss': '?[\d.]+", example(*arguments))
+    rest = losses(example(*arguments))
     assert len(rest) == steps - 10 + 1
     assert rest == whole[10:]
 
